@@ -1,0 +1,19 @@
+"""Train a frame CNN on your own videos: root/<class>/<clip>, one sub-folder a class.
+
+    python train.py --config=configs/folder_cnn.py --workdir=runs/mine_cnn \
+        --config.data.root=FOLDER
+
+The same data, backbone and split as ``folder_lrcn``; every frame is classified by
+itself. Its Grad-CAM is the middle row of the pictures (``explain.py --cnn=RUN``).
+"""
+
+from ml_collections import config_dict
+
+from configs import folder_lrcn
+
+
+def get_config() -> config_dict.ConfigDict:
+    """Return the fields of this experiment."""
+    config = folder_lrcn.get_config()
+    config.model.kind = "cnn"
+    return config

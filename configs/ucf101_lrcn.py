@@ -1,0 +1,20 @@
+"""Train the lrcn on 11 classes of UCF101: folder_lrcn with UCF101's group split.
+
+    python train.py --config=configs/ucf101_lrcn.py --workdir=runs/ucf101_lrcn \
+        --config.data.root=FOLDER
+
+FOLDER holds <Class>/v_<Class>_gGG_cCC.mp4. Groups 1-7 are the test set, 8-25 the
+training set, as in UCF101's official split 1.
+"""
+
+from ml_collections import config_dict
+
+from configs import folder_lrcn
+
+
+def get_config() -> config_dict.ConfigDict:
+    """Return the fields of this experiment."""
+    config = folder_lrcn.get_config()
+    config.data.group = r"_g(\d+)_"
+    config.data.test_groups = "1-7"
+    return config

@@ -1,0 +1,178 @@
+"""The two classifiers, cut at the last convolutional map: FrameCNN and LRCN.
+
+Both are Linen modules with the same two pure methods, for one video:
+
+    features: frames (T, S, S, 3) -> A (T, h, w, K)
+    classify: A (T, h, w, K)      -> scores (T, C), pre-softmax
+
+``__call__`` is ``classify(features(frames))``. ``jax.vmap`` adds the batch.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rgcam.backbones import EfficientNetLite, Preprocess, SmallCNN
+from rgcam.errors import InputError
+from rgcam.gradcam import Tensor
+
+KINDS = ("cnn", "lrcn")
+BACKBONES = ("small", "efficientnet_lite0")
+HEADS = ("gap", "fc")
+CELLS = ("lstm", "gru")
+
+
+class FrameHead(nn.Module):
+    """One vector per frame from its feature map.
+
+    ``gap``: global average pooling, K numbers. ``fc``: flatten, Dense, ReLU: the
+    fc6 of Donahue et al.'s LRCN (arXiv:1411.4389), which reads positions.
+    """
+
+    kind: str = "gap"  # "gap" or "fc"
+    width: int = 512  # of fc
+
+    @nn.compact
+    def __call__(self, features: Float[Tensor, "T h w K"]) -> Float[Array, "T D"]:
+        """Return one vector of D numbers per frame; D is K (gap) or width (fc)."""
+        if self.kind == "gap":
+            return features.mean((-3, -2))
+        flat = features.reshape(features.shape[0], -1)
+        return nn.relu(nn.Dense(self.width, name="fc6")(flat))
+
+
+class FrameCNN(nn.Module):
+    """Classify every frame by itself: the baseline that ordinary Grad-CAM explains."""
+
+    backbone: nn.Module
+    classes: int
+    head: str = "gap"  # "gap" or "fc"
+    width: int = 512  # of the fc head
+    dropout: float = 0.5  # on the frame vector, in training
+
+    def setup(self):
+        """Name the parts that an LRCN can start from: backbone and frame_head."""
+        self.frame_head = FrameHead(self.head, self.width)
+        self.drop = nn.Dropout(self.dropout)
+        self.scores = nn.Dense(self.classes)
+
+    def __call__(
+        self, frames: Float[Tensor, "T S S 3"], *, train: bool = False
+    ) -> Float[Array, "T C"]:
+        """Return the scores of every frame; ``train`` needs an rng "dropout"."""
+        return self.classify(self.features(frames), train=train)
+
+    def features(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "T h w K"]:
+        """Return A, the last convolutional map of every frame."""
+        return self.backbone(frames)
+
+    def classify(
+        self, features: Float[Tensor, "T h w K"], *, train: bool = False
+    ) -> Float[Array, "T C"]:
+        """Return pre-softmax scores; row t depends on A[t] alone."""
+        vectors = self.drop(self.frame_head(features), deterministic=not train)
+        return self.scores(vectors)
+
+
+class LRCN(nn.Module):
+    """Long-term recurrent convolutional network (Donahue et al., arXiv:1411.4389).
+
+    backbone -> frame head -> dropout -> LSTM or GRU -> dropout -> scores per step.
+    Causal: scores at t' depend on frames t <= t' only, so padding at the end of a
+    clip leaves the rows before it unchanged.
+    """
+
+    backbone: nn.Module
+    classes: int
+    head: str = "gap"  # "gap" or "fc"
+    width: int = 512  # of the fc head
+    cell: str = "lstm"  # "lstm" or "gru"
+    hidden: int = 256  # units of the recurrent state
+    dropout: float = 0.5  # before and after the recurrent layer, in training
+
+    def setup(self):
+        """Name the parts; backbone and frame_head as in FrameCNN."""
+        self.frame_head = FrameHead(self.head, self.width)
+        self.drop = nn.Dropout(self.dropout)
+        cell = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}[self.cell]
+        self.recurrent = nn.RNN(cell(self.hidden))
+        self.scores = nn.Dense(self.classes)
+
+    def __call__(
+        self, frames: Float[Tensor, "T S S 3"], *, train: bool = False
+    ) -> Float[Array, "T C"]:
+        """Return the scores of every step; ``train`` needs an rng "dropout"."""
+        return self.classify(self.features(frames), train=train)
+
+    def features(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "T h w K"]:
+        """Return A, the last convolutional map of every frame."""
+        return self.backbone(frames)
+
+    def classify(
+        self, features: Float[Tensor, "T h w K"], *, train: bool = False
+    ) -> Float[Array, "T C"]:
+        """Return pre-softmax scores; row t' depends on A[0..t']."""
+        vectors = self.drop(self.frame_head(features), deterministic=not train)
+        states = self.drop(self.recurrent(vectors), deterministic=not train)
+        return self.scores(states)
+
+
+def init(
+    module: nn.Module, key: Array, inputs: Tensor, method: str = "__call__"
+) -> Any:
+    """Initialise variables, with the forget gates of an LSTM open (bias 1).
+
+    Linen's LSTM starts at bias 0, under which the credit of frame 0 at step 63 is
+    some 1e-9 of the last frame's; 1 is the field's default (Jozefowicz et al. 2015).
+
+    Args:
+        module: FrameCNN or LRCN.
+        key: from ``jax.random.key``.
+        inputs: one clip's frames (T, S, S, 3), or with ``method="classify"`` its
+            features (T, h, w, K): then the result lacks the backbone.
+        method: which method to trace.
+    """
+    variables = module.init(key, inputs, method=method)
+    return jax.tree.map_with_path(_open_forget_gate, variables)
+
+
+def build(arch: Mapping[str, Any], classes: int) -> nn.Module:
+    """Build the module that an ``arch`` (as in a config or model.json) describes.
+
+    Args:
+        arch: kind, backbone, head, width, dropout and, for an LRCN, cell, hidden.
+        classes: C.
+
+    Raises:
+        InputError: a field's value that is not one of the known ones.
+    """
+    for field, known in _CHOICES.items():
+        if field in arch and arch[field] not in known:
+            raise InputError(
+                f"model.{field} is {arch[field]!r}; choose one of {', '.join(known)}"
+            )
+    common = {name: arch[name] for name in ("head", "width", "dropout")}
+    backbone = SmallCNN() if arch["backbone"] == "small" else EfficientNetLite()
+    if arch["kind"] == "cnn":
+        return FrameCNN(backbone, classes, **common)
+    recurrent = {name: arch[name] for name in ("cell", "hidden")}
+    return LRCN(backbone, classes, **common, **recurrent)
+
+
+def preprocess_of(arch: Mapping[str, Any]) -> Preprocess:
+    """Return how whole video frames become the input of ``arch``'s backbone."""
+    if arch["backbone"] == "small":
+        return Preprocess(size=64, crop=None, offset=127.5, scale=127.5)
+    return Preprocess(size=224, crop=None, offset=127.0, scale=128.0)
+
+
+_CHOICES = {"kind": KINDS, "backbone": BACKBONES, "head": HEADS, "cell": CELLS}
+
+
+def _open_forget_gate(path, leaf):
+    names = [getattr(entry, "key", None) for entry in path]
+    return jnp.ones_like(leaf) if names[-2:] == ["hf", "bias"] else leaf

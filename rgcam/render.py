@@ -1,0 +1,300 @@
+"""Arrays to pictures: overlay, strip and matrix; no file is touched, no pyplot used.
+
+One scale holds for a whole clip, 0 stays 0, and absent evidence is said in words.
+Colours: inferno, or blue to red symmetric about 0 as soon as one value is negative.
+"""
+
+import functools
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib import cm, colormaps, colors, font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from rgcam.errors import InputError
+
+Box = tuple[int, int, int, int]
+Maps = Float[np.ndarray, "*any h w"]
+NO_EVIDENCE = "no positive evidence"
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")  # Okabe and Ito; target first
+HATCH = {"facecolor": "0.95", "edgecolor": "0.7", "hatch": "////", "linewidth": 0}
+CJK = ("Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", "PingFang SC", "SimHei")
+
+
+def normalize(maps: Maps) -> Maps:
+    """Divide raw maps (..., h, w) by the largest absolute value of all, to float32.
+
+    Give the whole clip: a scale per frame invents evidence. All zeros stay zeros;
+    InputError if a value is NaN or infinite.
+    """
+    if not np.isfinite(maps).all():
+        raise InputError("importances hold NaN or infinite values: nothing to draw")
+    return (maps / (np.abs(maps).max(initial=0) or 1)).astype(np.float32)
+
+
+def upsample(maps: Maps, size: tuple[int, int]) -> Float[np.ndarray, "*any H W"]:
+    """Resize maps (..., h, w) bilinearly to size (H, W), to float32.
+
+    Half-pixel centres, clamped edges: output i lies at ``(i + 0.5) * h / H - 0.5``
+    cells. It interpolates and never averages: meant for H >= h and W >= w.
+    """
+    rows, columns = map(_tents, size, maps.shape[-2:])
+    return rows @ maps.astype(np.float32) @ columns.T
+
+
+def overlay(
+    frames: UInt8[np.ndarray, "T H W 3"],
+    maps: Float[np.ndarray, "T h w"],
+    *,
+    box: Box | None = None,
+    opacity: float = 0.6,
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """Lay heat over frames; where there is no evidence the frame itself shows.
+
+    Args:
+        frames: (T, H, W, 3).
+        maps: raw heat maps (T, h, w); if signed, red is for and blue against.
+        box: (top, left, bottom, right), the pixels that the model saw; None: all.
+            What lies outside gets no heat and is dimmed.
+        opacity: of the strongest heat; it falls to 0 with the value.
+
+    Raises:
+        InputError: A value of maps is not finite, or box is not inside the frame.
+    """
+    return _heat(frames, normalize(maps), _scale(maps), box, opacity)
+
+
+def strip(
+    frames: UInt8[np.ndarray, "T H W 3"],
+    rows: Sequence[tuple[str, Float[np.ndarray, "T h w"]]],
+    times: Float[np.ndarray, " T"],
+    *,
+    columns: int = 8,
+    box: Box | None = None,
+    title: str = "",
+    note: str = "",
+) -> Figure:
+    """Draw the paper's Fig. 3: the frames, and beneath them one row per method.
+
+    Args:
+        frames: (T, H, W, 3).
+        rows: (label, raw heat maps (T, h, w) in logits); (b), (c), ... are put before
+            the labels. A row's one scale is its whole clip's, shown or not.
+        times: (T,), seconds.
+        columns: how many frames to show: evenly chosen, the last one always.
+        box: as in ``overlay``.
+        title: above.
+        note: small, beneath.
+    """
+    end, cell = len(frames) - 1, 1.25 * frames.shape[1] / frames.shape[2]  # inches
+    picks = np.rint(np.linspace(end, 0, min(end + 1, columns))).astype(int)[::-1]
+    size = 1.25 * len(picks) + 2.2, (cell + 0.06) * (len(rows) + 1) + 0.75
+    figure = _figure(size, "compressed", title, note)
+    axes = figure.subplots(len(rows) + 1, 1, squeeze=False)[:, 0]
+    _film(axes[0], frames[picks], "(a) original video")
+    seconds = [f"{time:.2f} s" for time in times[picks]]
+    axes[0].set_xticks(np.arange(len(picks)) + 0.5, seconds, **_style())
+    for i, (label, maps) in enumerate(rows, start=1):
+        heat = _heat(frames[picks], normalize(maps)[picks], _scale(maps), box, 0.6)
+        _film(axes[i], heat, f"({chr(97 + i)}) {label}")
+        _film_bar(axes[i], _scale(maps))
+    return figure
+
+
+def matrix(
+    matrix: Float[np.ndarray, "out in"],
+    times_in: Float[np.ndarray, " in"],
+    times_out: Float[np.ndarray, " out"],
+    scores: Float[np.ndarray, "out C"],
+    classes: Sequence[str],
+    target: str | int,
+    *,
+    title: str = "",
+) -> Figure:
+    """Draw how much each input time t mattered at each output time t', and the scores.
+
+    Args:
+        matrix: (T_out, T_in), heat-map mass in logits, signed or not. If all of
+            t > t' is exactly 0, it is hatched as structure: not seen yet. The last
+            row, what the last decision looked at, is drawn again right beneath.
+        times_in: (T_in,), seconds, increasing.
+        times_out: (T_out,), seconds, increasing; grows downwards.
+        scores: (T_out, C), logits: the target's, and the three best others at the end.
+        classes: the C names.
+        target: the class that the matrix explains, by name or index.
+        title: above.
+    """
+    shown = _shown_classes(classes, target, scores[-1])
+    tall = float(np.clip(0.6 * len(times_out), 1.2, 4.4))  # inches
+    figure = _figure((8.2, tall + 2.5), "constrained", title, "")
+    top, main, side, last, legend = _panels(figure, tall)
+    x = _edges(main.xaxis, times_in, 1.0)
+    y = _edges(main.yaxis, times_out, (x[-1] - x[0]) / len(times_in))
+    future = times_in > times_out[:, None] + 1e-6
+    hidden = future & bool(matrix.any() and not matrix[future].any())
+    _draw_matrix(main, top, np.ma.array(matrix, mask=hidden), x, y)
+    _draw_last(last, matrix[-1], x, times_out[-1])
+    _draw_scores(side, scores[:, shown], times_out)
+    names = [classes[c] for c in shown] + ["t > t': not seen yet"] * int(hidden.any())
+    _legend(legend, side.lines, names)
+    return figure
+
+
+def figure_to_array(figure: Figure) -> UInt8[np.ndarray, "H W 3"]:
+    """Rasterize a figure at its own dpi."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def _tents(size: int, cells: int):
+    centres = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
+    return np.float32(np.maximum(1 - np.abs(centres[:, None] - np.arange(cells)), 0))
+
+
+def _scale(values):
+    """Return the one scale of all values: colours, and limits in true units."""
+    peak, signed = float(np.abs(values).max()), (normalize(values) < 0).any()
+    name, ends = ("RdBu_r", (0.04, 0.96)) if signed else ("inferno", (0.2, 0.92))
+    colours = colors.ListedColormap(colormaps[name](np.linspace(*ends, 256)))
+    return cm.ScalarMappable(colors.Normalize(-peak if signed else 0, peak), colours)
+
+
+def _heat(frames, unit, scale, box: Box | None, opacity: float):
+    """Blend normalised maps (T, h, w) into frames (T, H, W, 3)."""
+    height, width = frames.shape[1:3]
+    top, left, bottom, right = box or (0, 0, height, width)
+    if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+        raise InputError(f"box {box} does not fit into frames of {height} x {width}")
+    out, seen = frames // 2, np.s_[:, top:bottom, left:right]
+    for frame, plain, cells in zip(out[seen], frames[seen], unit, strict=True):
+        value = upsample(cells, (bottom - top, right - left))
+        alpha = opacity * (1 - (1 - np.abs(value[..., None])) ** 2)
+        colour = 255 * scale.to_rgba(value * scale.norm.vmax)[..., :3]
+        frame[:] = np.rint(plain * (1 - alpha) + colour * alpha)
+    return out
+
+
+@functools.cache
+def _fonts() -> tuple[list[str], set[int]]:
+    """Return the fonts to use, CJK if installed, and all characters they can draw."""
+    names = ["DejaVu Sans", *set(CJK).intersection(font_manager.get_font_names())]
+    files = [font_manager.get_font(font_manager.findfont(name)) for name in names]
+    return names, set().union(*(file.get_charmap() for file in files))
+
+
+def _plain(text: str, width: int = 999) -> str:
+    """Make any name drawable: one line, at most width long, no missing glyph."""
+    text = "".join(c if ord(c) in _fonts()[1] else "□" for c in " ".join(text.split()))
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _style(size: int = 8) -> dict[str, Any]:
+    """Return how text is set: as it stands ($ and _ are no mathematics)."""
+    return {"family": _fonts()[0], "size": size, "parse_math": False}
+
+
+def _figure(size: tuple[float, float], layout: Any, title: str, note: str):
+    figure = Figure(size, dpi=120, layout=layout, facecolor="white")
+    figure.suptitle(textwrap.fill(_plain(title), int(size[0] * 11)), **_style(11))
+    note = textwrap.fill(_plain(note), int(size[0] * 15))
+    figure.supxlabel(note, color="0.3", **_style())
+    return figure
+
+
+def _film(axis, frames, label: str) -> None:
+    """Draw frames side by side, each 1 wide, and the label at the left."""
+    height = 0.96 * frames.shape[1] / frames.shape[2]
+    for i, frame in enumerate(frames):
+        box = (i + 0.02, i + 0.98, height, 0)
+        axis.imshow(frame, extent=box, interpolation="bicubic")
+    axis.set(xlim=(0, len(frames)), ylim=(height, 0), xticks=[], yticks=[])
+    axis.tick_params(length=0, labeltop=True, labelbottom=False)
+    axis.spines[:].set_visible(False)
+    label = textwrap.fill(_plain(label), 18)
+    axis.set_ylabel(label, rotation=0, ha="right", va="center", **_style(9))
+
+
+def _film_bar(axis, scale) -> None:
+    if not scale.norm.vmax:
+        return _say_nothing(axis)
+    style = {"aspect": 12, "pad": 0.01, "format": "%.3g", "label": "logits"}
+    bar = axis.figure.colorbar(scale, ax=axis, ticks=scale.get_clim(), **style)
+    bar.ax.tick_params(labelsize=8)
+
+
+def _say_nothing(axis) -> None:
+    axis.set_title(NO_EVIDENCE, y=0.5, pad=0, va="center", size=10, bbox={"fc": "w"})
+
+
+def _shown_classes(classes: Sequence[str], target: str | int, scores) -> list:
+    """Return the target's index and those of the three best other classes."""
+    names = dict(zip(classes, range(len(scores)), strict=True))
+    index = names.get(target, -1) if isinstance(target, str) else target
+    if index not in range(len(scores)):
+        raise InputError(f"no class {target!r}; the classes are {', '.join(classes)}")
+    return [index, *[c for c in np.argsort(-scores) if c != index][:3]]
+
+
+def _edges(axis, times, alone: float):
+    """Return the borders of the cells around times, and mark few times exactly."""
+    if len(times) <= 3:
+        axis.set_ticks(times, [f"{time:.2f}" for time in times])
+    gaps = np.pad(np.diff(times), 1, "edge") if len(times) > 1 else np.full(2, alone)
+    return np.append(times - gaps[:-1] / 2, times[-1] + gaps[-1] / 2)
+
+
+def _panels(figure, tall: float):
+    """Return the axes of the colour bar, matrix, scores, last row and legend."""
+    ratios = {"width_ratios": (5, 2.6), "height_ratios": (0.13, tall, 1.1)}
+    panels = figure.subplot_mosaic("t.;ms;lk", **ratios)
+    panels["s"].sharey(panels["m"])
+    panels["l"].sharex(panels["m"])
+    for axis in panels.values():
+        axis.tick_params(labelsize=8)
+    return [panels[name] for name in "tmslk"]
+
+
+def _draw_matrix(axis, top, values, x, y) -> None:
+    """Draw the matrix, masked where it is structure, and its colour bar on top."""
+    scale = _scale(values.data)
+    axis.set(xlim=x[[0, -1]], ylim=y[[-1, 0]], ylabel="output time t' (s)")
+    axis.tick_params(labelbottom=False)
+    if not scale.norm.vmax:
+        top.set_axis_off()
+        return _say_nothing(axis)
+    axis.patch.set(**HATCH)
+    mesh = axis.pcolormesh(x, y, values, cmap=scale.cmap, norm=scale.norm)
+    bar = axis.figure.colorbar(mesh, top, orientation="horizontal", ticklocation="top")
+    bar.set_label("importance (heat-map mass, logits)")
+
+
+def _draw_last(axis, values, x, time: float) -> None:
+    for part, colour in (np.maximum, COLOURS[0]), (np.minimum, COLOURS[1]):
+        axis.stairs(part(values, 0), x, fill=True, color=colour)
+    axis.set(xlabel="input time t (s)", ylabel=f"last row\nt' = {time:.2f} s")
+    axis.locator_params(axis="y", nbins=3)
+    if not values.any():
+        _say_nothing(axis)
+
+
+def _draw_scores(axis, scores, times) -> None:
+    """Draw the target's score (column 0) thick and the others' thin."""
+    axis.set_prop_cycle(color=COLOURS, ls=["-", "--", "-.", ":"], lw=[2.5, 1, 1, 1])
+    axis.plot(scores, times, marker="o" if len(times) == 1 else "")
+    axis.set_xlabel("score y (logit)")
+    axis.tick_params(labelleft=False)
+
+
+def _legend(axis, lines, names: list[str]) -> None:
+    axis.set_axis_off()
+    keys = [*lines, Patch(**HATCH)][: len(names)]
+    blank = ["?"] * len(keys)  # a name that starts with _ would be left out
+    legend = axis.legend(keys, blank, loc="upper left", frameon=False)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set(text=_plain(name, 26), **_style())

@@ -1,0 +1,48 @@
+"""What the layout promises: pure modules stay pure, names are where people look."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import rgcam
+
+PACKAGE = Path(rgcam.__file__).parent
+ROOT = PACKAGE.parent
+PURE = "gradcam models backbones training metrics render".split()
+KEPT_OUT = {
+    *"imageio av tensorflow_datasets orbax grain os pathlib".split(),
+    *"rgcam.video rgcam.checkpoint rgcam.cache rgcam.sources".split(),
+}
+
+
+def imports_of(file: Path) -> set[str]:
+    """Return the modules imported when ``file`` is imported."""
+    names = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_import_no_files_or_codecs(name):
+    imported = imports_of(PACKAGE / f"{name}.py")
+    found = {i for i in imported if i in KEPT_OUT or i.split(".")[0] in KEPT_OUT}
+    assert not found, f"rgcam/{name}.py is pure: move what needs {found} elsewhere"
+
+
+def test_public_names():
+    for name in (
+        "importance_weights heatmaps importance_matrix explain Explanation "
+        "load_model Model read_clip Clip InputError"
+    ).split():
+        assert hasattr(rgcam, name) and name in rgcam.__all__
+
+
+@pytest.mark.parametrize("script", ["train.py", "explain.py"])
+def test_scripts_stay_thin(script):
+    assert len((ROOT / script).read_text().splitlines()) <= 120

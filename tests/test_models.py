@@ -1,0 +1,146 @@
+"""The two models: the cut, the shapes, the gates, the counts, PyTorch's LSTM."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from rgcam import models
+from rgcam.backbones import SmallCNN
+from rgcam.errors import InputError
+
+ARCH = {
+    "kind": "lrcn",
+    "backbone": "small",
+    "head": "gap",
+    "width": 12,
+    "cell": "lstm",
+    "hidden": 7,
+    "dropout": 0.5,
+}
+FRAMES = np.random.default_rng(0).normal(size=(5, 32, 32, 3)).astype(np.float32)
+
+
+def built(**fields):
+    module = models.build(ARCH | fields, classes=4)
+    return module, models.init(module, jax.random.key(0), FRAMES)
+
+
+@pytest.mark.parametrize("head", models.HEADS)
+@pytest.mark.parametrize("kind", models.KINDS)
+def test_call_is_classify_of_features(kind, head):
+    module, variables = built(kind=kind, head=head)
+    features = module.apply(variables, FRAMES, method="features")
+    assert features.ndim == 4 and len(features) == 5
+    scores = module.apply(variables, features, method="classify")
+    assert scores.shape == (5, 4)
+    np.testing.assert_array_equal(scores, module.apply(variables, FRAMES))
+
+
+def test_lstm_starts_with_open_forget_gates_and_gru_as_linen_does():
+    recurrent = built()[1]["params"]["recurrent"]["cell"]
+    assert (recurrent["hf"]["bias"] == 1).all()
+    assert all((recurrent[gate]["bias"] == 0).all() for gate in ("hi", "hg", "ho"))
+    assert "hf" not in built(cell="gru")[1]["params"]["recurrent"]["cell"]
+
+
+def test_credit_survives_64_steps_at_the_start_of_training():
+    module = models.build(ARCH | {"hidden": 64}, classes=4)
+    features = jnp.asarray(np.random.default_rng(0).random((64, 1, 1, 16)), jnp.float32)
+    variables = models.init(module, jax.random.key(0), features, "classify")
+    last = lambda a: module.apply(variables, a, method="classify")[-1, 0]
+    norms = jnp.linalg.norm(jax.grad(last)(features)[:, 0, 0], axis=-1)
+    assert norms[0] / norms[-1] > 1e-8  # 4e-9 with closed gates
+
+
+def test_dropout_only_in_training():
+    module, variables = built()
+    twice = [module.apply(variables, FRAMES) for _ in range(2)]
+    np.testing.assert_array_equal(*twice)
+    rngs = {"dropout": jax.random.key(1)}
+    trained = module.apply(variables, FRAMES, train=True, rngs=rngs)
+    assert (trained != twice[0]).any()
+
+
+def test_classify_alone_initialises_all_but_the_backbone():
+    module, variables = built(head="fc")
+    features = module.apply(variables, FRAMES, method="features")
+    head = models.init(module, jax.random.key(0), features, "classify")["params"]
+    assert set(variables["params"]) - set(head) == {"backbone"}
+
+
+def test_lrcn_and_cnn_share_the_names_that_are_copied():
+    lrcn, cnn = (built(kind=kind, head="fc")[1]["params"] for kind in ("lrcn", "cnn"))
+    for name in ("backbone", "frame_head"):
+        shapes = [jax.tree.map(np.shape, tree[name]) for tree in (lrcn, cnn)]
+        assert shapes[0] == shapes[1]
+
+
+def count(tree):
+    return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def test_parameter_counts_by_hand():
+    module = models.build(ARCH, classes=4)
+    a = jnp.zeros((2, 3, 3, 10))
+    params = models.init(module, jax.random.key(0), a, "classify")["params"]
+    assert count(params) == 4 * (10 * 7 + 7 * 7 + 7) + 7 * 4 + 4
+    module = models.build(ARCH | {"head": "fc", "kind": "cnn"}, classes=4)
+    params = models.init(module, jax.random.key(0), a, "classify")["params"]
+    assert count(params) == 90 * 12 + 12 + 12 * 4 + 4
+
+
+@pytest.mark.parametrize("field", ["kind", "backbone", "head", "cell"])
+def test_unknown_choice_is_one_sentence(field):
+    with pytest.raises(InputError, match=f"model.{field} is 'nope'; choose one of"):
+        models.build(ARCH | {field: "nope"}, classes=4)
+
+
+def test_same_scores_and_betas_as_pytorch():
+    torch = pytest.importorskip("torch")
+    from rgcam import gradcam
+
+    module = models.build(ARCH | {"head": "fc"}, classes=4)
+    a = np.random.default_rng(3).normal(size=(6, 3, 2, 5)).astype(np.float32)
+    variables = models.init(module, jax.random.key(0), a, "classify")
+    flat = traverse_util.flatten_dict(variables["params"], sep="/")
+    net = torch_lrcn(torch, {k: torch.tensor(np.array(v)) for k, v in flat.items()})
+
+    classify = lambda x: module.apply(variables, x, method="classify")
+    beta = gradcam.importance_weights(classify, jnp.asarray(a), 2)
+    x = torch.tensor(a, requires_grad=True)
+    scores = net(x)
+    np.testing.assert_allclose(classify(a), scores.detach(), rtol=1e-4, atol=1e-6)
+    for o in range(6):
+        (grad,) = torch.autograd.grad(scores[o, 2], x, retain_graph=True)
+        expected = grad.mean((1, 2)).numpy()
+        assert np.abs(beta[o] - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def torch_lrcn(torch, p):
+    """Return the LRCN's head in PyTorch, with torch.nn.LSTM, on the same weights."""
+    gates, hidden = "ifgo", 7
+    lstm = torch.nn.LSTM(12, hidden)
+    cell = "recurrent/cell/"
+    with torch.no_grad():
+        lstm.weight_ih_l0[:] = torch.cat([p[f"{cell}i{g}/kernel"].T for g in gates])
+        lstm.weight_hh_l0[:] = torch.cat([p[f"{cell}h{g}/kernel"].T for g in gates])
+        lstm.bias_ih_l0[:] = torch.cat([p[f"{cell}h{g}/bias"] for g in gates])
+        lstm.bias_hh_l0.zero_()
+
+    def net(a):
+        flat = a.reshape(len(a), -1)
+        kernel, bias = p["frame_head/fc6/kernel"], p["frame_head/fc6/bias"]
+        states = lstm(torch.relu(flat @ kernel + bias)[:, None])[0][:, 0]
+        return states @ p["scores/kernel"] + p["scores/bias"]
+
+    return net
+
+
+def test_backbone_keeps_frames_apart():
+    module = SmallCNN()
+    variables = module.init(jax.random.key(0), FRAMES)
+    together = module.apply(variables, FRAMES)
+    alone = module.apply(variables, FRAMES[2:3])
+    np.testing.assert_allclose(together[2:3], alone, rtol=1e-4, atol=1e-5)
