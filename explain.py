@@ -60,7 +60,7 @@ def explain(model: Model, clip: Clip, target) -> gradcam.Explanation:
     check_cost(model, len(clip.frames))
     frames = model.preprocess(clip.frames)
     result = gradcam.explain(model.module, model.variables, frames, target)
-    return gradcam.Explanation(*map(np.asarray, result))
+    return jax.tree.map(np.asarray, result)
 
 
 def read(model: Model) -> Clip:
@@ -93,10 +93,10 @@ def check_cost(model: Model, steps: int) -> None:
         fps = FLAGS.fps or model.description.fps
         fits = int((allowed / pair) ** 0.5)
         raise InputError(
-            f"{FLAGS.video} gives {steps:,} frames at {fps:g} a second; all their pairs "
-            f"would take {steps**2 * pair / 2**30:,.0f} GiB and {FLAGS.max_gib:g} are "
-            f"allowed (--max_gib): cut it to {fits} frames, such as --start=0 "
-            f"--end={fits / fps:.0f}, or lower --fps"
+            f"{FLAGS.video} gives {steps:,} frames at {fps:g} a second; all pairs of "
+            f"them would take {steps**2 * pair / 2**30:,.0f} GiB and "
+            f"{FLAGS.max_gib:g} are allowed (--max_gib): cut it to {fits} frames, "
+            f"such as --start=0 --end={fits / fps:.0f}, or lower --fps"
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from rgcam import checkpoint, cli, data, models, runs, sources, training
+from rgcam import checkpoint, cli, data, models, runs, training
 from rgcam.errors import InputError
 from rgcam.progress import Progress
 
@@ -84,8 +84,8 @@ def log(progress: Progress, pending) -> None:
     numbers = {name: float(value) for name, value in metrics.items()}
     if not np.isfinite(numbers["loss"]):
         raise InputError(
-            f"the loss is {numbers['loss']} at step {step}: lower --config.learning_rate;"
-            " the last checkpoint is kept"
+            f"the loss is {numbers['loss']} at step {step}: lower "
+            "--config.learning_rate; the last checkpoint is kept"
         )
     progress.write(step, numbers)
 

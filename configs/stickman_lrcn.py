@@ -23,14 +23,14 @@ def get_config() -> config_dict.ConfigDict:
                 "dropout": 0.2,
             },
             "freeze_backbone": False,
-            "init_from": "",  # a run or bundled name whose backbone and head to start from
+            "init_from": "",  # run or bundled name to take backbone and head from
             "data": {
                 "source": "stickman",
                 "train_clips": 4000,
                 "test_clips": 550,
                 "length": 16,  # steps of a training clip
             },
-            "epochs": 20,
+            "epochs": 8,
             "batch_size": 32,
             "learning_rate": 2e-3,
             "warmup": 0.05,  # share of the steps

@@ -12,7 +12,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from jax import lax
 from jaxtyping import Array, Float
 
 from rgcam.errors import InputError
@@ -164,7 +163,9 @@ class Depthwise(nn.Module):
         shape = self.kernel**2, x.shape[-1]
         weights = self.param("kernel", nn.initializers.normal(1.4 / self.kernel), shape)
         y = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-        for weight, part in zip(weights, _shifts(x, self.kernel, self.stride), strict=True):
+        for weight, part in zip(
+            weights, _shifts(x, self.kernel, self.stride), strict=True
+        ):
             y = y + part * weight
         return y
 
@@ -185,9 +186,7 @@ def blocks(depth: float = 1.0) -> Iterator[Block]:
         for r in range(repeats):
             stride = stage.stride if r == 0 else 1
             name = f"block{number:02}"
-            yield Block(
-                name, s, r, stage.kernel, stride, stage.expand, stage.channels
-            )
+            yield Block(name, s, r, stage.kernel, stride, stage.expand, stage.channels)
             number += 1
 
 
@@ -222,8 +221,8 @@ def port_efficientnet_lite(
     extra -= {f"{final}.weight", f"{final}.bias"}
     if extra:
         raise InputError(
-            f"the weights hold {len(extra)} arrays that this EfficientNet-Lite has not, "
-            f"such as {sorted(extra)[0]!r}: they are another variant's"
+            f"the weights hold {len(extra)} arrays that this EfficientNet-Lite has "
+            f"not, such as {sorted(extra)[0]!r}: they are another variant's"
         )
     variables = {"params": traverse_util.unflatten_dict(params)}
     return variables, {"kernel": kernel.T, "bias": bias}

@@ -4,8 +4,10 @@ import hashlib
 import io
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,7 +19,7 @@ from rgcam.errors import InputError
 QUALITY = 95  # of the JPEG frames, without chroma subsampling
 
 
-class Frames(Sequence):
+class Frames:
     """The frames of many clips, (T, S, S, 3) uint8 each, decoded when first asked for.
 
     Each clip is one file of JPEG frames already cropped and resized for the model;
@@ -35,13 +37,16 @@ class Frames(Sequence):
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Return clip ``index``; InputError where its file cannot be decoded."""
-        with np.load(self.decode(index)) as arrays:
-            return _from_jpeg(arrays["jpeg"], arrays["ends"])
+        arrays = _load(self.decode(index))
+        if arrays is None:
+            arrays = _load(self.decode(index, again=True))
+        assert arrays is not None
+        return _from_jpeg(arrays["jpeg"], arrays["ends"])
 
-    def decode(self, index: int) -> Path:
+    def decode(self, index: int, again: bool = False) -> Path:
         """Make sure that clip ``index`` is in the cache; return its file there."""
         file = self.folder / f"{self.key(index)}.npz"
-        if not file.exists():
+        if again or not file.exists():
             frames = video.read_clip(self.paths[index], self.fps).frames
             save(file, **_to_jpeg(data.resize(frames, self.spec)))
         return file
@@ -54,10 +59,10 @@ class Frames(Sequence):
         return hashlib.sha256(repr(state).encode()).hexdigest()[:32]
 
 
-class Mirrored(Sequence):
+class Mirrored:
     """Frames seen in a mirror: the same sequence, flipped left to right."""
 
-    def __init__(self, frames: Sequence[np.ndarray]):
+    def __init__(self, frames: data.Indexed):
         self.frames = frames
 
     def __len__(self) -> int:
@@ -86,12 +91,12 @@ def load_features(
     """
     kind = f"{name}-mirrored" if mirrored else name
     file = frames.folder.parent / "features" / kind / f"{frames.key(index)}.npz"
-    if not file.exists():
+    if (arrays := _load(file)) is None:
         clip = Mirrored(frames)[index] if mirrored else frames[index]
         made = backbone(data.normalize(clip, frames.spec))
-        save(file, features=np.asarray(made, np.float16))
-    with np.load(file) as arrays:
-        return arrays["features"]
+        arrays = {"features": np.asarray(made, np.float16)}
+        save(file, **arrays)
+    return arrays["features"]
 
 
 def default_folder() -> Path:
@@ -100,7 +105,7 @@ def default_folder() -> Path:
     return Path(base) / "rgcam"
 
 
-def save(file: Path, **arrays: np.ndarray) -> None:
+def save(file: Path, **arrays: Any) -> None:
     """Write an .npz that is either whole or not there."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -109,6 +114,15 @@ def save(file: Path, **arrays: np.ndarray) -> None:
         os.replace(part.name, file)
     except OSError as error:
         raise InputError(f"cannot write the cache {file.parent}: {error}") from error
+
+
+def _load(file: Path) -> dict[str, np.ndarray] | None:
+    """Read an .npz; None where it is not there or not whole."""
+    try:
+        with np.load(file) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _to_jpeg(frames: np.ndarray) -> dict[str, np.ndarray]:

@@ -133,7 +133,7 @@ def initial_params(description: Description, module: nn.Module, seed: int) -> An
 
 def write_description(folder: Path, description: Description) -> None:
     """Write model.json."""
-    fields = dataclasses.asdict(description)
+    fields: dict[str, Any] = dataclasses.asdict(description)
     fields["preprocess"] = description.preprocess._asdict()
     _write_text(folder / DESCRIPTION, json.dumps(fields, indent=2) + "\n")
 
@@ -152,10 +152,9 @@ def read_description(folder: Path) -> Description:
 
 def checkpointer(workdir: Path) -> ocp.training.Checkpointer:
     """Open a run's checkpoints (two latest kept); use as a context manager."""
-    latest = ocp.training.preservation_policies.LatestN(2)
-    return ocp.training.Checkpointer(
-        (workdir / CHECKPOINTS).absolute(), preservation_policy=latest
-    )
+    latest: Any = ocp.training.preservation_policies.LatestN(2)
+    folder = str((workdir / CHECKPOINTS).absolute())
+    return ocp.training.Checkpointer(folder, preservation_policy=latest)
 
 
 def save(writer: ocp.training.Checkpointer, state: TrainState) -> None:
@@ -189,7 +188,9 @@ def export(workdir: Path, folder: Path, results: Mapping[str, Any]) -> None:
     template = jax.eval_shape(functools.partial(_init, description, module))
     flat = traverse_util.flatten_dict(_read_run(workdir, template), sep="/")
     folder.mkdir(parents=True, exist_ok=True)
-    half = {name: np.asarray(leaf, np.float16) for name, leaf in flat.items()}
+    half: dict[str, Any] = {
+        name: np.asarray(leaf, np.float16) for name, leaf in flat.items()
+    }
     np.savez_compressed(folder / WEIGHTS, **half)
     write_description(folder, dataclasses.replace(description, results=dict(results)))
 
@@ -229,7 +230,9 @@ def _saved(state: TrainState) -> dict[str, Any]:
 def _read_run(folder: Path, template: Any) -> Any:
     abstract = {"params": jax.tree.map(_abstract, template)}
     if not (folder / CHECKPOINTS).is_dir():
-        raise InputError(f"{folder} has no checkpoint yet: let train.py reach its first")
+        raise InputError(
+            f"{folder} has no checkpoint yet: let train.py reach its first"
+        )
     with checkpointer(folder) as reader:
         steps = sorted((c.step for c in reader.checkpoints), reverse=True)
         return _first_readable(reader, steps, abstract)["params"]
@@ -254,9 +257,9 @@ def _read_export(folder: Path, template: Any) -> Any:
     try:
         with np.load(file) as arrays:
             flat = {name: arrays[name].astype(np.float32) for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{file} is damaged or holds no weights: {error}") from error
-    wanted = traverse_util.flatten_dict(template, sep="/")
+    wanted: dict[str, Any] = traverse_util.flatten_dict(template, sep="/")
     shapes = {name: leaf.shape for name, leaf in wanted.items()}
     if {name: leaf.shape for name, leaf in flat.items()} != shapes:
         raise InputError(f"{file} holds the weights of another model than model.json's")
@@ -264,11 +267,12 @@ def _read_export(folder: Path, template: Any) -> Any:
 
 
 def _check_finite(folder: Path, params: Any) -> None:
-    for name, leaf in traverse_util.flatten_dict(params, sep="/").items():
+    flat: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
+    for name, leaf in flat.items():
         if not np.isfinite(leaf).all():
             raise InputError(
-                f"the weights of {folder} are not finite ({name} holds NaN or infinity): "
-                "its training diverged; give an earlier checkpoint or another model"
+                f"the weights of {folder} are not finite ({name} holds NaN or "
+                "infinity): its training diverged; give another model or train again"
             )
 
 

@@ -1,7 +1,7 @@
 """Clips -> batches: preprocessing, the clips of a split, padding and shuffling."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -9,6 +9,14 @@ from PIL import Image
 
 from rgcam import stickman
 from rgcam.backbones import Preprocess
+
+
+class Indexed(Protocol):
+    """Clips by number: a list of arrays, or what reads one when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
 
 
 class Clips(NamedTuple):
@@ -23,10 +31,10 @@ class Clips(NamedTuple):
             is no example of its class.
     """
 
-    inputs: Sequence[np.ndarray]
+    inputs: Indexed
     labels: Int[np.ndarray, " N"]
     names: Sequence[str]
-    mirrored: Sequence[np.ndarray] | None = None
+    mirrored: Indexed | None = None
 
 
 class Batch(NamedTuple):
@@ -81,10 +89,7 @@ def stickman_clips(seed: int, count: int, *, size: int = 64, length: int = 16) -
     Clip i is ``rgcam.stickman.clip((seed, i))``, its label uniform over the classes.
     Different seeds give different clips: take one for training, one for testing.
     """
-    clips = [
-        stickman.clip((seed, i), size=size, length=length)
-        for i in range(count)
-    ]
+    clips = [stickman.clip((seed, i), size=size, length=length) for i in range(count)]
     labels = np.array([clip.label for clip in clips], np.int32)
     names = [f"stickman-{seed}-{i}" for i in range(count)]
     return Clips([clip.frames for clip in clips], labels, names)

@@ -26,7 +26,12 @@ from rgcam.errors import InputError
 
 Tensor = Array | np.ndarray
 Classify = Callable[[Float[Array, "in h w K"]], Float[Array, "out C"]]
-Target = int | np.integer | Int[Tensor, ""] | Callable[[Float[Array, "out C"]], Float[Array, " out"]]
+Target = (
+    int
+    | np.integer
+    | Int[Tensor, ""]
+    | Callable[[Float[Array, "out C"]], Float[Array, " out"]]
+)
 
 
 class Explanation(NamedTuple):
@@ -66,7 +71,7 @@ def importance_weights(
         features: A (in h w K), floating point.
         target: class index (may be traced: one compilation serves all classes),
             or a function scores (out C) -> (out,) to explain instead, such as
-            ``lambda y: y[:, 3] - y[:, 5]`` or ``lambda y: jax.nn.log_softmax(y)[:, 3]``.
+            ``lambda y: y[:, 3] - y[:, 5]``, or a log-probability.
 
     Returns:
         beta (out in K) in the dtype of features. For a causal ``classify``,

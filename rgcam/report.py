@@ -15,7 +15,6 @@ from PIL import Image
 from rgcam import data, render, video
 from rgcam.checkpoint import Model
 from rgcam.errors import InputError
-from rgcam.gradcam import Explanation
 from rgcam.video import Clip
 
 OVERLAY_SIDE = 240  # pixels; shorter sides below this are enlarged for viewing
@@ -40,10 +39,10 @@ class Story(NamedTuple):
     clip: Clip
     source: str
     model: Model
-    explanation: Explanation
+    explanation: Any  # Explanation
     target: int
     cnn: Model | None
-    cnn_explanation: Explanation | None
+    cnn_explanation: Any  # Explanation | None
     arguments: Mapping[str, Any]
 
 
@@ -74,7 +73,9 @@ def check_writable(folder: Path) -> None:
     """Fail before the work, not after it, where ``folder`` cannot be written."""
     existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write in {folder}: {existing} is not a writable folder")
+        raise InputError(
+            f"cannot write in {folder}: {existing} is not a writable folder"
+        )
 
 
 def top_moments(
@@ -189,8 +190,9 @@ def _overlay(story: Story) -> np.ndarray:
     frames, box = story.clip.frames, _box(story)
     factor = max(1, -(-OVERLAY_SIDE // min(frames.shape[1:3])))
     large = _enlarge(frames, factor)
-    box = tuple(factor * edge for edge in box)
-    return render.overlay(large, story.explanation.maps[-1], box=box)
+    top, left, bottom, right = (factor * edge for edge in box)
+    maps = story.explanation.maps[-1]
+    return render.overlay(large, maps, box=(top, left, bottom, right))
 
 
 def _enlarge(frames: np.ndarray, factor: int) -> np.ndarray:
@@ -215,7 +217,9 @@ def _diagonal(maps: np.ndarray) -> np.ndarray:
 
 def _title(story: Story) -> str:
     name = Path(story.source).name
-    return f"why {story.model.name} sees “{story.model.classes[story.target]}” in {name}"
+    return (
+        f"why {story.model.name} sees “{story.model.classes[story.target]}” in {name}"
+    )
 
 
 def _cnn_decision(story: Story) -> int:

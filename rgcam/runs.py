@@ -98,7 +98,9 @@ def evaluate(
         keep = batch.labels >= 0
         found = [np.asarray(x)[keep] for x in step_fn(state, batch)]
         parts.append([*found, batch.labels[keep], batch.lengths[keep]])
-    last, mean, right, loss, labels, lengths = map(np.concatenate, zip(*parts))
+    last, mean, right, loss, labels, lengths = map(
+        np.concatenate, zip(*parts, strict=True)
+    )
     decided = mean if description.arch["kind"] == "cnn" else last
     table = metrics.confusion(labels, decided, len(description.classes))
     return {

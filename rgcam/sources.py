@@ -70,12 +70,11 @@ def frozen_features(
         params: its weights.
         pooled: average over (h, w), to (T 1 1 K): all that a ``gap`` head reads.
     """
-
     size = CHUNK.get(jax.default_backend(), DEVICE_CHUNK)
 
     @jax.jit
     def chunk(params, frames):
-        features = backbone.apply({"params": params}, frames)
+        features: Any = backbone.apply({"params": params}, frames)
         return features.mean((-3, -2), keepdims=True) if pooled else features
 
     def features(frames: np.ndarray) -> np.ndarray:
@@ -111,8 +110,11 @@ def _folder(
     place = Path(config["cache"]).expanduser() if config["cache"] else None
     readable, unreadable = _decode_all(items, spec, config["fps"], place)
     parts = folder.split(readable, **options)
-    clips = [_clips(part, config, spec, place, frozen, name) for part in parts]
-    return Source(*clips, classes, unreadable)
+    train, test = (
+        _clips(part, _frames(part, spec, config["fps"], place), frozen, name, mirror)
+        for part, mirror in zip(parts, (config["mirror"], False), strict=True)
+    )
+    return Source(train, test, classes, unreadable)
 
 
 def _decode_all(
@@ -134,26 +136,24 @@ def _decode_all(
 
 def _clips(
     items: Sequence[folder.Item],
-    config: Mapping[str, Any],
-    spec: Preprocess,
-    place: Path | None,
+    frames: cache.Frames,
     frozen: Callable[[np.ndarray], np.ndarray] | None,
     name: str,
+    mirror: bool,
 ) -> data.Clips:
-    frames = _frames(items, spec, config["fps"], place)
     labels = np.array([item.label for item in items], np.int32)
     names = [item.path.name for item in items]
     if frozen is None:
-        mirrored = cache.Mirrored(frames) if config["mirror"] else None
+        mirrored = cache.Mirrored(frames) if mirror else None
         return data.Clips(frames, labels, names, mirrored)
-    views = [
+    plain, *other = (
         [
             cache.load_features(frames, frozen, name, i, mirrored)
             for i in tqdm(range(len(items)), "features", unit="clip", disable=None)
         ]
-        for mirrored in ((False, True) if config["mirror"] else (False,))
-    ]
-    return data.Clips(views[0], labels, names, views[1] if config["mirror"] else None)
+        for mirrored in ((False, True) if mirror else (False,))
+    )
+    return data.Clips(plain, labels, names, other[0] if other else None)
 
 
 def _frames(

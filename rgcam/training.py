@@ -12,8 +12,7 @@ from jaxtyping import Array, Float, Int
 from rgcam.data import Batch
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """All that a run needs to go on.
 
     Attributes:
@@ -102,10 +101,11 @@ def train_step(
         The next state and the scalars loss, accuracy (last valid step), grad_norm.
     """
     key = jax.random.fold_in(state.key, state.step)
+    labels = jnp.asarray(batch.labels)
 
     def loss_of(params):
         scores = _forward(state, params, batch.inputs, key)
-        losses = jax.vmap(step_losses, (0, 0, None))(scores, batch.labels, smoothing)
+        losses = jax.vmap(step_losses, (0, 0, None))(scores, labels, smoothing)
         valid = _valid(batch)
         return (losses * valid).sum() / valid.sum(), scores
 
@@ -118,14 +118,16 @@ def train_step(
     }
     updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+    return state.replace(
+        step=state.step + 1, params=params, opt_state=opt_state
+    ), metrics
 
 
 def eval_step(state: TrainState, batch: Batch) -> Predictions:
     """Predict every clip of a batch, dropout off."""
     scores = _forward(state, state.params, batch.inputs)
-    valid = _valid(batch)
-    losses = jax.vmap(step_losses)(scores, batch.labels)
+    valid, labels = _valid(batch), jnp.asarray(batch.labels)
+    losses = jax.vmap(step_losses)(scores, labels)
     log_probs = jax.nn.log_softmax(scores) * valid[..., None]
     right = (scores.argmax(-1) == batch.labels[:, None]) & valid
     return Predictions(

@@ -1,17 +1,13 @@
 """Files to frames and back: the only place that decodes or encodes.
 
 PyAV reads, by the frames' own timestamps: index access is silently wrong on MPEG-PS.
-imageio writes pictures and GIFs; PyAV writes MP4, whose rate factor, colour tags and
-fast start imageio does not reach.
+imageio writes pictures and GIFs; PyAV writes MP4, whose colour tags and fast start
+imageio does not reach.
 """
 
 import contextlib
-import dataclasses
-import itertools
 import math
-import os
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -21,15 +17,21 @@ import imageio.v3 as iio
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from rgcam.decoding import (
+    AGAIN,
+    File,
+    Number,
+    Shot,
+    Tally,
+    absolute,
+    header_duration,
+    header_rate,
+    opened,
+    shots_from,
+)
 from rgcam.errors import InputError
 
-Number = float | int
-File = str | os.PathLike[str]
-Shot = tuple[float, av.VideoFrame]  # seconds since the file's first frame, picture
 EPSILON = 1e-6  # seconds: two times nearer than this are one
-SEEKABLE = {"mov", "matroska"}  # indexed, and stamped with presentation times
-BIG = 2**20  # pixels from which decoding on all cores pays
-AGAIN = "copy or download it again"
 
 
 class Clip(NamedTuple):
@@ -71,27 +73,14 @@ class _Wish(NamedTuple):
     max_bytes: int
 
 
-@dataclasses.dataclass
-class _Tally:
-    """What one pass over a file met."""
-
-    decoded: int = 0
-    damaged: int = 0
-    unstamped: int = 0
-    sizes: set[tuple[int, int]] = dataclasses.field(default_factory=set)
-    aspect: float = 1.0  # a pixel's width over its height
-    promised: float = math.nan  # seconds, by the header
-    until: float = math.inf  # seconds at which the last frame ends
-
-
 def probe(path: File) -> VideoInfo:
     """Read a video's header; decode nothing.
 
     Raises:
         InputError: No video can be opened there.
     """
-    with _opened(Path(path)) as (container, stream):
-        seconds, rate = _duration(container, stream), _rate(stream)
+    with opened(Path(path)) as (container, stream):
+        seconds, rate = header_duration(container, stream), header_rate(stream)
         return VideoInfo(stream.width, stream.height, seconds, rate)
 
 
@@ -125,10 +114,10 @@ def read_clip(
             give between start and end, or more than max_bytes.
     """
     stop = math.inf if end is None else end
-    wish, tally = _Wish(Path(path), fps, start, stop, size, max_bytes), _Tally()
+    wish, tally = _Wish(Path(path), fps, start, stop, size, max_bytes), Tally()
     _check_span(wish)
     _check_cost(wish, probe(path))
-    with contextlib.closing(_shots(wish.path, start, tally)) as shots:
+    with contextlib.closing(shots_from(wish.path, start, tally)) as shots:
         pictures, times = _convert(_nearest(_reaches(shots, tally), wish), wish)
     _check_count(len(times), wish, tally)
     return Clip(_stack(pictures), np.array(times), tuple(_notes(tally)))
@@ -181,155 +170,15 @@ def write_image(path: File, image: UInt8[np.ndarray, "H W 3"]) -> None:
 @contextlib.contextmanager
 def _writing(path: File) -> Iterator[str]:
     try:
-        yield _plain(path)
+        yield absolute(path)
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"cannot write {path} ({reason}): choose another") from error
+        raise InputError(
+            f"cannot write {path} ({reason}): choose another place"
+        ) from error
 
 
-def _plain(path: File) -> str:
-    """Make a path absolute: PyAV takes the start of ``clip:1.mp4`` for a protocol."""
-    return str(Path(path).absolute())
-
-
-def _check_file(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            empty = not file.read(1)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist: check its name") from None
-    except OSError as error:
-        what = "is a folder" if path.is_dir() else f"cannot be read ({error.strerror})"
-        raise InputError(f"{path} {what}: pass one video file") from None
-    if empty:
-        raise InputError(f"{path} is empty (0 bytes): {AGAIN}")
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Open a file; yield its container and its video stream."""
-    _check_file(path)
-    try:
-        container = _open(path)
-    except av.error.FFmpegError:
-        hint = f"is no video, or cut off: play it to check, or {AGAIN}"
-        raise InputError(f"{path} {hint}") from None
-    with container:
-        cover = av.stream.Disposition.attached_pic
-        videos = [s for s in container.streams.video if not s.disposition & cover]
-        if not videos or container.format.name == "tty":  # a .txt, drawn as a terminal
-            raise InputError(f"{path} has no moving pictures: pass a video file")
-        if videos[0].codec_context is None:
-            raise InputError(f"{path} has an unknown codec: convert it to MP4 (H.264)")
-        if videos[0].width * videos[0].height > BIG:
-            videos[0].thread_type = "AUTO"
-        yield container, videos[0]
-
-
-def _open(path: Path) -> Any:
-    try:
-        return av.open(_plain(path))
-    except UnicodeDecodeError:  # a title in another encoding, before PyAV 19
-        return av.open(_plain(path), metadata_errors="replace")
-
-
-def _rate(stream: Any) -> float:
-    return float(stream.average_rate or stream.guessed_rate or math.nan)
-
-
-def _duration(container: Any, stream: Any) -> float:
-    """Return the seconds that the header promises; the least, if it says several."""
-    if container.format.name == "avi" and stream.frames:
-        return stream.frames / _rate(stream)
-    seconds = [(container.duration or math.nan) / 1e6]
-    seconds += [(stream.duration or math.nan) * float(stream.time_base)]
-    with contextlib.suppress(ValueError):  # Matroska's, such as 00:01:02.5
-        hours, minutes, rest = stream.metadata.get("DURATION", "").split(":")
-        seconds += [3600 * float(hours) + 60 * float(minutes) + float(rest)]
-    return float(np.fmin.reduce(seconds))
-
-
-def _shots(path: Path, start: Number, tally: _Tally) -> Generator[Shot, None, None]:
-    """Decode in order; from a key frame before start, if the file has it to seek."""
-    for place in (start, 0):
-        with _opened(path) as (container, stream):
-            shots = _decode_from(container, stream, place, tally)
-            first = next(shots, None)
-            if first and (first[0] <= start or place == 0):
-                yield first
-                yield from shots
-                return
-
-
-def _decode_from(
-    container: Any, stream: Any, start: Number, tally: _Tally
-) -> Iterator[Shot]:
-    tally.promised = _duration(container, stream)
-    tally.aspect = float(stream.sample_aspect_ratio or 1)
-    stamped = _decode(container, stream, tally)
-    interval = 1 / float(stream.guessed_rate or 25)
-    if start == 0 or not SEEKABLE & set(container.format.name.split(",")):
-        return _timed(stamped, interval, tally)
-    origin, _ = next(_decode(container, stream, _Tally()), (None, None))
-    with contextlib.suppress(av.error.FFmpegError):
-        ticks = ((origin or 0.0) + start) / float(stream.time_base)
-        container.seek(int(ticks), stream=stream)
-    from_key = itertools.dropwhile(lambda shot: not shot[1].key_frame, stamped)
-    return _timed(from_key, interval, tally, origin)
-
-
-def _decode(
-    container: Any, stream: Any, tally: _Tally
-) -> Iterator[tuple[float | None, av.VideoFrame]]:
-    """Decode all that can be; yield (its time stamp in seconds, frame).
-
-    AVI stamps packets in decoding order only: the n-th frame takes the n-th stamp.
-    """
-    unit, avi = float(stream.time_base), container.format.name == "avi"
-    stamps = deque()
-    for packet in _packets(container, stream, tally):
-        stamps.append(packet.dts)
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            tally.damaged += 1
-            stamps.pop()
-            continue
-        for frame in frames:
-            tally.decoded += 1
-            tally.damaged += frame.is_corrupt
-            tally.sizes.add((frame.width, frame.height))
-            stamp = stamps.popleft() if stamps else None
-            ticks = stamp if avi else frame.pts
-            yield None if ticks is None else ticks * unit, frame
-
-
-def _packets(container: Any, stream: Any, tally: _Tally) -> Iterator[Any]:
-    try:
-        yield from container.demux(stream)
-    except av.error.FFmpegError:
-        tally.damaged += 1
-
-
-def _timed(
-    stamped: Iterable[tuple[float | None, av.VideoFrame]],
-    interval: float,
-    tally: _Tally,
-    origin: float | None = None,
-) -> Iterator[Shot]:
-    """Count seconds from origin; where stamps lack or run back, by the interval."""
-    last = -interval
-    for stamp, frame in stamped:
-        origin = stamp or 0.0 if origin is None else origin
-        time = -math.inf if stamp is None else stamp - origin
-        if time <= last:
-            time = last + interval
-            tally.unstamped += 1
-        yield time, frame
-        last = time
-
-
-def _reaches(shots: Iterable[Shot], tally: _Tally) -> Iterator[tuple[float, Shot]]:
+def _reaches(shots: Iterable[Shot], tally: Tally) -> Iterator[tuple[float, Shot]]:
     """Yield (the last second to which no later frame is nearer, shot)."""
     held, gap = None, 0.0
     for shot in shots:
@@ -402,9 +251,10 @@ def _check_rate(fps: Number) -> None:
 
 def _check_span(wish: _Wish) -> None:
     _check_rate(wish.fps)
-    if not 0 <= wish.start < wish.end:
-        span = f"start={wish.start:g} and end={wish.end:g}"
-        raise InputError(f"{span}: start must be at least 0, and end after it")
+    if not 0 <= wish.start < math.inf:
+        raise InputError(f"start is {wish.start:g}; it must be 0 or later, in seconds")
+    if not wish.start < wish.end:
+        raise InputError(f"end is {wish.end:g}; it must be after start={wish.start:g}")
 
 
 def _check_cost(wish: _Wish, info: VideoInfo) -> None:
@@ -427,7 +277,7 @@ def _refuse(wish: _Wish, seconds: Number, frames: Number, size: int) -> NoReturn
     )
 
 
-def _check_count(count: int, wish: _Wish, tally: _Tally) -> None:
+def _check_count(count: int, wish: _Wish, tally: Tally) -> None:
     path, start, fps = wish.path, wish.start, wish.fps
     if not tally.decoded:
         raise InputError(
@@ -441,15 +291,15 @@ def _check_count(count: int, wish: _Wish, tally: _Tally) -> None:
         raise InputError(f"{path} gives 1 frame at {fps:g} fps; {cure}")
 
 
-def _notes(tally: _Tally) -> Iterator[str]:
+def _notes(tally: Tally) -> Iterator[str]:
     until, promised, total = tally.until, tally.promised, tally.decoded
     if promised - until > 0.5 + 0.02 * promised:
         place = f"after {until:.1f} s of {promised:.1f} s"
         yield f"the file is cut off {place}: what decodes was read"
     if tally.damaged:
-        yield f"damaged or not decoded: {tally.damaged} of {total} frames"
+        yield f"the file is damaged: {tally.damaged} of {total} frames are broken"
     if tally.unstamped:
-        yield f"without a usable time stamp: {tally.unstamped} of {total} frames"
+        yield f"time stamps are missing or wrong: {tally.unstamped} of {total} frames"
     if len(tally.sizes) > 1:
         yield "the picture's size changes: all frames are scaled to the first one's"
     if abs(tally.aspect - 1) > 0.02:

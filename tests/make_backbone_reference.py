@@ -27,7 +27,10 @@ def picture(seed: int = 0) -> np.ndarray:
 def same(x, kernel, stride):
     """Pad as TensorFlow's 'SAME' does: the odd pixel goes to the right and bottom."""
     total = [max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in x.shape[2:]]
-    (top, left), (bottom, right) = ([n // 2 for n in total], [n - n // 2 for n in total])
+    (top, left), (bottom, right) = (
+        [n // 2 for n in total],
+        [n - n // 2 for n in total],
+    )
     return F.pad(x, (left, right, top, bottom))
 
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from PIL import Image
 
 from rgcam import backbones, data, weights
 from rgcam.errors import InputError
@@ -158,9 +157,13 @@ def test_parameter_counts():
     assert count(backbones.SmallCNN()) == by_hand
     # 4,652,008 published with the classifier (1,281,000), two numbers a BN channel
     # where folding leaves one.
-    channels = 32 + 32 + 16 + sum(
-        2 * b.expand * prev + b.channels for prev, b in _expanded()
-    ) + 1280
+    channels = (
+        32
+        + 32
+        + 16
+        + sum(2 * b.expand * prev + b.channels for prev, b in _expanded())
+        + 1280
+    )
     assert count(backbones.EfficientNetLite()) == 4_652_008 - 1_281_000 - channels
 
 

@@ -270,7 +270,9 @@ def test_mistakes_get_one_sentence(small):
         gradcam.explain(module, variables, np.zeros((2, 8, 8, 3), np.uint8), 0)
     with pytest.raises(InputError, match="vmap for a batch"):
         gradcam.explain(module, variables, frames[None], 0)
-    beta = gradcam.importance_weights(lambda a: a.mean((1, 2)), jnp.ones((2, 1, 1, 3)), 9)
+    beta = gradcam.importance_weights(
+        lambda a: a.mean((1, 2)), jnp.ones((2, 1, 1, 3)), 9
+    )
     assert np.isnan(beta).all()
 
 

@@ -60,7 +60,9 @@ def test_learns_a_separable_batch(kind):
 
 def test_padding_changes_neither_loss_nor_gradient_nor_prediction():
     state, batch = make_state(), make_batch()
-    padded = batch._replace(inputs=np.pad(batch.inputs, ((0, 0), (0, 3), *[(0, 0)] * 3)))
+    padded = batch._replace(
+        inputs=np.pad(batch.inputs, ((0, 0), (0, 3), *[(0, 0)] * 3))
+    )
     garbage = padded.inputs.copy()
     garbage[:, 4:] = 7
     plain, metrics = training.train_step(state, batch)
