@@ -68,15 +68,20 @@ def read(model: Model) -> Clip:
     if FLAGS.video is None:
         demo = stickman.clip(DEMO_SEED)
         return Clip(demo.frames, demo.times, ())
-    fps = FLAGS.fps or model.description.fps
+    fps = rate(model)
     info = probe(FLAGS.video)
-    seconds = (FLAGS.end or info.duration) - FLAGS.start
+    seconds = (info.duration if FLAGS.end is None else FLAGS.end) - FLAGS.start
     if seconds > 0 and np.isfinite(seconds):
         check_cost(model, int(seconds * fps))
     max_bytes = int(FLAGS.max_gib * 2**30)
     return read_clip(
         FLAGS.video, fps, start=FLAGS.start, end=FLAGS.end, max_bytes=max_bytes
     )
+
+
+def rate(model: Model) -> float:
+    """Return the frames a second to look at."""
+    return model.description.fps if FLAGS.fps is None else FLAGS.fps
 
 
 def check_cost(model: Model, steps: int) -> None:
@@ -90,7 +95,7 @@ def check_cost(model: Model, steps: int) -> None:
     pair = gradcam.explanation_bytes(1, 1, height * width, channels)
     allowed = FLAGS.max_gib * 2**30
     if steps**2 * pair > allowed:
-        fps = FLAGS.fps or model.description.fps
+        fps = rate(model)
         fits = int((allowed / pair) ** 0.5)
         raise InputError(
             f"{FLAGS.video} gives {steps:,} frames at {fps:g} a second; all pairs of "

@@ -65,26 +65,26 @@ def train(config, workdir, writer, source, description, state, per_epoch):
             )
             state, metrics = step_fn(state, batch)
             progress.advance()
-            if (step + 1) % LOG_EVERY == 0 or step + 1 == total:
+            epoch_ends = (step + 1) % per_epoch == 0
+            if (step + 1) % LOG_EVERY == 0 or epoch_ends:
                 log(progress, pending)
                 pending = step + 1, metrics
-            if (step + 1) % per_epoch == 0:
+            if epoch_ends:
                 log(progress, pending)
                 pending = None
                 checkpoint.save(writer, state)
-        log(progress, pending)
     return state
 
 
 def log(progress: Progress, pending) -> None:
-    """Write the metrics of an earlier step; stop where the loss is not finite."""
+    """Write the metrics of an earlier step; stop where one is not finite."""
     if pending is None:
         return
     step, metrics = pending
     numbers = {name: float(value) for name, value in metrics.items()}
-    if not np.isfinite(numbers["loss"]):
+    if not np.isfinite(list(numbers.values())).all():
         raise InputError(
-            f"the loss is {numbers['loss']} at step {step}: lower "
+            f"training diverged at step {step} (loss {numbers['loss']:g}): lower "
             "--config.learning_rate; the last checkpoint is kept"
         )
     progress.write(step, numbers)

@@ -119,7 +119,7 @@ def save(file: Path, **arrays: Any) -> None:
 def _load(file: Path) -> dict[str, np.ndarray] | None:
     """Read an .npz; None where it is not there or not whole."""
     try:
-        with np.load(file) as arrays:
+        with file.open("rb") as opened, np.load(opened) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None

@@ -255,7 +255,7 @@ def _first_readable(reader, steps, template) -> dict[str, Any]:
 def _read_export(folder: Path, template: Any) -> Any:
     file = folder / WEIGHTS
     try:
-        with np.load(file) as arrays:
+        with file.open("rb") as opened, np.load(opened) as arrays:
             flat = {name: arrays[name].astype(np.float32) for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{file} is damaged or holds no weights: {error}") from error

@@ -1,7 +1,7 @@
 """Clips -> batches: preprocessing, the clips of a split, padding and shuffling."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -11,6 +11,7 @@ from rgcam import stickman
 from rgcam.backbones import Preprocess
 
 
+@runtime_checkable
 class Indexed(Protocol):
     """Clips by number: a list of arrays, or what reads one when it is asked for."""
 

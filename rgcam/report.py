@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -49,8 +50,8 @@ class Story(NamedTuple):
 def write(folder: Path, story: Story) -> dict[str, Any]:
     """Write explanation.npz, strip.png, matrix.png, overlay.mp4 and summary.json.
 
-    All are made in a hidden folder beside ``folder`` first: a failure leaves what
-    was there as it was. Files of the same names are replaced, others kept.
+    All are made in a temporary folder first: a failure leaves what was there as it
+    was. Files of the same names are replaced, others kept.
 
     Returns:
         What summary.json says.
@@ -59,12 +60,16 @@ def write(folder: Path, story: Story) -> dict[str, Any]:
         InputError: the folder cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as part:
+        with tempfile.TemporaryDirectory(prefix="rgcam-") as part:
             summary = _write_all(Path(part), story)
+            folder.mkdir(parents=True, exist_ok=True)
             for file in sorted(Path(part).iterdir()):
-                os.replace(file, folder / file.name)
+                shutil.copy(file, folder / f".{file.name}.part")
+            for file in sorted(Path(part).iterdir()):
+                os.replace(folder / f".{file.name}.part", folder / file.name)
     except OSError as error:
+        for file in folder.glob(".*.part"):
+            file.unlink()
         raise InputError(f"cannot write in {folder}: {error.strerror}") from error
     return summary
 
@@ -80,7 +85,7 @@ def check_writable(folder: Path) -> None:
 
 def top_moments(
     row: np.ndarray, times: np.ndarray, count: int = 3
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Return the frames with the greatest importance, at least APART seconds apart.
 
     Args:

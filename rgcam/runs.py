@@ -19,6 +19,8 @@ def start(config_flag: Any, workdir: str | None) -> tuple[Any, Path]:
     """Return the config and the run's folder, made; InputError where one is missing."""
     if not workdir:
         raise InputError("say where the run is written: --workdir=FOLDER")
+    if config_flag.value is None:
+        raise InputError("say what to train: --config=configs/NAME.py")
     try:
         config = config_dict.FrozenConfigDict(config_flag.value)
     except Exception as error:  # what an absent or broken Python file raises
@@ -44,7 +46,7 @@ def prepare(config: Any) -> tuple[Description, sources.Source]:
         params = checkpoint.pretrained_backbone(arch)
         frozen = sources.frozen_features(backbone, params, pooled)
         name = f"{name}-pooled" if pooled else name
-    source = sources.load(config.data, spec, frozen, name)
+    source = sources.load(config.data.to_dict(), spec, frozen, name)
     fps = config.data.get("fps", sources.FPS)
     frozen_backbone = config.freeze_backbone
     return Description(arch, source.classes, spec, fps, frozen_backbone), source
@@ -60,7 +62,7 @@ def initial_state(
     forward = module.apply
     if description.frozen:
         forward = functools.partial(module.apply, method="classify")
-    tx = training.optimizer(config, steps_per_epoch * config.epochs)
+    tx = training.optimizer(config.to_dict(), steps_per_epoch * config.epochs)
     return training.create_state(forward, params, tx, config.seed)
 
 

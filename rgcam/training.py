@@ -98,7 +98,8 @@ def train_step(
     clip's label (Donahue et al.); for a FrameCNN this is training frame by frame.
 
     Returns:
-        The next state and the scalars loss, accuracy (last valid step), grad_norm.
+        The next state and the scalars loss, accuracy (last valid step), grad_norm
+        and the next param_norm.
     """
     key = jax.random.fold_in(state.key, state.step)
     labels = jnp.asarray(batch.labels)
@@ -110,14 +111,15 @@ def train_step(
         return (losses * valid).sum() / valid.sum(), scores
 
     (loss, scores), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
     accuracy = (_last(scores, batch).argmax(-1) == batch.labels).mean()
     metrics = {
         "loss": loss,
         "accuracy": accuracy,
         "grad_norm": optax.tree.norm(grads),
+        "param_norm": optax.tree.norm(params),
     }
-    updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
     return state.replace(
         step=state.step + 1, params=params, opt_state=opt_state
     ), metrics

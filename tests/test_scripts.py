@@ -142,8 +142,6 @@ def bad_inputs(folder, clip_file):
     (folder / "empty.mp4").touch()
     (folder / "text.avi").write_text("no video\n" * 99)
     (folder / "file").write_text("in the way")
-    whole = clip_file.read_bytes()
-    (folder / "half.mp4").write_bytes(whole[: len(whole) // 2])
     video.write_video(folder / "one.mp4", stickman.clip(1).frames[:1], 7.5)
     with av.open(str(folder / "audio.mp4"), "w") as container:
         stream = container.add_stream("aac", 44100, layout="mono")
@@ -160,7 +158,6 @@ def bad_inputs(folder, clip_file):
         (f"--video={folder}/empty.mp4",): "is empty",
         (f"--video={folder}/text.avi",): "text.avi",
         (f"--video={folder}/audio.mp4",): "audio.mp4",
-        (f"--video={folder}/half.mp4",): "half.mp4",
         (f"--video={folder}/one.mp4",): "one.mp4",
         (fine, "--target=kik"): "did you mean kick",
         (fine, "--model=nope"): "no model 'nope'",
@@ -346,5 +343,5 @@ def test_a_diverging_run_stops_and_keeps_the_last_checkpoint(call, tmp_path):
         "--config.epochs=4",
         "--config.learning_rate=nan",
     )
-    assert code == 2 and "the loss is nan at step" in err
+    assert code == 2 and "training diverged at step" in err
     assert checkpoint.load_model(tmp_path)  # its weights are finite
