@@ -49,7 +49,11 @@ def main() -> None:
 
 def train(config, workdir, writer, source, description, state, per_epoch):
     """Run the steps that are left; checkpoint at the end of every epoch."""
-    step_of = functools.partial(training.train_step, smoothing=config.smoothing)
+    step_of = functools.partial(
+        training.train_step,
+        smoothing=config.smoothing,
+        last_step=config.loss == "last_step",
+    )
     step_fn = jax.jit(step_of, donate_argnames="state")
     first, total = int(state.step), per_epoch * config.epochs
     pending = None  # metrics are read one log step late, so the device never waits

@@ -16,4 +16,5 @@ def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
     config = folder_lrcn.get_config()
     config.model.kind = "cnn"
+    config.loss = "every_step"
     return config

@@ -45,6 +45,7 @@ def get_config() -> config_dict.ConfigDict:
             "warmup": 0.05,  # share of the steps
             "weight_decay": 1e-2,
             "clip_norm": 5.0,
+            "loss": "last_step",  # or "every_step"
             "smoothing": 0.1,  # of the labels
         }
     )

@@ -36,6 +36,7 @@ def get_config() -> config_dict.ConfigDict:
             "warmup": 0.05,  # share of the steps
             "weight_decay": 1e-4,
             "clip_norm": 5.0,
+            "loss": "every_step",  # or "last_step"
             "smoothing": 0.0,  # of the labels
         }
     )

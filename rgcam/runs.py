@@ -14,6 +14,8 @@ from rgcam import checkpoint, data, metrics, models, sources, training
 from rgcam.checkpoint import Description
 from rgcam.errors import InputError
 
+LOSSES = ("every_step", "last_step")
+
 
 def start(config_flag: Any, workdir: str | None) -> tuple[Any, Path]:
     """Return the config and the run's folder, made; InputError where one is missing."""
@@ -28,6 +30,8 @@ def start(config_flag: Any, workdir: str | None) -> tuple[Any, Path]:
             f"--config is not one of configs/*.py with get_config(): {error}"
         ) from error
     folder = Path(workdir)
+    if config.loss not in LOSSES:
+        raise InputError(f"loss is {config.loss!r}; choose {' or '.join(LOSSES)}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

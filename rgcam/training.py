@@ -90,12 +90,14 @@ def step_losses(
 
 
 def train_step(
-    state: TrainState, batch: Batch, *, smoothing: float = 0.0
+    state: TrainState, batch: Batch, *, smoothing: float = 0.0, last_step: bool = False
 ) -> tuple[TrainState, dict[str, Array]]:
-    """Take one optimizer step on the mean cross-entropy of all valid steps.
+    """Take one optimizer step on the mean cross-entropy of the clips' steps.
 
-    Pure; jit it with the state donated. Every output step is trained towards the
-    clip's label (Donahue et al.); for a FrameCNN this is training frame by frame.
+    Pure; jit it with the state donated. Either every valid output step is trained
+    towards the clip's label (Donahue et al.; for a FrameCNN this is training frame by
+    frame), or with ``last_step`` only the last valid one: the label is then that of
+    the whole sequence, and the state must carry what earlier frames showed.
 
     Returns:
         The next state and the scalars loss, accuracy (last valid step), grad_norm
@@ -107,8 +109,8 @@ def train_step(
     def loss_of(params):
         scores = _forward(state, params, batch.inputs, key)
         losses = jax.vmap(step_losses, (0, 0, None))(scores, labels, smoothing)
-        valid = _valid(batch)
-        return (losses * valid).sum() / valid.sum(), scores
+        counted = _is_last(batch) if last_step else _valid(batch)
+        return (losses * counted).sum() / counted.sum(), scores
 
     (loss, scores), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
@@ -155,6 +157,10 @@ def _forward(state: TrainState, params: Any, inputs, key: Array | None = None):
 
 def _valid(batch: Batch) -> Array:
     return jnp.arange(batch.inputs.shape[1]) < batch.lengths[:, None]
+
+
+def _is_last(batch: Batch) -> Array:
+    return jnp.arange(batch.inputs.shape[1]) == batch.lengths[:, None] - 1
 
 
 def _last(scores, batch: Batch) -> Array:

@@ -319,6 +319,7 @@ def test_training_mistakes_are_one_sentence(call, tmp_path):
         (config, out, "--config.model.cell=rnn"): "model.cell is 'rnn'",
         (config, out, "--config.freeze_backbone=True"): "no pretrained weights",
         (config, out, "--config.data.source=web"): "data.source",
+        (config, out, "--config.loss=both"): "every_step or last_step",
         (config, f"--workdir={tmp_path / 'file' / 'x'}"): "cannot make",
         (config, out, "--config.init_from=nope", *TINY): "no model 'nope'",
     }.items():

@@ -104,3 +104,15 @@ def test_eval_step_by_hand():
     assert found.right_steps.tolist() == [2, 1]
     expected = [-np.log(0.6 * 0.6 * 0.4) / 3, -np.log(0.9 * 0.2) / 2]
     np.testing.assert_allclose(found.loss, expected, rtol=1e-5)
+
+
+def test_last_step_loss_counts_the_last_valid_step_only():
+    state, batch = make_state(), make_batch()
+    batch = batch._replace(lengths=np.array([4, 3, 2, 1, 4, 3, 2, 1], np.int32))
+    _, metrics = training.train_step(state, batch, last_step=True)
+    forward = lambda clip: state.forward({"params": state.params}, clip)
+    expected = [
+        training.step_losses(forward(jnp.asarray(clip)), int(label))[length - 1]
+        for clip, label, length in zip(*batch[:2], batch.lengths, strict=True)
+    ]
+    np.testing.assert_allclose(metrics["loss"], np.mean(expected), rtol=1e-5)
