@@ -70,9 +70,10 @@ def read(model: Model) -> Clip:
         return Clip(demo.frames, demo.times, ())
     fps = rate(model)
     info = probe(FLAGS.video)
-    seconds = (info.duration if FLAGS.end is None else FLAGS.end) - FLAGS.start
-    if seconds > 0 and np.isfinite(seconds):
-        check_cost(model, int(seconds * fps))
+    end = np.inf if FLAGS.end is None else FLAGS.end
+    seconds = np.fmin(info.duration, end) - FLAGS.start
+    if np.isfinite(seconds):
+        check_cost(model, int(max(seconds, 0) * np.fmin(fps, info.fps)))
     max_bytes = int(FLAGS.max_gib * 2**30)
     return read_clip(
         FLAGS.video, fps, start=FLAGS.start, end=FLAGS.end, max_bytes=max_bytes
@@ -98,10 +99,10 @@ def check_cost(model: Model, steps: int) -> None:
         fps = rate(model)
         fits = int((allowed / pair) ** 0.5)
         raise InputError(
-            f"{FLAGS.video} gives {steps:,} frames at {fps:g} a second; all pairs of "
-            f"them would take {steps**2 * pair / 2**30:,.0f} GiB and "
-            f"{FLAGS.max_gib:g} are allowed (--max_gib): cut it to {fits} frames, "
-            f"such as --start=0 --end={fits / fps:.0f}, or lower --fps"
+            f"{FLAGS.video} gives {steps:,} frames; all pairs of them would take "
+            f"{steps**2 * pair / 2**30:,.0f} GiB and {FLAGS.max_gib:g} are allowed "
+            f"(--max_gib): cut it to {fits} frames, such as --start=0 "
+            f"--end={fits / fps:.0f}, or lower --fps"
         )
 
 

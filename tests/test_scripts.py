@@ -217,6 +217,7 @@ def test_a_truncated_video_is_explained_and_says_so(call, tmp_path):
 # train.py
 
 
+@pytest.mark.slow
 def test_train_then_resume_then_explain(call, tmp_path):
     config, run = f"--config={ROOT / 'configs/stickman_lrcn.py'}", tmp_path / "run"
     part = [*TINY, "--config.model.hidden=6"]
@@ -243,6 +244,7 @@ def test_train_then_resume_then_explain(call, tmp_path):
     assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(call, tmp_path, monkeypatch):
     config = f"--config={ROOT / 'configs/stickman_cnn.py'}"
     call("train", config, f"--workdir={tmp_path / 'whole'}", *TINY)
@@ -266,6 +268,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(call, tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, *(m.variables for m in models))
 
 
+@pytest.mark.slow
 def test_lrcn_starts_from_a_trained_cnn_and_is_exported(call, tmp_path):
     cnn = tmp_path / "cnn"
     call(
@@ -331,6 +334,7 @@ def test_training_mistakes_are_one_sentence(call, tmp_path):
     assert code == 2 and "--config.data.root=FOLDER" in one_sentence(err)
 
 
+@pytest.mark.slow
 def test_a_diverging_run_stops_and_keeps_the_last_checkpoint(call, tmp_path):
     config = f"--config={ROOT / 'configs/stickman_cnn.py'}"
     code, _, err = call("train", config, f"--workdir={tmp_path}", *TINY)
