@@ -1,11 +1,17 @@
 """Models on disk: a run's Orbax checkpoints, exported folders, bundled models."""
 
+import contextlib
 import dataclasses
 import difflib
 import functools
+import gc
 import json
+import logging
 import os
 import re
+import sys
+import time
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -240,16 +246,40 @@ def _read_run(folder: Path, template: Any) -> Any:
 
 def _first_readable(reader, steps, template) -> dict[str, Any]:
     """Load the newest step that is whole: Orbax does not check when it lists them."""
-    reason = "it holds none"
     for step in steps:
-        try:
-            return reader.load_checkpointables(step, template)
-        except Exception as error:  # Orbax and tensorstore raise many kinds
-            reason = str(error).split("\n")[0][:200]
+        with _quiet_threads():
+            found = _load(reader, step, template)
+            if found is None:
+                time.sleep(0.5)  # reads of other arrays are still under way
+                gc.collect()  # their complaints come when they are let go
+        if found is not None:
+            return found
     raise InputError(
-        f"no checkpoint in {reader.directory} can be read as this model: {reason}; "
-        "give the folder of another run, or train again in an empty one"
+        f"no checkpoint in {reader.directory} can be read as this model: they are "
+        "damaged or another model's; give another run, or train in an empty folder"
     )
+
+
+def _load(reader, step, template) -> dict[str, Any] | None:
+    try:
+        return reader.load_checkpointables(step, template)
+    except Exception:  # Orbax and tensorstore raise many kinds
+        return None
+
+
+@contextlib.contextmanager
+def _quiet_threads():
+    """Keep off the terminal what Orbax's tasks and threads say of a failed read."""
+    hook, log = sys.unraisablehook, logging.getLogger("asyncio")
+    level = log.level
+    sys.unraisablehook = lambda _: None
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        sys.unraisablehook = hook
+        log.setLevel(level)
 
 
 def _read_export(folder: Path, template: Any) -> Any:
