@@ -12,8 +12,8 @@ import numpy as np
 from absl import flags
 
 from rgcam import cli, gradcam, report, stickman
-from rgcam.checkpoint import Model, bundled_names, class_index, load_model
 from rgcam.errors import InputError
+from rgcam.library import Model, bundled_names, class_index, load_model
 from rgcam.video import Clip, probe, read_clip
 
 FLAGS = flags.FLAGS

@@ -18,7 +18,6 @@ Names, everywhere in rgcam:
     ``matrix``                     temporal importance, (T_out, T_in)
 """
 
-from rgcam.checkpoint import Model, class_index, load_model
 from rgcam.errors import InputError
 from rgcam.gradcam import (
     Explanation,
@@ -27,6 +26,7 @@ from rgcam.gradcam import (
     importance_matrix,
     importance_weights,
 )
+from rgcam.library import Model, class_index, load_model
 from rgcam.models import LRCN, FrameCNN
 from rgcam.video import Clip, read_clip
 

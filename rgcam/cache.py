@@ -15,6 +15,7 @@ from PIL import Image
 from rgcam import data, video
 from rgcam.backbones import Preprocess
 from rgcam.errors import InputError
+from rgcam.folder import Stored
 
 QUALITY = 95  # of the JPEG frames, without chroma subsampling
 
@@ -23,17 +24,19 @@ class Frames:
     """The frames of many clips, (T, S, S, 3) uint8 each, decoded when first asked for.
 
     Each clip is one file of JPEG frames already cropped and resized for the model;
-    a source that changes, or another rate or size, makes a new one.
+    a source that changes, or another rate or size, makes a new one. A clip already
+    in the cache can be read when its source has gone.
     """
 
     def __init__(
-        self, paths: Sequence[Path], spec: Preprocess, fps: float, folder: Path
+        self, clips: Sequence[Path | Stored], spec: Preprocess, fps: float, place: Path
     ):
-        self.paths, self.spec, self.fps = list(paths), spec, fps
-        self.folder = Path(folder) / "frames"
+        self.clips, self.spec, self.fps = list(clips), spec, fps
+        self.folder = Path(place) / "frames"
+        self.keys = [_key(clip, fps, spec) for clip in self.clips]
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.clips)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Return clip ``index``; InputError where its file cannot be decoded."""
@@ -43,20 +46,21 @@ class Frames:
         assert arrays is not None
         return _from_jpeg(arrays["jpeg"], arrays["ends"])
 
+    def length(self, index: int) -> int:
+        """Return the number of frames of clip ``index``, without reading them."""
+        ends = _load(self.decode(index), "ends") or _load(
+            self.decode(index, again=True), "ends"
+        )
+        assert ends is not None
+        return len(ends["ends"])
+
     def decode(self, index: int, again: bool = False) -> Path:
         """Make sure that clip ``index`` is in the cache; return its file there."""
-        file = self.folder / f"{self.key(index)}.npz"
+        file = self.folder / f"{self.keys[index]}.npz"
         if again or not file.exists():
-            frames = video.read_clip(self.paths[index], self.fps).frames
+            frames = _read(self.clips[index], self.fps)
             save(file, **_to_jpeg(data.resize(frames, self.spec)))
         return file
-
-    def key(self, index: int) -> str:
-        """Name what clip ``index`` looks like: its file's state, rate and crop."""
-        path = self.paths[index].resolve()
-        stat = path.stat()
-        state = (str(path), stat.st_size, stat.st_mtime_ns, self.fps, self.spec[:2])
-        return hashlib.sha256(repr(state).encode()).hexdigest()[:32]
 
 
 class Mirrored:
@@ -73,30 +77,50 @@ class Mirrored:
         return self.frames[index][:, :, ::-1]
 
 
-def load_features(
-    frames: Frames,
-    backbone: Callable[[np.ndarray], np.ndarray],
-    name: str,
-    index: int,
-    mirrored: bool = False,
-) -> np.ndarray:
-    """Return a clip's features (T h w K) float16, from disk if they were made before.
+class Features:
+    """Features (T h w K) float16 of frozen blocks, one file a clip.
 
-    Args:
-        frames: the clips.
-        backbone: normalised frames (T S S 3) float32 -> features (T h w K).
-        name: what tells this backbone and its weights from any other.
-        index: which clip.
-        mirrored: of its mirror image.
+    Indexing reads what ``make`` has written; InputError where that has gone.
     """
-    kind = f"{name}-mirrored" if mirrored else name
-    file = frames.folder.parent / "features" / kind / f"{frames.key(index)}.npz"
-    if (arrays := _load(file)) is None:
-        clip = Mirrored(frames)[index] if mirrored else frames[index]
-        made = backbone(data.normalize(clip, frames.spec))
-        arrays = {"features": np.asarray(made, np.float16)}
-        save(file, **arrays)
-    return arrays["features"]
+
+    def __init__(self, frames: Frames, name: str, mirrored: bool = False):
+        """Describe features.
+
+        Args:
+            frames: the clips.
+            name: what tells the blocks and their weights from any others.
+            mirrored: of the clips' mirror images.
+        """
+        self.frames: data.Indexed = Mirrored(frames) if mirrored else frames
+        self.spec, self.keys = frames.spec, frames.keys
+        kind = f"{name}-mirrored" if mirrored else name
+        self.folder = frames.folder.parent / "features" / kind
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return the features of clip ``index``."""
+        file = self.folder / f"{self.keys[index]}.npz"
+        if (arrays := _load(file)) is None:
+            raise InputError(f"the features {file} have gone: run the command again")
+        return arrays["features"]
+
+    def make(
+        self, index: int, blocks: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Return the features of clip ``index``, computed if they are not there.
+
+        Args:
+            index: which clip.
+            blocks: normalised frames (T S S 3) float32 -> features (T h w K).
+        """
+        file = self.folder / f"{self.keys[index]}.npz"
+        if (arrays := _load(file)) is None:
+            made = blocks(data.normalize(self.frames[index], self.spec))
+            arrays = {"features": np.asarray(made, np.float16)}
+            save(file, **arrays)
+        return arrays["features"]
 
 
 def default_folder() -> Path:
@@ -116,12 +140,34 @@ def save(file: Path, **arrays: Any) -> None:
         raise InputError(f"cannot write the cache {file.parent}: {error}") from error
 
 
-def _load(file: Path) -> dict[str, np.ndarray] | None:
-    """Read an .npz; None where it is not there or not whole."""
+def _read(clip: Path | Stored, fps: float) -> np.ndarray:
+    """Decode a clip; one inside a dataset by way of a file of its name."""
+    if isinstance(clip, Path):
+        return video.read_clip(clip, fps).frames
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / Path(clip.name).name
+        path.write_bytes(clip.read())
+        return video.read_clip(path, fps).frames
+
+
+def _key(clip: Path | Stored, fps: float, spec: Preprocess) -> str:
+    """Name what a clip looks like: its source's state, rate and crop."""
+    if isinstance(clip, Path):
+        path = clip.resolve()
+        stat = path.stat() if path.exists() else None
+        source = (str(path), stat and stat.st_size, stat and stat.st_mtime_ns)
+    else:
+        source = (clip.key,)
+    state = (*source, fps, spec[:2])
+    return hashlib.sha256(repr(state).encode()).hexdigest()[:32]
+
+
+def _load(file: Path, *names: str) -> dict[str, np.ndarray] | None:
+    """Read some or all arrays of an .npz; None where it is not there or not whole."""
     try:
         with file.open("rb") as opened, np.load(opened) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return {name: arrays[name] for name in names or arrays.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
 
 

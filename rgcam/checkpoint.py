@@ -1,251 +1,182 @@
-"""Models on disk: a run's Orbax checkpoints, exported folders, bundled models."""
+"""A run's Orbax checkpoints: saved in the background, the latest and the best kept.
+
+A checkpoint holds parameters, optimizer, step and random key. The data need no state
+of their own: batch n of a run is a function of its seed and n (``rgcam.pipeline``).
+"""
 
 import contextlib
-import dataclasses
-import difflib
-import functools
 import gc
-import json
 import logging
-import os
-import re
 import sys
 import time
 import warnings
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
-from flax import traverse_util
+from jax.sharding import Sharding, SingleDeviceSharding
 from orbax.checkpoint import v1 as ocp
 
-from rgcam import data, models, weights
-from rgcam.backbones import Preprocess
 from rgcam.errors import InputError
-from rgcam.training import TrainState
+from rgcam.training import TrainState, merge
 
-BUNDLED = Path(__file__).parent / "bundled"
-DESCRIPTION, WEIGHTS, CHECKPOINTS = "model.json", "weights.npz", "checkpoints"
-
-
-@dataclasses.dataclass(frozen=True)
-class Description:
-    """What model.json says: everything about a model but its weights.
-
-    Attributes:
-        arch: the fields of ``models.build``.
-        classes: class names, in the order of the scores.
-        preprocess: size, crop, offset and scale of ``backbones.Preprocess``.
-        fps: frames a second the model was trained at.
-        frozen: whether the backbone holds the pretrained weights of its name, which
-            are then not stored again.
-        results: how it was trained and what it scored.
-    """
-
-    arch: dict[str, Any]
-    classes: tuple[str, ...]
-    preprocess: Preprocess
-    fps: float
-    frozen: bool
-    results: dict[str, Any] = dataclasses.field(default_factory=dict)
+CHECKPOINTS = "checkpoints"
+Writer = ocp.training.Checkpointer
 
 
-class Model(NamedTuple):
-    """A trained model, ready for ``explain(m.module, m.variables, ...)``.
+@contextlib.contextmanager
+def checkpointer(workdir: Path, *, trains: bool = False) -> Iterator[Writer]:
+    """Open a run's checkpoints; the two latest and the best are kept.
 
-    Attributes:
-        module: FrameCNN or LRCN.
-        variables: its variables, float32.
-        classes: names of the C classes.
-        preprocess: frames (T H W 3) uint8 -> model input (T S S 3) float32.
-        name: what ``load_model`` was asked for.
-        description: everything else that is known of it.
-    """
-
-    module: nn.Module
-    variables: Any
-    classes: tuple[str, ...]
-    preprocess: Callable[[np.ndarray], np.ndarray]
-    name: str
-    description: Description
-
-
-def load_model(name: str | Path) -> Model:
-    """Load a bundled model by name, or a training run or exported model by folder.
+    Args:
+        workdir: the run's folder.
+        trains: this is the run itself: what a killed save left behind is removed.
 
     Raises:
-        InputError: neither a bundled name nor a folder with a model; a checkpoint
-            that is damaged or of another model; weights that are not finite.
+        InputError: on leaving, where a save in the background failed.
     """
-    folder = _find(name)
-    description = read_description(folder)
-    module = models.build(description.arch, len(description.classes))
-    template = jax.eval_shape(functools.partial(_init, description, module))
-    exported = (folder / WEIGHTS).is_file()
-    params = (_read_export if exported else _read_run)(folder, template)
-    _check_finite(folder, params)
-    if description.frozen:
-        params = params | {"backbone": pretrained_backbone(description.arch)}
-    return Model(
-        module,
-        {"params": params},
-        description.classes,
-        functools.partial(data.preprocess, description.preprocess),
-        str(name),
-        description,
+    policies: Any = ocp.training.preservation_policies
+    kept = policies.AnyPreservationPolicy(
+        [
+            policies.LatestN(2),
+            policies.BestN(
+                get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False
+            ),
+        ]
     )
-
-
-def bundled_names() -> list[str]:
-    """Name the models that ship inside the package."""
-    return sorted(p.parent.name for p in BUNDLED.glob(f"*/{DESCRIPTION}"))
-
-
-def class_index(model: Model, name: str) -> int:
-    """Return the number of a class by its name; case, spaces, - and _ do not matter.
-
-    Raises:
-        InputError: no such class; names the nearest ones.
-    """
-    plain = {_plain(known): i for i, known in enumerate(model.classes)}
-    if _plain(name) in plain:
-        return plain[_plain(name)]
-    near = difflib.get_close_matches(_plain(name), plain, 3, cutoff=0.5)
-    nearest = [model.classes[plain[n]] for n in near] or model.classes
-    raise InputError(
-        f"{model.name} has no class {name!r}; did you mean {', '.join(nearest)}?"
-    )
-
-
-def pretrained_backbone(arch: Mapping[str, Any]) -> Any:
-    """Return the parameters of a backbone that has pretrained weights."""
-    if arch["backbone"] == "small":
-        raise InputError(
-            "model.backbone=small has no pretrained weights: set "
-            "--config.freeze_backbone=False or choose efficientnet_lite0"
+    folder = (workdir / CHECKPOINTS).absolute()
+    with _saving(folder):
+        if trains:
+            folder.mkdir(parents=True, exist_ok=True)
+        writer = Writer(
+            str(folder), preservation_policy=kept, cleanup_tmp_directories=trains
         )
-    return weights.pretrained(arch["backbone"])["params"]
-
-
-def initial_params(description: Description, module: nn.Module, seed: int) -> Any:
-    """Initialise what is trained: everything, or all but the frozen backbone."""
-    return _init(description, module, seed)
-
-
-def write_description(folder: Path, description: Description) -> None:
-    """Write model.json."""
-    fields: dict[str, Any] = dataclasses.asdict(description)
-    fields["preprocess"] = description.preprocess._asdict()
-    _write_text(folder / DESCRIPTION, json.dumps(fields, indent=2) + "\n")
-
-
-def read_description(folder: Path) -> Description:
-    """Read model.json; InputError where it is not one."""
-    file = folder / DESCRIPTION
     try:
-        fields = json.loads(file.read_text())
-        fields["preprocess"] = Preprocess(**fields["preprocess"])
-        fields["classes"] = tuple(fields["classes"])
-        return Description(**fields)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{file} does not describe an rgcam model: {error}") from error
+        yield writer
+        wait(writer)
+    finally:
+        with contextlib.suppress(Exception):  # what ``wait`` has told already
+            writer.close()
 
 
-def checkpointer(workdir: Path) -> ocp.training.Checkpointer:
-    """Open a run's checkpoints (two latest kept); use as a context manager."""
-    latest: Any = ocp.training.preservation_policies.LatestN(2)
-    folder = str((workdir / CHECKPOINTS).absolute())
-    return ocp.training.Checkpointer(folder, preservation_policy=latest)
+def save(
+    writer: Writer, state: TrainState, metrics: Mapping[str, float] | None = None
+) -> None:
+    """Begin to save; a step already saved stays as it is.
 
+    Args:
+        writer: from ``checkpointer``.
+        state: its arrays may be donated as soon as this returns.
+        metrics: accuracy and loss of the validation clips, if they were scored.
 
-def save(writer: ocp.training.Checkpointer, state: TrainState) -> None:
-    """Save parameters, optimizer and step; a step already saved stays as it is."""
+    Raises:
+        InputError: this save, or the one before it, could not be written.
+    """
     step = int(state.step)
-    if step not in {c.step for c in writer.checkpoints}:
-        writer.save_checkpointables(step, _saved(state), force=True)
+    with _saving(writer.directory):
+        if step not in {c.step for c in writer.checkpoints}:
+            scores: Any = dict(metrics) if metrics else None
+            items = _saved(state)
+            writer.save_checkpointables_async(step, items, force=True, metrics=scores)
 
 
-def restore(writer: ocp.training.Checkpointer, state: TrainState) -> TrainState:
-    """Continue from the newest checkpoint that can be read, or from ``state``.
+def wait(writer: Writer) -> None:
+    """Wait for the save under way; InputError where it could not be written."""
+    with _saving(writer.directory):
+        writer.wait()
+
+
+def restore(
+    writer: Writer, state: TrainState, *, best: bool = False
+) -> tuple[TrainState, int]:
+    """Return the newest state that can be read and its step, or ``state`` and 0.
+
+    Args:
+        writer: from ``checkpointer``.
+        state: of the same model; its arrays' devices are those of the result.
+        best: take the checkpoint with the best validation accuracy, if there is one.
 
     Raises:
         InputError: there are checkpoints and none fits this model.
     """
-    template = jax.tree.map(_abstract, _saved(state))
-    steps = sorted((c.step for c in writer.checkpoints), reverse=True)
-    saved = _first_readable(writer, steps, template) if steps else None
-    if saved is None:
-        return state
-    count = jnp.asarray(saved["progress"]["step"])
-    return state.replace(
-        params=saved["params"], opt_state=saved["optimizer"], step=count
+    steps = _steps(writer, best)
+    if not steps:
+        return state, 0
+    step, saved = _first_readable(writer, steps, jax.tree.map(_abstract, _saved(state)))
+    key = jax.random.wrap_key_data(saved["progress"]["key"])
+    made = state.replace(
+        params=_pick(saved["params"], state.params),
+        frozen=_pick(saved["params"], state.frozen),
+        opt_state=saved["optimizer"],
+        step=saved["progress"]["step"],
+        key=key,
     )
+    return made, step
 
 
-def export(workdir: Path, folder: Path, results: Mapping[str, Any]) -> None:
-    """Write a run's newest model as model.json and weights.npz, in half precision."""
-    description = read_description(workdir)
-    module = models.build(description.arch, len(description.classes))
-    template = jax.eval_shape(functools.partial(_init, description, module))
-    flat = traverse_util.flatten_dict(_read_run(workdir, template), sep="/")
-    folder.mkdir(parents=True, exist_ok=True)
-    half: dict[str, Any] = {
-        name: np.asarray(leaf, np.float16) for name, leaf in flat.items()
-    }
-    np.savez_compressed(folder / WEIGHTS, **half)
-    write_description(folder, dataclasses.replace(description, results=dict(results)))
+def read_params(workdir: Path, template: Any) -> Any:
+    """Read the parameters of a run's best checkpoint, or of its newest.
+
+    Args:
+        workdir: the run's folder.
+        template: tree of shapes.
+
+    Raises:
+        InputError: no checkpoint, or none that fits.
+    """
+    if not (workdir / CHECKPOINTS).is_dir():
+        raise InputError(
+            f"{workdir} has no checkpoint yet: let train.py reach its first"
+        )
+    abstract = {"params": jax.tree.map(_abstract, template)}
+    with checkpointer(workdir) as reader:
+        return _first_readable(reader, _steps(reader, True), abstract)[1]["params"]
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).lower()
+@contextlib.contextmanager
+def _saving(folder: Any) -> Iterator[None]:
+    """Say in one sentence that a checkpoint could not be written."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # the file system's, by way of Orbax or tensorstore
+        reason = str(error).strip().splitlines()
+        raise InputError(
+            f"cannot save a checkpoint in {folder}; the ones before it are kept: "
+            f"{reason[0] if reason else type(error).__name__}"
+        ) from error
 
 
-def _find(name: str | Path) -> Path:
-    for folder in (BUNDLED / name, Path(name).expanduser()):
-        if (folder / DESCRIPTION).is_file():
-            return folder
-    known = ", ".join(bundled_names())
-    raise InputError(
-        f"there is no model {str(name)!r}: give a folder written by train.py or one "
-        f"of the bundled models: {known}"
-    )
+def _rank(metrics: Any) -> float:
+    """Order checkpoints by accuracy; the loss decides between equals."""
+    return metrics["accuracy"] - 1e-6 * metrics["loss"]
 
 
-def _init(description: Description, module: nn.Module, seed: int = 0) -> Any:
-    size = description.preprocess.size
-    frames = jnp.zeros((2, size, size, 3), jnp.float32)
-    key = jax.random.key(seed)
-    if not description.frozen:
-        return models.init(module, key, frames)["params"]
-    cut = jax.eval_shape(
-        lambda k, x: module.init_with_output(k, x, method="features")[0], key, frames
-    )
-    return models.init(module, key, jnp.zeros(cut.shape), "classify")["params"]
+def _steps(writer: Writer, best: bool) -> list[int]:
+    """List the steps to try, in order."""
+    found = sorted(writer.checkpoints, key=lambda c: c.step, reverse=True)
+    if best:  # those without metrics last; the newest of equals first
+        found.sort(key=lambda c: -_rank(c.metrics) if c.metrics else float("inf"))
+    return [c.step for c in found]
 
 
 def _saved(state: TrainState) -> dict[str, Any]:
-    step = {"step": jnp.asarray(state.step)}
-    return {"params": state.params, "optimizer": state.opt_state, "progress": step}
+    progress = {"step": state.step, "key": jax.random.key_data(state.key)}
+    params = merge(state.frozen, state.params)
+    return {"params": params, "optimizer": state.opt_state, "progress": progress}
 
 
-def _read_run(folder: Path, template: Any) -> Any:
-    abstract = {"params": jax.tree.map(_abstract, template)}
-    if not (folder / CHECKPOINTS).is_dir():
-        raise InputError(
-            f"{folder} has no checkpoint yet: let train.py reach its first"
-        )
-    with checkpointer(folder) as reader:
-        steps = sorted((c.step for c in reader.checkpoints), reverse=True)
-        return _first_readable(reader, steps, abstract)["params"]
+def _pick(tree: Any, like: Any) -> Any:
+    """Take from a nested dict what another one has."""
+    if not isinstance(like, Mapping):
+        return tree
+    return {name: _pick(tree[name], part) for name, part in like.items()}
 
 
-def _first_readable(reader, steps, template) -> dict[str, Any]:
-    """Load the newest step that is whole: Orbax does not check when it lists them."""
+def _first_readable(reader, steps, template) -> tuple[int, dict[str, Any]]:
+    """Load the first step that is whole: Orbax does not check when it lists them."""
     for step in steps:
         with _quiet_threads():
             found = _load(reader, step, template)
@@ -253,7 +184,7 @@ def _first_readable(reader, steps, template) -> dict[str, Any]:
                 time.sleep(0.5)  # reads of other arrays are still under way
                 gc.collect()  # their complaints come when they are let go
         if found is not None:
-            return found
+            return step, found
     raise InputError(
         f"no checkpoint in {reader.directory} can be read as this model: they are "
         "damaged or another model's; give another run, or train in an empty folder"
@@ -282,36 +213,7 @@ def _quiet_threads():
         log.setLevel(level)
 
 
-def _read_export(folder: Path, template: Any) -> Any:
-    file = folder / WEIGHTS
-    try:
-        with file.open("rb") as opened, np.load(opened) as arrays:
-            flat = {name: arrays[name].astype(np.float32) for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{file} is damaged or holds no weights: {error}") from error
-    wanted: dict[str, Any] = traverse_util.flatten_dict(template, sep="/")
-    shapes = {name: leaf.shape for name, leaf in wanted.items()}
-    if {name: leaf.shape for name, leaf in flat.items()} != shapes:
-        raise InputError(f"{file} holds the weights of another model than model.json's")
-    return traverse_util.unflatten_dict(flat, sep="/")
-
-
-def _check_finite(folder: Path, params: Any) -> None:
-    flat: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
-    for name, leaf in flat.items():
-        if not np.isfinite(leaf).all():
-            raise InputError(
-                f"the weights of {folder} are not finite ({name} holds NaN or "
-                "infinity): its training diverged; give another model or train again"
-            )
-
-
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
-
-
-def _write_text(file: Path, text: str) -> None:
-    part = file.with_suffix(".part")
-    part.write_text(text)
-    os.replace(part, file)
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    sharding: Sharding = getattr(leaf, "sharding", None) or here
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

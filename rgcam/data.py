@@ -1,6 +1,9 @@
-"""Clips -> batches: preprocessing, the clips of a split, padding and shuffling."""
+"""Clips and what a model sees of them: preprocessing, the clips of one split.
 
-from collections.abc import Iterator, Sequence
+``python -m rgcam.data --config=configs/NAME.py --show=8`` draws augmented clips.
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,10 +27,12 @@ class Clips(NamedTuple):
     """The clips of one split, in memory or read when indexed.
 
     Attributes:
-        inputs: clip i is ``inputs[i]``: frames (T S S 3) uint8, or the features
-            of a frozen backbone (T h w K) float16. T differs between clips.
+        inputs: clip i is ``inputs[i]``: frames (T S S 3) uint8, or features of
+            frozen backbone blocks (T h w K) float16. T differs between clips.
         labels: (N,) int32 class numbers.
         names: N names, for messages.
+        groups: N names of recordings; clips of one are not independent.
+        lengths: (N,) int64 T of each clip.
         mirrored: the same clips seen in a mirror, or None where a mirror image
             is no example of its class.
     """
@@ -35,6 +40,8 @@ class Clips(NamedTuple):
     inputs: Indexed
     labels: Int[np.ndarray, " N"]
     names: Sequence[str]
+    groups: Sequence[str]
+    lengths: Int[np.ndarray, " N"]
     mirrored: Indexed | None = None
 
 
@@ -42,7 +49,7 @@ class Batch(NamedTuple):
     """Clips padded to one length.
 
     Attributes:
-        inputs: (B T ...) float32, normalised frames or features; 0 beyond lengths.
+        inputs: (B T ...) frames uint8 or features; 0 beyond lengths.
         labels: (B,) int32; -1 marks a row that only fills the batch.
         lengths: (B,) int32 valid steps of each clip.
     """
@@ -74,7 +81,8 @@ def resize(frames: UInt8[np.ndarray, "T H W 3"], spec: Preprocess) -> np.ndarray
 
 def normalize(frames: UInt8[np.ndarray, "*T S S 3"], spec: Preprocess) -> np.ndarray:
     """Map 0..255 to the backbone's range: (x - offset) / scale, float32."""
-    return (frames.astype(np.float32) - spec.offset) / np.float32(spec.scale)
+    offset, scale = (np.asarray(x, np.float32) for x in (spec.offset, spec.scale))
+    return (frames.astype(np.float32) - offset) / scale
 
 
 def preprocess(
@@ -93,83 +101,11 @@ def stickman_clips(seed: int, count: int, *, size: int = 64, length: int = 16) -
     clips = [stickman.clip((seed, i), size=size, length=length) for i in range(count)]
     labels = np.array([clip.label for clip in clips], np.int32)
     names = [f"stickman-{seed}-{i}" for i in range(count)]
-    return Clips([clip.frames for clip in clips], labels, names)
+    lengths = np.full(count, length)
+    return Clips([clip.frames for clip in clips], labels, names, names, lengths)
 
 
-def training_batches(
-    clips: Clips, spec: Preprocess, *, batch_size: int, length: int, seed: int
-) -> Iterator[Batch]:
-    """Yield shuffled batches without end; batch n is a function of (seed, n).
+if __name__ == "__main__":
+    from rgcam import cli, contact_sheet
 
-    Each epoch is a new permutation; a clip longer than ``length`` steps gives a
-    random window of it, and with ``clips.mirrored`` half of the clips are mirrored.
-    A clip set smaller than a batch is repeated within it.
-    """
-    step = 0
-    while True:
-        yield training_batch(
-            clips, spec, step, batch_size=batch_size, length=length, seed=seed
-        )
-        step += 1
-
-
-def training_batch(
-    clips: Clips,
-    spec: Preprocess,
-    step: int,
-    *,
-    batch_size: int,
-    length: int,
-    seed: int,
-) -> Batch:
-    """Return batch number ``step`` of ``training_batches``, by itself."""
-    count = len(clips.labels)
-    places = np.arange(step * batch_size, (step + 1) * batch_size)
-    orders = {e: _order(seed, e, count) for e in set((places // count).tolist())}
-    chosen = [int(orders[p // count][p % count]) for p in places.tolist()]
-    rng = np.random.default_rng((seed, 1, step))
-    steps = [_window(_view(clips, i, rng), length, rng) for i in chosen]
-    return _pad(steps, clips.labels[chosen], spec, length)
-
-
-def evaluation_batches(
-    clips: Clips, spec: Preprocess, *, batch_size: int, multiple: int = 16
-) -> Iterator[Batch]:
-    """Yield every clip once, whole, in order; the last batch is filled up.
-
-    Lengths are padded to a multiple of ``multiple``, so that few shapes compile.
-    """
-    for start in range(0, len(clips.labels), batch_size):
-        chosen = range(start, min(start + batch_size, len(clips.labels)))
-        steps = [clips.inputs[i] for i in chosen]
-        longest = max(len(s) for s in steps)
-        length = -(-longest // multiple) * multiple
-        fill = batch_size - len(steps)
-        labels = np.append(clips.labels[list(chosen)], np.full(fill, -1, np.int32))
-        yield _pad(steps + [steps[0][:1]] * fill, labels, spec, length)
-
-
-def _order(seed: int, epoch: int, count: int) -> np.ndarray:
-    return np.random.default_rng((seed, 0, epoch)).permutation(count)
-
-
-def _view(clips: Clips, index: int, rng: np.random.Generator) -> np.ndarray:
-    if clips.mirrored is not None and rng.random() < 0.5:
-        return clips.mirrored[index]
-    return clips.inputs[index]
-
-
-def _window(steps: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
-    start = rng.integers(max(len(steps) - length, 0) + 1)
-    return steps[start : start + length]
-
-
-def _pad(
-    clips: Sequence[np.ndarray], labels: np.ndarray, spec: Preprocess, length: int
-) -> Batch:
-    inputs = np.zeros((len(clips), length, *clips[0].shape[1:]), np.float32)
-    for row, steps in zip(inputs, clips, strict=True):
-        frames = steps.dtype == np.uint8
-        row[: len(steps)] = normalize(steps, spec) if frames else steps
-    lengths = np.array([len(steps) for steps in clips], np.int32)
-    return Batch(inputs, labels.astype(np.int32), lengths)
+    cli.run(contact_sheet.main)

@@ -1,9 +1,9 @@
-"""Measures of a model's predictions: accuracy, per class and confusion; pure."""
+"""Measures of a model's predictions: accuracy, per class, confusion, interval; pure."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 
 def confusion(
@@ -36,3 +36,35 @@ def confusion_text(table: Int[np.ndarray, "C C"], classes: Sequence[str]) -> str
         for name, row in zip(classes, table.tolist(), strict=True)
     ]
     return "\n".join([head, *rows])
+
+
+def bootstrap_interval(
+    right: Bool[np.ndarray, " N"],
+    groups: Sequence[str],
+    *,
+    level: float = 0.95,
+    samples: int = 10_000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return a percentile confidence interval of the accuracy over groups.
+
+    Clips of one recording are not independent, so whole groups are drawn with
+    replacement (the cluster bootstrap: Davison and Hinkley 1997, section 3.8) and each
+    sample's accuracy is the share of its clips that are right.
+
+    Args:
+        right: whether each clip was decided rightly.
+        groups: the recording of each clip.
+        level: of confidence.
+        samples: number of draws.
+        seed: of the draws.
+    """
+    _, number = np.unique(np.asarray(groups, str), return_inverse=True)
+    clips = np.bincount(number)
+    hits = np.bincount(number, weights=right)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(clips), np.full(len(clips), 1 / len(clips)), samples)
+    low, high = np.quantile(
+        (drawn @ hits) / (drawn @ clips), [(1 - level) / 2, (1 + level) / 2]
+    )
+    return float(low), float(high)

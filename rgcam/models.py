@@ -2,7 +2,7 @@
 
 Both are Linen modules with the same two pure methods, for one video:
 
-    features: frames (T, S, S, 3) -> A (T, h, w, K)
+    features: frames (T, S, S, 3) -> A (T, h, w, K); ``below(see(frames, view))``
     classify: A (T, h, w, K)      -> scores (T, C), pre-softmax
 
 ``__call__`` is ``classify(features(frames))``. ``classify(A, offset=d)`` equals
@@ -10,6 +10,8 @@ Both are Linen modules with the same two pure methods, for one video:
 ``jax.vmap`` adds the batch.
 """
 
+import functools
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,24 +20,62 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rgcam.backbones import EfficientNetLite, Preprocess, SmallCNN
+from rgcam.backbones import Preprocess, SmallCNN
+from rgcam.efficientnet import EfficientNetLite
 from rgcam.errors import InputError
 from rgcam.gradcam import Tensor
+from rgcam.resnet import ResNet
 
 KINDS = ("cnn", "lrcn")
-BACKBONES = ("small", "efficientnet_lite0")
-HEADS = ("gap", "fc")
+BACKBONES = {
+    "small": SmallCNN,
+    "efficientnet_lite0": EfficientNetLite,
+    **{f"resnet{n}": functools.partial(ResNet, n) for n in (18, 34, 50)},
+}
+HEADS = ("gap", "grid", "fc")
+GRID = {"gap": 1, "grid": 2}  # cells a side that a head reads
 CELLS = ("lstm", "gru")
+VIEWS = ("rgb", "difference", "rgb+difference")
+
+
+def see(frames: Float[Tensor, "T S S 3"], view: str) -> Float[Array, "T V S S 3"]:
+    """Return the V pictures that a backbone sees of each frame.
+
+    ``rgb``: the frame. ``difference``: half its change from the frame before (of the
+    first: none), the RGB difference of Wang et al., Temporal Segment Networks
+    (arXiv:1608.00859). ``rgb+difference``: both.
+    """
+    frames = jnp.asarray(frames)
+    change = (frames - jnp.concatenate([frames[:1], frames[:-1]])) / 2
+    pictures = {"rgb": frames, "difference": change}
+    return jnp.stack([pictures[name] for name in view.split("+")], 1)
+
+
+def pool(
+    maps: Float[Tensor, "*T h w K"], cells: int
+) -> Float[Array, "*T {cells} {cells} K"]:
+    """Average over a grid of ``cells`` x ``cells``, as equal as h and w allow."""
+    for axis in (-3, -2):
+        edges = [round(i * maps.shape[axis] / cells) for i in range(cells + 1)]
+        parts = [
+            jax.lax.slice_in_dim(jnp.asarray(maps), a, b, axis=axis)
+            for a, b in itertools.pairwise(edges)
+        ]
+        means = [part.mean(axis, keepdims=True) for part in parts]
+        maps = jnp.concatenate(means, axis)
+    return jnp.asarray(maps)
 
 
 class FrameHead(nn.Module):
     """One vector per frame from its feature map.
 
-    ``gap``: global average pooling, K numbers. ``fc``: flatten, Dense, ReLU: the
-    fc6 of Donahue et al.'s LRCN (arXiv:1411.4389), which reads positions.
+    ``gap``: global average pooling, K numbers. ``grid``: the averages of the map's
+    four quarters, 4 K numbers, which tell left from right and up from down. ``fc``:
+    flatten, Dense, ReLU: the fc6 of Donahue et al.'s LRCN (arXiv:1411.4389), which
+    reads positions.
     """
 
-    kind: str = "gap"  # "gap" or "fc"
+    kind: str = "gap"  # HEADS
     width: int = 512  # of fc
 
     @nn.compact
@@ -44,17 +84,19 @@ class FrameHead(nn.Module):
         features: Float[Tensor, "T h w K"],
         offset: Float[Tensor, "T K"] | None = None,
     ) -> Float[Array, "T D"]:
-        """Return one vector of D numbers per frame; D is K (gap) or width (fc).
+        """Return one vector of D numbers per frame: K (gap), 4 K (grid) or width (fc).
 
-        With ``offset`` d, that of A + d, d the same in every cell. Both heads begin
-        with a linear map of A, so d needs no (h, w): the mean of A + d is the mean of
+        With ``offset`` d, that of A + d, d the same in every cell. All heads begin
+        with a linear map of A, so d needs no (h, w): a mean of A + d is the mean of
         A plus d, and a Dense kernel W (h w K, D) takes d through ``sum_hw W`` (K, D),
         h * w times less work, forwards and backwards.
         """
         steps, *_, channels = features.shape
-        if self.kind == "gap":
-            vectors = jnp.mean(features, (-3, -2))
-            return vectors if offset is None else vectors + offset
+        if self.kind in GRID:
+            vectors = pool(features, GRID[self.kind])
+            if offset is not None:
+                vectors = vectors + offset[:, None, None]
+            return vectors.reshape(steps, -1)
         dense = nn.Dense(self.width, name="fc6")
         vectors = dense(features.reshape(steps, -1))
         if offset is not None:
@@ -70,9 +112,10 @@ class FrameCNN(nn.Module):
 
     backbone: nn.Module
     classes: int
-    head: str = "gap"  # "gap" or "fc"
+    head: str = "gap"  # HEADS
     width: int = 512  # of the fc head
     dropout: float = 0.5  # on the frame vector, in training
+    view: str = "rgb"  # VIEWS
 
     def setup(self):
         """Name the parts that an LRCN can start from: backbone and frame_head."""
@@ -88,7 +131,16 @@ class FrameCNN(nn.Module):
 
     def features(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "T h w K"]:
         """Return A, the last convolutional map of every frame."""
-        return self.backbone(frames)
+        return self.below(see(frames, self.view))
+
+    def below(
+        self, seen: Float[Tensor, "T V H W C"], *, start: int = 0
+    ) -> Float[Array, "T h w K"]:
+        """Return A of what is seen; the maps of several pictures are joined along K.
+
+        With ``start`` n, ``seen`` is instead what block n - 1 of the backbone made.
+        """
+        return join(self.backbone(seen, start=start))
 
     def classify(
         self,
@@ -113,11 +165,12 @@ class LRCN(nn.Module):
 
     backbone: nn.Module
     classes: int
-    head: str = "gap"  # "gap" or "fc"
+    head: str = "gap"  # HEADS
     width: int = 512  # of the fc head
     cell: str = "lstm"  # "lstm" or "gru"
     hidden: int = 256  # units of the recurrent state
     dropout: float = 0.5  # before and after the recurrent layer, in training
+    view: str = "rgb"  # VIEWS
 
     def setup(self):
         """Name the parts; backbone and frame_head as in FrameCNN."""
@@ -135,7 +188,16 @@ class LRCN(nn.Module):
 
     def features(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "T h w K"]:
         """Return A, the last convolutional map of every frame."""
-        return self.backbone(frames)
+        return self.below(see(frames, self.view))
+
+    def below(
+        self, seen: Float[Tensor, "T V H W C"], *, start: int = 0
+    ) -> Float[Array, "T h w K"]:
+        """Return A of what is seen; the maps of several pictures are joined along K.
+
+        With ``start`` n, ``seen`` is instead what block n - 1 of the backbone made.
+        """
+        return join(self.backbone(seen, start=start))
 
     def classify(
         self,
@@ -149,6 +211,13 @@ class LRCN(nn.Module):
         vectors = self.drop(vectors, deterministic=not train)
         states = self.drop(self.recurrent(vectors), deterministic=not train)
         return self.scores(states)
+
+
+def join(maps: Float[Array, "T V h w K"]) -> Float[Array, "T h w VK"]:
+    """Join the maps of V pictures along the channels."""
+    steps, views, height, width, channels = maps.shape
+    moved = jnp.moveaxis(maps, 1, 3)
+    return moved.reshape(steps, height, width, views * channels)
 
 
 def init(
@@ -174,7 +243,8 @@ def build(arch: Mapping[str, Any], classes: int) -> nn.Module:
     """Build the module that an ``arch`` (as in a config or model.json) describes.
 
     Args:
-        arch: kind, backbone, head, width, dropout and, for an LRCN, cell, hidden.
+        arch: kind, backbone, head, width, dropout, for an LRCN cell and hidden, and
+            view (rgb where there is none).
         classes: C.
 
     Raises:
@@ -186,7 +256,8 @@ def build(arch: Mapping[str, Any], classes: int) -> nn.Module:
                 f"model.{field} is {arch[field]!r}; choose one of {', '.join(known)}"
             )
     common = {name: arch[name] for name in ("head", "width", "dropout")}
-    backbone = SmallCNN() if arch["backbone"] == "small" else EfficientNetLite()
+    common["view"] = arch.get("view", "rgb")
+    backbone = BACKBONES[arch["backbone"]]()
     if arch["kind"] == "cnn":
         return FrameCNN(backbone, classes, **common)
     recurrent = {name: arch[name] for name in ("cell", "hidden")}
@@ -197,10 +268,19 @@ def preprocess_of(arch: Mapping[str, Any]) -> Preprocess:
     """Return how whole video frames become the input of ``arch``'s backbone."""
     if arch["backbone"] == "small":
         return Preprocess(size=64, crop=None, offset=127.5, scale=127.5)
-    return Preprocess(size=224, crop=None, offset=127.0, scale=128.0)
+    if arch["backbone"] == "efficientnet_lite0":
+        return Preprocess(size=224, crop=None, offset=127.0, scale=128.0)
+    mean, deviation = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's
+    return Preprocess(size=224, crop=None, offset=mean, scale=deviation)
 
 
-_CHOICES = {"kind": KINDS, "backbone": BACKBONES, "head": HEADS, "cell": CELLS}
+_CHOICES = {
+    "kind": KINDS,
+    "backbone": BACKBONES,
+    "head": HEADS,
+    "cell": CELLS,
+    "view": VIEWS,
+}
 
 
 def _open_forget_gate(path, leaf):

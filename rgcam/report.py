@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from rgcam import data, render, video
-from rgcam.checkpoint import Model
 from rgcam.errors import InputError
+from rgcam.library import Model
 from rgcam.video import Clip
 
 OVERLAY_SIDE = 240  # pixels; shorter sides below this are enlarged for viewing

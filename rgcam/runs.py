@@ -1,76 +1,118 @@
-"""What a training run is made of: its config, description, first state, results."""
+"""A config -> what a training run is made of: data, model and first state."""
 
-import functools
+import hashlib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
-from ml_collections import config_dict
+from jax.sharding import Mesh
 
-from rgcam import checkpoint, data, metrics, models, sources, training
-from rgcam.checkpoint import Description
+from rgcam import (
+    augment,
+    backbones,
+    data,
+    library,
+    mesh,
+    models,
+    pipeline,
+    sources,
+    training,
+    weights,
+)
 from rgcam.errors import InputError
-
-LOSSES = ("every_step", "last_step")
-
-
-def start(config_flag: Any, workdir: str | None) -> tuple[Any, Path]:
-    """Return the config and the run's folder, made; InputError where one is missing."""
-    if not workdir:
-        raise InputError("say where the run is written: --workdir=FOLDER")
-    if config_flag.value is None:
-        raise InputError("say what to train: --config=configs/NAME.py")
-    try:
-        config = config_dict.FrozenConfigDict(config_flag.value)
-    except Exception as error:  # what an absent or broken Python file raises
-        raise InputError(
-            f"--config is not one of configs/*.py with get_config(): {error}"
-        ) from error
-    folder = Path(workdir)
-    if config.loss not in LOSSES:
-        raise InputError(f"loss is {config.loss!r}; choose {' or '.join(LOSSES)}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make --workdir={workdir}: {error}") from error
-    return config, folder
+from rgcam.library import Description
 
 
-def prepare(config: Any) -> tuple[Description, sources.Source]:
-    """Load the data of a config and describe the model that it trains."""
+class Run(NamedTuple):
+    """What ``prepare`` makes of a config.
+
+    Attributes:
+        description: of the model that is trained.
+        module: FrameCNN or LRCN.
+        source: the clips.
+        plan: the order of the training clips.
+        state: at step 0, on every device.
+        devices: the mesh.
+        total: steps of the run.
+    """
+
+    description: Description
+    module: nn.Module
+    source: sources.Source
+    plan: pipeline.Plan
+    state: training.TrainState
+    devices: Mesh
+    total: int
+
+
+class Backbone(NamedTuple):
+    """Where a run's backbone comes from, and what of it is trained.
+
+    Attributes:
+        params: its weights before training; None: random.
+        name: what tells those weights from others.
+        stock: they are the pretrained ones of its name, found again without a file.
+        start: first block that is trained; None: none is.
+    """
+
+    params: Any
+    name: str
+    stock: bool
+    start: int | None
+
+
+def prepare(config: Any) -> Run:
+    """Load the data of a config and make the state in which it begins."""
+    devices = mesh.make()
+    mesh.check_batch(devices, config.batch_size, config.accumulate)
     arch = config.model.to_dict()
-    spec = models.preprocess_of(arch)
-    backbone = models.build(arch, 1).backbone
-    frozen, name = None, arch["backbone"]
-    if config.freeze_backbone:
-        pooled = arch["head"] == "gap"
-        params = checkpoint.pretrained_backbone(arch)
-        frozen = sources.frozen_features(backbone, params, pooled)
-        name = f"{name}-pooled" if pooled else name
-    source = sources.load(config.data.to_dict(), spec, frozen, name)
-    fps = config.data.get("fps", sources.FPS)
-    frozen_backbone = config.freeze_backbone
-    return Description(arch, source.classes, spec, fps, frozen_backbone), source
+    spec, options = models.preprocess_of(arch), _augmentation(config)
+    backbone = _backbone(config, models.build(arch, 1).backbone)
+    cached = backbone.start != 0 and not augment.changes_pixels(options)
+    frozen = _frozen(arch, backbone) if cached else None
+    source = sources.load(config.data.to_dict(), spec, frozen)
+    plan = _plan(config, source.train)
+    frozen = backbone.stock and backbone.start is None and cached
+    fps = config.data.fps
+    description = Description(arch, source.classes, spec, fps, frozen)
+    module = models.build(arch, len(source.classes))
+    forward = training.scorer(
+        module,
+        spec,
+        start=backbone.start if cached else 0,
+        chunk=config.frames_at_once,
+        dtype=config.dtype,
+    )
+    total = plan.per_epoch * config.epochs
+    tx = training.optimizer(config.to_dict(), total)
+    params, rest = _first_params(config, description, module, backbone)
+    state = training.create_state(forward, params, tx, config.seed, rest)
+    state = mesh.repeat(devices, state)
+    return Run(description, module, source, plan, state, devices, total)
 
 
-def initial_state(
-    config: Any, description: Description, module: nn.Module, steps_per_epoch: int
-) -> training.TrainState:
-    """Make the state at step 0, from the model ``config.init_from`` if it names one."""
-    params = checkpoint.initial_params(description, module, config.seed)
-    if config.init_from:
-        params = start_from(checkpoint.load_model(config.init_from), params)
-    forward = module.apply
-    if description.frozen:
-        forward = functools.partial(module.apply, method="classify")
-    tx = training.optimizer(config.to_dict(), steps_per_epoch * config.epochs)
-    return training.create_state(forward, params, tx, config.seed)
+def training_source(config: Any, run: Run) -> pipeline.TrainingBatches:
+    """Describe the run's batches: this process's share of each."""
+    share = jax.process_index(), jax.process_count()
+    options = _augmentation(config)
+    return pipeline.TrainingBatches(
+        run.source.train, run.plan, options, run.total, share
+    )
 
 
-def start_from(model: checkpoint.Model, params: Any) -> Any:
+def due(config: Any, run: Run, step: int) -> tuple[bool, bool]:
+    """Tell whether after ``step`` the validation clips are scored, the state saved."""
+    epochs, rest = divmod(step, run.plan.per_epoch)
+    last = step == run.total
+    chosen = epochs % config.evaluate_every == 0 and not rest
+    scores = run.source.validation is not None and (chosen or last)
+    every = config.checkpoint_steps or run.plan.per_epoch
+    return scores, step % every == 0 or last
+
+
+def start_from(model: library.Model, params: Any) -> Any:
     """Take the backbone and frame head of a trained model, as the paper's LRCN does.
 
     Raises:
@@ -88,57 +130,77 @@ def start_from(model: checkpoint.Model, params: Any) -> Any:
     return params | {name: jax.tree.map(np.asarray, source[name]) for name in shared}
 
 
-def evaluate(
-    config: Any,
-    source: sources.Source,
-    description: Description,
-    state: training.TrainState,
-) -> dict[str, Any]:
-    """Score the test clips: accuracies, per class, and the confusion table."""
-    step_fn = jax.jit(training.eval_step)
-    batches = data.evaluation_batches(
-        source.test, description.preprocess, batch_size=config.batch_size
-    )
-    parts = []
-    for batch in batches:
-        keep = batch.labels >= 0
-        found = [np.asarray(x)[keep] for x in step_fn(state, batch)]
-        parts.append([*found, batch.labels[keep], batch.lengths[keep]])
-    last, mean, right, loss, labels, lengths = map(
-        np.concatenate, zip(*parts, strict=True)
-    )
-    decided = mean if description.arch["kind"] == "cnn" else last
-    table = metrics.confusion(labels, decided, len(description.classes))
-    return {
-        "clips": len(labels),
-        "accuracy": float((decided == labels).mean()),
-        "accuracy_last_step": float((last == labels).mean()),
-        "accuracy_mean_of_steps": float((mean == labels).mean()),
-        "accuracy_of_steps": float(right.sum() / lengths.sum()),
-        "loss": float(loss.mean()),
-        "accuracy_by_class": metrics.class_accuracy(table, description.classes),
-        "confusion": table.tolist(),
-        "left_out": len(source.unreadable),
-        "steps": int(state.step),
-    }
+def _augmentation(config: Any) -> augment.Augmentation:
+    return augment.from_config(config.data.augment.to_dict())
 
 
-def report(results: Mapping[str, Any], classes: tuple[str, ...]) -> str:
-    """Say in text what ``evaluate`` found."""
-    table = np.array(results["confusion"])
-    shares = results["accuracy_by_class"].items()
-    width = max(map(len, classes))
-    lines = [f"{n:>{width}} {s:7.1%}" for n, s in shares if s is not None]
-    return "\n".join(
-        [
-            "confusion (rows: true class, columns: decided)",
-            metrics.confusion_text(table, classes),
-            "",
-            *lines,
-            "",
-            f"{results['clips']} test clips: {results['accuracy']:.1%} right "
-            f"(last step {results['accuracy_last_step']:.1%}, mean of the steps "
-            f"{results['accuracy_mean_of_steps']:.1%}, single steps "
-            f"{results['accuracy_of_steps']:.1%})",
-        ]
+def _plan(config: Any, clips: data.Clips) -> pipeline.Plan:
+    return pipeline.Plan(
+        clips.lengths,
+        batch_size=config.batch_size,
+        length=config.data.length,
+        bucket=config.data.bucket,
+        seed=config.seed,
     )
+
+
+def _backbone(config: Any, module: nn.Module) -> Backbone:
+    """Find the weights that a config's backbone begins with."""
+    name, blocks = config.model.backbone, module.block_count
+    if not -1 <= config.finetune <= blocks:
+        raise InputError(
+            f"finetune is {config.finetune}; give 0 (frozen), -1 (everything) or the "
+            f"number of last blocks, of {blocks}"
+        )
+    first = {0: None, -1: 0}.get(config.finetune, blocks - config.finetune)
+    if config.init_from:
+        model = library.load_model(config.init_from)
+        params = model.variables["params"]["backbone"]
+        stock = model.description.frozen
+        return Backbone(params, name if stock else _digest(name, params), stock, first)
+    if name == "small" and first != 0:
+        raise InputError(
+            "model.backbone=small has no pretrained weights to freeze: set "
+            "--config.finetune=-1 or choose efficientnet_lite0"
+        )
+    if name == "small":
+        return Backbone(None, name, False, first)
+    params = weights.pretrained(name, config.weights or None)["params"]
+    stock = not config.weights
+    return Backbone(params, name if stock else _digest(name, params), stock, first)
+
+
+def _digest(name: str, params: Any) -> str:
+    leaves = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params))
+    return f"{name}-{hashlib.sha256(leaves).hexdigest()[:12]}"
+
+
+def _frozen(arch: Mapping[str, Any], backbone: Backbone) -> sources.Frozen:
+    """Describe the features of the blocks that are not trained."""
+    cells = models.GRID.get(arch["head"], 0) if backbone.start is None else 0
+    apply = sources.frozen_features(
+        models.build(arch, 1), backbone.params, stop=backbone.start, cells=cells
+    )
+    view = arch.get("view", "rgb")
+    name = [backbone.name, *([] if view == "rgb" else [view])]
+    name += [f"to{backbone.start}"] if backbone.start is not None else []
+    name += [{1: "pooled"}.get(cells, f"grid{cells}")] if cells else []
+    return sources.Frozen(apply, "-".join(name))
+
+
+def _first_params(
+    config: Any, description: Description, module: nn.Module, backbone: Backbone
+) -> tuple[Any, Any]:
+    """Return what is trained and what is frozen and yet part of the checkpoints."""
+    params = library.initial_params(description, module, config.seed)
+    if config.init_from:
+        params = start_from(library.load_model(config.init_from), params)
+    elif backbone.params is not None and not description.frozen:
+        params = params | {"backbone": backbone.params}
+    if description.frozen or backbone.start == 0:
+        return params, {}
+    below, above = params["backbone"], {}
+    if backbone.start is not None:
+        below, above = backbones.divide(module.backbone, below, backbone.start)
+    head = {name: part for name, part in params.items() if name != "backbone"}
+    return head | ({"backbone": above} if above else {}), {"backbone": below}

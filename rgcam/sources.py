@@ -1,22 +1,24 @@
-"""A config's data and backbone -> the clips to train and to test on."""
+"""A config's data and frozen backbone -> the clips to train, validate and test on."""
 
+import concurrent.futures
+import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from rgcam import cache, data, folder, stickman
+from rgcam import augment, cache, data, datasets, folder, models, splits, stickman
 from rgcam.backbones import Preprocess
 from rgcam.errors import InputError
 
-FPS = 7.5  # the paper's rate
 CHUNK = {"cpu": 2}  # frames a call; 2 fit the cache: 10 ms a frame, 16 with 16 at once
 DEVICE_CHUNK = 64
+IN_MEMORY = 4 << 30  # bytes of features of one split; more are read from disk
 
 
 class Source(NamedTuple):
@@ -24,140 +26,196 @@ class Source(NamedTuple):
 
     Attributes:
         train: clips to train on.
-        test: clips to test on; no group is in both.
+        validation: clips by which the best checkpoint is chosen, or None.
+        test: clips to test on; nothing is chosen by them.
         classes: names of the C classes.
+        split: how train and test were divided, for every table that quotes a figure.
         unreadable: one sentence for each clip that was left out.
+        warning: what the split makes of the figures, or "".
     """
 
     train: data.Clips
+    validation: data.Clips | None
     test: data.Clips
     classes: tuple[str, ...]
+    split: str
     unreadable: tuple[str, ...] = ()
+    warning: str = ""
 
 
-def load(
-    config: Mapping[str, Any],
-    spec: Preprocess,
-    frozen: Callable[[np.ndarray], np.ndarray] | None,
-    name: str,
-) -> Source:
+class Frozen(NamedTuple):
+    """The frozen blocks of a backbone, computed once a clip and kept on disk.
+
+    Attributes:
+        apply: normalised frames (T S S 3) float32 -> features (T h w K).
+        name: what tells these blocks and weights from any others.
+    """
+
+    apply: Callable[[np.ndarray], np.ndarray]
+    name: str
+
+
+def load(config: Mapping[str, Any], spec: Preprocess, frozen: Frozen | None) -> Source:
     """Load the clips that ``config.data`` describes.
 
     Args:
-        config: the ``data`` part of a config; its ``source`` is stickman or folder.
+        config: the ``data`` part of a config; its ``source`` is stickman, folder or
+            dataset.
         spec: what the model's frames look like.
-        frozen: features of a frozen backbone, as from ``frozen_features``: the clips
-            are then its features, computed once and kept on disk; None: frames.
-        name: what tells those features from another backbone's.
+        frozen: the clips are then features from ``frozen_features``; None: frames.
 
     Raises:
-        InputError: another source, or what ``folder.scan`` and ``split`` raise.
+        InputError: another source, or what ``scan`` and ``split`` raise.
     """
     if config["source"] == "stickman":
-        return _stickman(config, spec)
-    if config["source"] == "folder":
-        return _folder(config, spec, frozen, name)
-    raise InputError(f"data.source is {config['source']!r}; use stickman or folder")
+        return _stickman(config, spec, frozen)
+    items, classes = _scan(config)
+    place = Path(config["cache"] or cache.default_folder()).expanduser()
+    make = lambda items: cache.Frames(
+        [i.clip for i in items], spec, config["fps"], place
+    )
+    readable, unreadable = _decode_all(items, make(items))
+    parts = splits.split(readable, **{_SPLIT[n]: config[n] for n in _SPLIT})
+    names = classes if config["groups_per_class"] else None
+    mirror = augment.from_config(config["augment"]).mirror
+    train, validation, test = (
+        _clips(part, names, make(part), frozen, mirror and part is parts.train)
+        if part
+        else None
+        for part in parts[:3]
+    )
+    assert train is not None and test is not None  # ``split`` sees to it
+    return Source(
+        train, validation, test, classes, parts.name, unreadable, parts.warning
+    )
 
 
 def frozen_features(
-    backbone: nn.Module, params: Any, pooled: bool
+    module: Any, params: Any, *, stop: int | None = None, cells: int = 0
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Make a function frames (T S S 3) -> features, compiled once for any T.
 
     Args:
-        backbone: the module below the cut.
-        params: its weights.
-        pooled: average over (h, w), to (T 1 1 K): all that a ``gap`` head reads.
+        module: FrameCNN or LRCN.
+        params: its backbone's weights.
+        stop: number of blocks to run, to (T V h w C); None: all, to A (T h w K).
+        cells: average A over so many cells a side, to (T cells cells K): all that the
+            head reads; 0: keep A.
     """
     size = CHUNK.get(jax.default_backend(), DEVICE_CHUNK)
+    see = jax.jit(functools.partial(models.see, view=module.view))
 
     @jax.jit
-    def chunk(params, frames):
-        features: Any = backbone.apply({"params": params}, frames)
-        return features.mean((-3, -2), keepdims=True) if pooled else features
+    def chunk(params, seen):
+        maps: Any = module.backbone.apply({"params": params}, seen, stop=stop)
+        maps = models.join(maps) if stop is None else maps
+        return models.pool(maps, cells) if cells else maps
 
     def features(frames: np.ndarray) -> np.ndarray:
         padding = -len(frames) % size
-        padded = np.pad(frames, ((0, padding), (0, 0), (0, 0), (0, 0)))
-        chunks = padded.reshape(-1, size, *frames.shape[1:])
+        padded = np.pad(frames, ((0, padding), (0, 0), (0, 0), (0, 0)), "edge")
+        seen = np.asarray(see(padded))
+        chunks = seen.reshape(-1, size, *seen.shape[1:])
         made = [np.asarray(chunk(params, jnp.asarray(c))) for c in chunks]
         return np.concatenate(made)[: len(frames)]
 
     return features
 
 
-def _stickman(config: Mapping[str, Any], spec: Preprocess) -> Source:
-    shape = {"size": spec.size, "length": config["length"]}
-    train = data.stickman_clips(1, config["train_clips"], **shape)
-    test = data.stickman_clips(2, config["test_clips"], **shape)
-    return Source(train, test, stickman.CLASSES)
-
-
-def _folder(
-    config: Mapping[str, Any],
-    spec: Preprocess,
-    frozen: Callable[[np.ndarray], np.ndarray] | None,
-    name: str,
+def _stickman(
+    config: Mapping[str, Any], spec: Preprocess, frozen: Frozen | None
 ) -> Source:
-    if not config["root"]:
+    shape = {"size": spec.size, "length": config["length"]}
+    parts = [
+        data.stickman_clips(seed, config[count], **shape)
+        for seed, count in ((1, "train_clips"), (2, "test_clips"))
+    ]
+    if frozen is not None:
+        below = lambda frames: frozen.apply(data.normalize(frames, spec))
+        numbers = lambda part: range(len(part.labels))
+        parts = [
+            p._replace(inputs=[below(p.inputs[i]) for i in numbers(p)]) for p in parts
+        ]
+    return Source(parts[0], None, parts[1], stickman.CLASSES, "fresh clips")
+
+
+def _scan(config: Mapping[str, Any]) -> tuple[list[folder.Item], tuple[str, ...]]:
+    if config["source"] not in _ROOT:
         raise InputError(
-            "say where your videos are: --config.data.root=FOLDER, "
-            "which holds one sub-folder of videos for each class"
+            f"data.source is {config['source']!r}; use stickman, folder or dataset"
         )
-    items, classes = folder.scan(config["root"], config["group"])
-    options = {k: config[k] for k in ("test_groups", "test_list", "test_fraction")}
-    place = Path(config["cache"]).expanduser() if config["cache"] else None
-    readable, unreadable = _decode_all(items, spec, config["fps"], place)
-    parts = folder.split(readable, **options)
-    train, test = (
-        _clips(part, _frames(part, spec, config["fps"], place), frozen, name, mirror)
-        for part, mirror in zip(parts, (config["mirror"], False), strict=True)
-    )
-    return Source(train, test, classes, unreadable)
+    if not config["root"]:
+        raise InputError(_ROOT[config["source"]])
+    if config["source"] == "dataset":
+        return datasets.scan(Path(config["root"]).expanduser())
+    return folder.scan(config["root"], config["group"])
 
 
 def _decode_all(
-    items: Sequence[folder.Item], spec: Preprocess, fps: float, place: Path | None
+    items: Sequence[folder.Item], frames: cache.Frames
 ) -> tuple[list[folder.Item], tuple[str, ...]]:
     """Decode every clip once; return the readable ones and what ails the others."""
-    frames = _frames(items, spec, fps, place)
-    readable, unreadable = [], []
-    for i, item in enumerate(tqdm(items, "decoding", unit="clip", disable=None)):
+
+    def problem(index: int) -> str:
         try:
-            frames.decode(i)
-            readable.append(item)
+            frames.decode(index)
         except InputError as error:
-            unreadable.append(str(error))
+            return str(error)
+        return ""
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        problems = pool.map(problem, range(len(items)))
+        bar = tqdm(problems, "decoding", len(items), unit="clip", disable=None)
+        found = list(bar)
+    readable = [i for i, p in zip(items, found, strict=True) if not p]
+    unreadable = tuple(filter(None, found))
     if not readable:
         raise InputError(f"none of the {len(items)} clips can be read: {unreadable[0]}")
-    return readable, tuple(unreadable)
+    return readable, unreadable
 
 
 def _clips(
     items: Sequence[folder.Item],
+    classes: Sequence[str] | None,
     frames: cache.Frames,
-    frozen: Callable[[np.ndarray], np.ndarray] | None,
-    name: str,
+    frozen: Frozen | None,
     mirror: bool,
 ) -> data.Clips:
+    """Make a part's clips; with ``classes`` a group's name holds its class."""
     labels = np.array([item.label for item in items], np.int32)
-    names = [item.path.name for item in items]
+    prefix = lambda label: f"{classes[label]} " if classes else ""
+    groups = [prefix(item.label) + item.group for item in items]
+    lengths = np.array([frames.length(i) for i in range(len(items))])
+    about = labels, [item.name for item in items], groups, lengths
     if frozen is None:
         mirrored = cache.Mirrored(frames) if mirror else None
-        return data.Clips(frames, labels, names, mirrored)
+        return data.Clips(frames, *about, mirrored)
     plain, *other = (
-        [
-            cache.load_features(frames, frozen, name, i, mirrored)
-            for i in tqdm(range(len(items)), "features", unit="clip", disable=None)
-        ]
+        _features(frames, frozen, mirrored)
         for mirrored in ((False, True) if mirror else (False,))
     )
-    return data.Clips(plain, labels, names, other[0] if other else None)
+    return data.Clips(plain, *about, other[0] if other else None)
 
 
-def _frames(
-    items: Sequence[folder.Item], spec: Preprocess, fps: float, place: Path | None
-) -> cache.Frames:
-    paths = [item.path for item in items]
-    return cache.Frames(paths, spec, fps, place or cache.default_folder())
+def _features(frames: cache.Frames, frozen: Frozen, mirrored: bool) -> data.Indexed:
+    """Compute what is not on disk; hold the features in memory where they fit."""
+    saved, held, size = cache.Features(frames, frozen.name, mirrored), [], 0
+    for index in tqdm(range(len(frames)), "features", unit="clip", disable=None):
+        features = saved.make(index, frozen.apply)
+        size += features.nbytes
+        held.append(features) if size <= IN_MEMORY else held.clear()
+    return held or saved
+
+
+_ROOT = {
+    "folder": "say where your videos are: --config.data.root=FOLDER, which holds one "
+    "sub-folder of videos for each class",
+    "dataset": "say where the dataset was prepared: --config.data.root=FOLDER, the "
+    "--data_dir of python -m rgcam.datasets",
+}
+_SPLIT = {  # field of the config: argument of ``split``
+    "split": "kind",
+    "split_seed": "seed",
+    **{name: name for name in ("test_groups", "test_list", "test_fraction", "fold")},
+    **{name: name for name in ("validation_groups", "validation_fraction")},
+}

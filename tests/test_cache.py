@@ -5,20 +5,11 @@ import os
 import numpy as np
 import pytest
 
-from rgcam import cache, folder, sources, video
+from rgcam import cache, folder, video
 from rgcam.backbones import Preprocess
 from rgcam.errors import InputError
 
 SPEC = Preprocess(32, None, 127.5, 127.5)
-CONFIG = {
-    "source": "folder",
-    "group": r"_g(\d+)_",
-    "test_groups": "2",
-    "test_list": "",
-    "test_fraction": 0.2,
-    "fps": 7.5,
-    "mirror": True,
-}
 
 
 def scene(seed, count=8):
@@ -31,19 +22,24 @@ def scene(seed, count=8):
     )
 
 
+def make_videos(root):
+    """Write root/<class>/<clip>: two classes, three groups of one clip."""
+    for c, name in enumerate(("a", "b")):
+        (root / name).mkdir(parents=True)
+        for group in (1, 2, 3):
+            file = root / name / f"v_g{group}_c1.mp4"
+            video.write_video(file, scene(10 * c + group), 7.5)
+    return root
+
+
 @pytest.fixture
 def root(tmp_path):
-    for c, name in enumerate(("a", "b")):
-        (tmp_path / "root" / name).mkdir(parents=True)
-        for group in (1, 2, 3):
-            file = tmp_path / "root" / name / f"v_g{group}_c1.mp4"
-            video.write_video(file, scene(10 * c + group), 7.5)
-    return tmp_path / "root"
+    return make_videos(tmp_path / "root")
 
 
 def frames_of(root, tmp_path):
     items, _ = folder.scan(root)
-    return cache.Frames([i.path for i in items], SPEC, 7.5, tmp_path / "cache")
+    return cache.Frames([i.clip for i in items], SPEC, 7.5, tmp_path / "cache")
 
 
 def test_frames_are_decoded_once(root, tmp_path, monkeypatch):
@@ -58,10 +54,39 @@ def test_frames_are_decoded_once(root, tmp_path, monkeypatch):
 
 def test_a_changed_file_is_decoded_again(root, tmp_path):
     frames = frames_of(root, tmp_path)
-    before, key = frames[0], frames.key(0)
-    video.write_video(frames.paths[0], scene(77), 7.5)
-    os.utime(frames.paths[0], ns=(1, 1))
-    assert frames.key(0) != key and (frames[0] != before).any()
+    before, key = frames[0], frames.keys[0]
+    video.write_video(frames.clips[0], scene(77), 7.5)
+    os.utime(frames.clips[0], ns=(1, 1))
+    frames = frames_of(root, tmp_path)
+    assert frames.keys[0] != key and (frames[0] != before).any()
+
+
+def test_a_cached_clip_outlives_its_file(root, tmp_path):
+    frames = frames_of(root, tmp_path)
+    first = frames[0]
+    assert frames.length(0) == len(first) == 8
+    frames.clips[0].unlink(), frames.clips[1].unlink()
+    np.testing.assert_array_equal(frames[0], first)
+    with pytest.raises(InputError, match="v_g2_c1.mp4"):
+        frames[1]
+
+
+class Stored:
+    """A clip inside a dataset."""
+
+    def __init__(self, path):
+        self.name, self.key, self.path = path.name, "one", path
+
+    def read(self):
+        return self.path.read_bytes()
+
+
+def test_stored_clips_are_decoded_from_their_bytes(root, tmp_path):
+    files = frames_of(root, tmp_path)
+    make = lambda: cache.Frames([Stored(files.clips[0])], SPEC, 7.5, tmp_path / "other")
+    frames = make()
+    np.testing.assert_array_equal(frames[0], files[0])
+    assert frames.keys == make().keys != files.keys[:1]
 
 
 def test_mirrored_frames(root, tmp_path):
@@ -76,39 +101,17 @@ def test_features_are_computed_once(root, tmp_path):
         calls.append(1)
         return x[:, ::16, ::16]
 
-    load = lambda name, **k: cache.load_features(frames, backbone, name, 0, **k)
+    load = lambda name, m=False: cache.Features(frames, name, m).make(0, backbone)
     one, two = load("x"), load("x")
     np.testing.assert_array_equal(one, two)
     assert one.dtype == np.float16 and one.shape == (8, 2, 2, 3) and len(calls) == 1
-    assert (load("x", mirrored=True) != one).any() and len(calls) == 2
+    assert (load("x", True) != one).any() and len(calls) == 2
     load("y")
     assert len(calls) == 3
-
-
-def test_folder_source_splits_mirrors_and_reports(root, tmp_path):
-    (root / "a" / "v_g4_c1.mp4").write_text("no video")
-    config = CONFIG | {"root": str(root), "cache": str(tmp_path / "cache")}
-    source = sources.load(config, SPEC, None, "")
-    assert source.classes == ("a", "b")
-    assert len(source.train.labels) == 4 and len(source.test.labels) == 2
-    assert source.test.names == ["v_g2_c1.mp4"] * 2
-    assert len(source.unreadable) == 1 and "v_g4_c1.mp4" in source.unreadable[0]
-    assert source.train.mirrored is not None
-    features = sources.load(config, SPEC, lambda x: x[:, :1, :1], "f")
-    assert features.train.inputs[0].shape == (8, 1, 1, 3)
-    assert len(features.train.mirrored) == 4 and features.test.mirrored is None
-
-
-def test_no_readable_clip_and_no_root(root, tmp_path):
-    config = CONFIG | {"root": "", "cache": str(tmp_path / "cache")}
-    with pytest.raises(InputError, match=r"--config.data.root=FOLDER"):
-        sources.load(config, SPEC, None, "")
-    with pytest.raises(InputError, match="data.source is 'web'"):
-        sources.load(config | {"source": "web"}, SPEC, None, "")
-    for file in root.rglob("*.mp4"):
-        file.write_text("no video")
-    with pytest.raises(InputError, match="none of the 6 clips can be read"):
-        sources.load(config | {"root": str(root)}, SPEC, None, "")
+    saved = cache.Features(frames, "x")
+    np.testing.assert_array_equal(saved[0], one)
+    with pytest.raises(InputError, match="have gone"):
+        saved[1]
 
 
 def test_a_damaged_cache_file_is_made_again(root, tmp_path):

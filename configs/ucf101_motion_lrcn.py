@@ -1,0 +1,24 @@
+"""Train the LRCN on 11 classes of UCF101 with motion in its input.
+
+    python train.py --config=configs/ucf101_motion_lrcn.py --workdir=RUN \
+        --config.data.root=FOLDER
+
+As ``ucf101_lrcn``; the frozen backbone sees each frame and its change from the one before,
+and the head reads the averages of the map's four quarters. Groups 1-7 are the test set.
+
+EXPECT_LRCN
+"""
+
+from ml_collections import config_dict
+
+from configs import ucf101_lrcn
+
+
+def get_config() -> config_dict.ConfigDict:
+    """Return the fields of this experiment."""
+    config = ucf101_lrcn.get_config()
+    config.model.view, config.model.head = "rgb+difference", "grid"
+    config.data.augment.mirror = False
+    config.loss = "last_half"
+    config.epochs = 20
+    return config

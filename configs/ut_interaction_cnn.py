@@ -1,0 +1,25 @@
+"""Train the frame CNN on UT-Interaction: 6 interactions of two people, motion decides.
+
+    python train.py --config=configs/ut_interaction_cnn.py --workdir=RUN \
+        --config.data.root=FOLDER
+
+FOLDER holds <class>/setN_seqSS_I.mp4 (Ryoo and Aggarwal 2010, segmented sets 1 and 2).
+Sequences 1-3 and 11-13 are the test set, 36 of 120 clips.
+
+EXPECT_CNN
+"""
+
+from ml_collections import config_dict
+
+from configs import folder_cnn
+
+
+def get_config() -> config_dict.ConfigDict:
+    """Return the fields of this experiment."""
+    config = folder_cnn.get_config()
+    config.data.group = r"_seq(\d+)_"
+    config.data.test_groups = "1-3,11-13"
+    config.data.validation_fraction = 0.0  # 84 clips are left to train on
+    config.model.view = "difference"
+    config.epochs, config.batch_size = 60, 16
+    return config
