@@ -3,8 +3,9 @@
     python train.py --config=configs/ucf101_motion_cnn.py --workdir=RUN \
         --config.data.root=FOLDER
 
-As ``ucf101_cnn``; the frozen backbone sees each frame and its change from the one before,
-and the head reads the averages of the map's four quarters. Groups 1-7 are the test set.
+As ``ucf101_cnn``, but the frozen backbone sees each frame and its change from the one
+before, and the head reads the averages of the map's four quarters. Groups 1-7 are the
+test set.
 
 EXPECT_CNN
 """

@@ -3,8 +3,8 @@
     python train.py --config=configs/ucf101_motion_lrcn.py --workdir=RUN \
         --config.data.root=FOLDER
 
-As ``ucf101_lrcn``; the frozen backbone sees each frame and its change from the one before,
-and the head reads the averages of the map's four quarters. Groups 1-7 are the test set.
+As ``ucf101_lrcn``, but the frozen backbone sees each frame and its change from the one
+before, and the loss is that of the last half of the steps. Groups 1-7 are the test set.
 
 EXPECT_LRCN
 """
@@ -17,7 +17,7 @@ from configs import ucf101_lrcn
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
     config = ucf101_lrcn.get_config()
-    config.model.view, config.model.head = "rgb+difference", "grid"
+    config.model.view = "rgb+difference"
     config.data.augment.mirror = False
     config.loss = "last_half"
     config.epochs = 20

@@ -4,9 +4,9 @@
     python train.py --config=configs/ucf11_cnn.py --workdir=runs/ucf11_cnn \
         --config.data.root=DIR
 
-Yamashita et al.: the CNN is trained on frames first; ``ucf11_lrcn`` starts from it. The
-split is by group; ``--config.data.split=paper`` is the paper's, random by clip (1,200 and
-400) and leaky. Not yet run on UCF11 itself: no accuracy to expect is known.
+Yamashita et al.: the CNN is trained on frames first; ``ucf11_lrcn`` starts from it.
+The split is by group; ``--config.data.split=paper`` is the paper's, random by clip
+(1,200 and 400) and leaky. Not yet run on UCF11 itself: no accuracy is known.
 """
 
 from ml_collections import config_dict

@@ -3,9 +3,9 @@
     python train.py --config=configs/ucf11_lrcn.py --workdir=runs/ucf11_lrcn \
         --config.data.root=DIR --config.init_from=runs/ucf11_cnn
 
-Backbone and frame head come from ``ucf11_cnn`` and stay; the recurrent layer learns from
-the overall sequence. ``--config.finetune=-1`` trains everything. Not yet run on UCF11
-itself: no accuracy to expect is known.
+The backbone comes from ``ucf11_cnn`` and stays; the recurrent layer learns from the
+overall sequence. ``--config.finetune=-1`` trains everything. Not yet run on UCF11
+itself: no accuracy is known.
 """
 
 from ml_collections import config_dict

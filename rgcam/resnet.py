@@ -62,8 +62,7 @@ class ResNet(nn.Module):
         """
         x = jnp.asarray(inputs)
         if start == 0:
-            x = nn.relu(_conv(64, 7, 2, "stem")(x))
-            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+            x = _max_pool(nn.relu(_conv(64, 7, 2, "stem")(x)))
         for block in list(blocks(self.depth))[start:stop]:
             x = Residual(block, EXPANSION[self.depth], name=block.name)(x)
         return x
@@ -141,6 +140,12 @@ def port_resnet(
 
 
 _NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def _max_pool(x: Array) -> Array:
+    flat = x.reshape(-1, *x.shape[-3:])  # Linen's takes one batch axis
+    flat = nn.max_pool(flat, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    return flat.reshape(*x.shape[:-3], *flat.shape[1:])
 
 
 def _conv(width: int, kernel: int, stride: int, name: str) -> nn.Conv:

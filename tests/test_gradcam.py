@@ -90,7 +90,7 @@ def test_relu_is_a_step_of_its_own():
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("head", ["gap", "fc"])
+@pytest.mark.parametrize("head", models.HEADS)
 def test_equals_the_loop_over_pairs(head, cell):
     classify, features = head_of(lrcn(head, cell)), random((T, H, W, K))
     beta = jax.jit(lambda a: gradcam.importance_weights(classify, a, 2))(features)
@@ -98,7 +98,7 @@ def test_equals_the_loop_over_pairs(head, cell):
     assert relative(beta, beta_by_loop(classify, features, 2)) <= 1e-5
 
 
-@pytest.mark.parametrize("head", ["gap", "fc"])
+@pytest.mark.parametrize("head", models.HEADS)
 def test_equals_finite_differences_in_float64(head):
     with jax.enable_x64(True):
         module = Float64LRCN(head)
@@ -186,7 +186,7 @@ def test_target_may_be_a_function_of_the_scores():
 # explain(): the whole module, from frames.
 
 
-@pytest.mark.parametrize("head", ["gap", "fc"])
+@pytest.mark.parametrize("head", models.HEADS)
 @pytest.mark.parametrize("kind", [models.LRCN, models.FrameCNN])
 def test_offset_equals_its_broadcast_sum(kind, head):
     module = kind(SmallCNN(), classes=C, head=head, width=9)

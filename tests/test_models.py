@@ -144,3 +144,68 @@ def test_backbone_keeps_frames_apart():
     together = module.apply(variables, FRAMES)
     alone = module.apply(variables, FRAMES[2:3])
     np.testing.assert_allclose(together[2:3], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_views_by_hand():
+    frames = jnp.asarray([1.0, 3.0, 9.0]).reshape(3, 1, 1, 1) * jnp.ones((3, 2, 2, 3))
+    for view, expected in {
+        "rgb": [[1], [3], [9]],
+        "difference": [[0], [1], [3]],
+        "rgb+difference": [[1, 0], [3, 1], [9, 3]],
+    }.items():
+        seen = models.see(frames, view)
+        assert seen.shape == (3, len(expected[0]), 2, 2, 3)
+        np.testing.assert_array_equal(seen[:, :, 0, 0, 0], expected)
+
+
+def test_two_views_are_joined_along_the_channels():
+    module, variables = built(view="rgb+difference", head="grid")
+    features = module.apply(variables, FRAMES, method="features")
+    assert features.shape == (5, 4, 4, 128)
+    seen = models.see(FRAMES, "rgb+difference")
+    for view, part in ((0, features[..., :64]), (1, features[..., 64:])):
+        one = SmallCNN().apply(
+            {"params": variables["params"]["backbone"]}, seen[:, view]
+        )
+        np.testing.assert_allclose(part, one, rtol=1e-5, atol=1e-6)
+
+
+def test_a_view_of_changes_is_causal():
+    module, variables = built(view="difference")
+    score = lambda x: module.apply(variables, x)[2].sum()
+    moved = jnp.abs(jax.grad(score)(jnp.asarray(FRAMES))).max((1, 2, 3))
+    assert (moved[:3] > 0).all() and (moved[3:] == 0).all()
+
+
+def test_pool_averages_quarters():
+    maps = jnp.arange(9.0).reshape(1, 3, 3, 1)
+    np.testing.assert_array_equal(models.pool(maps, 1)[0, :, :, 0], [[4]])
+    quarters = models.pool(maps, 2)[0, :, :, 0]
+    np.testing.assert_array_equal(quarters, [[2, 3.5], [6.5, 8]])
+    np.testing.assert_array_equal(
+        models.pool(quarters[None, :, :, None], 2)[0, ..., 0], quarters
+    )
+
+
+def test_part_of_the_backbone_goes_on_from_what_was_kept():
+    module, variables = built(view="rgb+difference")
+    params = variables["params"]["backbone"]
+    kept = SmallCNN().apply(
+        {"params": params}, models.see(FRAMES, "rgb+difference"), stop=2
+    )
+    made = module.apply(variables, kept, start=2, method="below")
+    whole = module.apply(variables, FRAMES, method="features")
+    np.testing.assert_allclose(made, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_every_backbone_is_built():
+    for name in models.BACKBONES:
+        arch = ARCH | {"backbone": name}
+        size = models.preprocess_of(arch).size
+        shape = jax.eval_shape(
+            lambda x, m=models.build(arch, 4): m.init_with_output(
+                jax.random.key(0), x, method="features"
+            )[0],
+            jnp.zeros((2, size, size, 3)),
+        ).shape
+        assert shape[1:3] == ((8, 8) if name == "small" else (7, 7))

@@ -104,8 +104,3 @@ def stickman_clips(seed: int, count: int, *, size: int = 64, length: int = 16) -
     lengths = np.full(count, length)
     return Clips([clip.frames for clip in clips], labels, names, names, lengths)
 
-
-if __name__ == "__main__":
-    from rgcam import cli, contact_sheet
-
-    cli.run(contact_sheet.main)
