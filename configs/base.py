@@ -16,6 +16,7 @@ def get_config() -> config_dict.ConfigDict:
                 "cell": "lstm",  # or "gru"
                 "hidden": 256,
                 "dropout": 0.5,
+                "differences": False,  # the LRCN also sees each vector's change
                 "view": "rgb",  # "difference" from the frame before; "rgb+difference"
             },
             "weights": "",  # .pth or .safetensors of the backbone; "": its own

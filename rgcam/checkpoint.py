@@ -56,7 +56,7 @@ def checkpointer(workdir: Path, *, trains: bool = False) -> Iterator[Writer]:
         yield writer
         wait(writer)
     finally:
-        with contextlib.suppress(Exception):  # what ``wait`` has told already
+        with _quiet_threads(), contextlib.suppress(Exception):  # ``wait`` has told
             writer.close()
 
 
@@ -137,16 +137,25 @@ def read_params(workdir: Path, template: Any) -> Any:
 @contextlib.contextmanager
 def _saving(folder: Any) -> Iterator[None]:
     """Say in one sentence that a checkpoint could not be written."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # the file system's, by way of Orbax or tensorstore
-        reason = str(error).strip().splitlines()
-        raise InputError(
-            f"cannot save a checkpoint in {folder}; the ones before it are kept: "
-            f"{reason[0] if reason else type(error).__name__}"
-        ) from error
+    with _quiet_threads():
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # the file system's, by way of Orbax or tensorstore
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            sentence = (
+                f"cannot save a checkpoint in {folder}; the ones before it are kept: "
+                f"{reason[0]}"
+            )
+            _settle()
+            raise InputError(sentence) from error
+
+
+def _settle() -> None:
+    """Wait for what Orbax's threads still say of a failure."""
+    time.sleep(0.5)  # work on other arrays is still under way
+    gc.collect()  # complaints come when they are let go
 
 
 def _rank(metrics: Any) -> float:
@@ -181,8 +190,7 @@ def _first_readable(reader, steps, template) -> tuple[int, dict[str, Any]]:
         with _quiet_threads():
             found = _load(reader, step, template)
             if found is None:
-                time.sleep(0.5)  # reads of other arrays are still under way
-                gc.collect()  # their complaints come when they are let go
+                _settle()
         if found is not None:
             return step, found
     raise InputError(
@@ -200,7 +208,7 @@ def _load(reader, step, template) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def _quiet_threads():
-    """Keep off the terminal what Orbax's tasks and threads say of a failed read."""
+    """Keep off the terminal what Orbax's tasks and threads say of a failure."""
     hook, log = sys.unraisablehook, logging.getLogger("asyncio")
     level = log.level
     sys.unraisablehook = lambda _: None

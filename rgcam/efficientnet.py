@@ -1,4 +1,4 @@
-"""EfficientNet-Lite below the cut, with its PyTorch weights' names."""
+"""EfficientNet-Lite0, 1 and 2 below the cut, with their PyTorch weights' names."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,11 +10,31 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Array, Float
 
-from rgcam.backbones import shifts
-from rgcam.errors import InputError
+from rgcam.backbones import Place, port, shifts
 from rgcam.gradcam import Tensor
 
 BN_EPS = 1e-3
+
+
+class Variant(NamedTuple):
+    """One size of the network.
+
+    Attributes:
+        size: S of its ImageNet weights, pixels.
+        depth: multiplies the blocks of the inner stages.
+        width: multiplies the channels.
+    """
+
+    size: int
+    depth: float
+    width: float
+
+
+VARIANTS = {
+    "efficientnet_lite0": Variant(224, 1.0, 1.0),
+    "efficientnet_lite1": Variant(240, 1.1, 1.0),
+    "efficientnet_lite2": Variant(260, 1.2, 1.1),
+}
 
 
 class Stage(NamedTuple):
@@ -51,7 +71,9 @@ class Block(NamedTuple):
 
 
 class EfficientNetLite(nn.Module):
-    """EfficientNet-Lite up to its last map: 224 px give A (7, 7, 1280), ReLU6'd.
+    """EfficientNet-Lite up to its last map: S px give A (S/32, S/32, 1280), ReLU6'd.
+
+    7 x 7 cells of 224 px, 8 x 8 of 240 px, 9 x 9 of 260 px.
 
     Tan and Le, arXiv:1905.11946, in the Lite form: ReLU6, no squeeze-excite, linear
     projections, TensorFlow's 'SAME' padding. Batch normalisation (running averages,
@@ -61,19 +83,20 @@ class EfficientNetLite(nn.Module):
     ``feature_group_count`` (2 busy cores, jax 0.10.2, 16 frames of 224 px).
     """
 
-    depth: float = 1.0  # 1.0 for Lite0, 1.1 for Lite1 (Lite2 is wider as well)
+    depth: float = 1.0  # of VARIANTS
+    width: float = 1.0
 
     @property
     def block_count(self) -> int:
-        """Number of inverted residuals: 16 of Lite0."""
-        return len(list(blocks(self.depth)))
+        """Number of inverted residuals: 16 of Lite0, 21 of Lite1 and Lite2."""
+        return len(list(blocks(self.depth, self.width)))
 
     def block_of(self, name: str) -> int:
         """Return the block to which the parameters of this name belong.
 
-        The stem goes with the first block, the 1x1 head with the last.
+        The stem goes with the first block; the 1x1 head comes after the last.
         """
-        ends = {"stem": 0, "head": self.block_count - 1}
+        ends = {"stem": 0, "head": self.block_count}
         return ends[name] if name in ends else int(name.removeprefix("block"))
 
     @nn.compact
@@ -89,10 +112,10 @@ class EfficientNetLite(nn.Module):
         With ``start`` the inputs are what block ``start`` - 1 makes.
         """
         x = jnp.asarray(inputs)
-        if start == 0:
+        if start == 0 and stop != 0:
             stem = nn.Conv(32, (3, 3), 2, kernel_init=_HE, name="stem")
             x = nn.relu6(stem(x))
-        for block in list(blocks(self.depth))[start:stop]:
+        for block in list(blocks(self.depth, self.width))[start:stop]:
             shape = block.kernel, block.stride, block.expand, block.channels
             x = InvertedResidual(*shape, name=block.name)(x)
         if stop is not None:
@@ -138,7 +161,7 @@ class Depthwise(nn.Module):
         return y
 
 
-def blocks(depth: float = 1.0) -> Iterator[Block]:
+def blocks(depth: float = 1.0, width: float = 1.0) -> Iterator[Block]:
     """List the blocks; Lite fixes the first and last stage's depth."""
     number = 0
     for s, stage in enumerate(STAGES):
@@ -146,8 +169,8 @@ def blocks(depth: float = 1.0) -> Iterator[Block]:
         repeats = math.ceil(depth * stage.repeats) if inner else stage.repeats
         for r in range(repeats):
             stride = stage.stride if r == 0 else 1
-            name = f"block{number:02}"
-            yield Block(name, s, r, stage.kernel, stride, stage.expand, stage.channels)
+            name, channels = f"block{number:02}", _rounded(stage.channels * width)
+            yield Block(name, s, r, stage.kernel, stride, stage.expand, channels)
             number += 1
 
 
@@ -166,35 +189,28 @@ def port_efficientnet_lite(
         kernel (1280, 1000) and bias (1000,).
 
     Raises:
-        InputError: a weight is missing.
+        InputError: a weight is missing, left over, or does not fit those beside it.
     """
     timm = "conv_stem.weight" in state
-    names = dict(_timm_names(depth) if timm else _package_names(depth))
-    params, used = {}, set()
-    for place, (conv, norm) in names.items():
-        keys = [f"{conv}.weight"] + [f"{norm}.{part}" for part in _NORM]
-        used.update(keys)
-        folded = _fold(*(_get(state, key) for key in keys), dense=place[-1] in _DENSE)
-        params[(*place, "kernel")], params[(*place, "bias")] = folded
-    final = "classifier" if timm else "_fc"
-    kernel, bias = (_get(state, f"{final}.{part}") for part in ("weight", "bias"))
-    extra = {k for k in state if not k.endswith("num_batches_tracked")} - used
-    extra -= {f"{final}.weight", f"{final}.bias"}
-    if extra:
-        raise InputError(
-            f"the weights hold {len(extra)} arrays that this EfficientNet-Lite has "
-            f"not, such as {sorted(extra)[0]!r}: they are another variant's"
-        )
-    variables = {"params": traverse_util.unflatten_dict(params)}
-    return variables, {"kernel": kernel.T, "bias": bias}
+    layers = dict(_timm_names(depth) if timm else _package_names(depth))
+    final, network = "classifier" if timm else "_fc", "this EfficientNet-Lite"
+    params, classifier = port(state, layers, final, eps=BN_EPS, network=network)
+    for place, layer in params.items():
+        layer["kernel"] = _reshape(place[-1], layer["kernel"])
+    return {"params": traverse_util.unflatten_dict(params)}, classifier
 
 
 _HE = nn.initializers.he_normal()
-_NORM = ("weight", "bias", "running_mean", "running_var")
 _DENSE = ("expand", "project", "head")
 
 
-def _package_names(depth: float):
+def _rounded(channels: float) -> int:
+    """Round to a multiple of 8, by no more than 10 % down: EfficientNet's rule."""
+    near = max(8, int(channels + 4) // 8 * 8)
+    return near + 8 if near < 0.9 * channels else near
+
+
+def _package_names(depth: float) -> Iterator[tuple[Place, tuple[str, str]]]:
     """Yield place in params -> (convolution, batch norm) as the pip packages say."""
     yield ("stem",), ("_conv_stem", "_bn0")
     for n, block in enumerate(blocks(depth)):
@@ -206,7 +222,7 @@ def _package_names(depth: float):
     yield ("head",), ("_conv_head", "_bn1")
 
 
-def _timm_names(depth: float):
+def _timm_names(depth: float) -> Iterator[tuple[Place, tuple[str, str]]]:
     """Yield place in params -> (convolution, batch norm) as timm says."""
     yield ("stem",), ("conv_stem", "bn1")
     for block in blocks(depth):
@@ -221,18 +237,12 @@ def _timm_names(depth: float):
     yield ("head",), ("conv_head", "bn2")
 
 
-def _get(state: Mapping[str, np.ndarray], key: str) -> np.ndarray:
-    if key not in state:
-        raise InputError(f"the weights are no EfficientNet-Lite's: {key} is missing")
-    return np.asarray(state[key], np.float32)
-
-
-def _fold(weight, scale, shift, mean, variance, *, dense: bool):
-    """Fold y = scale * (conv(x) - mean) / sqrt(variance + eps) + shift into conv."""
-    factor = scale / np.sqrt(variance + BN_EPS)
-    kernel = weight.transpose(2, 3, 1, 0)
-    if dense:
-        kernel = kernel[0, 0]
-    elif kernel.shape[2] == 1:
-        kernel = kernel[:, :, 0].reshape(-1, kernel.shape[-1])
-    return kernel * factor, shift - mean * factor
+def _reshape(layer: str, kernel: np.ndarray) -> np.ndarray:
+    """Give a convolution's kernel (k, k, in, out) the shape of its layer's here."""
+    if layer in _DENSE:
+        return (
+            kernel.reshape(kernel.shape[-2:]) if kernel.shape[:2] == (1, 1) else kernel
+        )
+    if layer == "depthwise":
+        return kernel.reshape(-1, kernel.shape[-1])
+    return kernel

@@ -120,7 +120,7 @@ def pretrained_backbone(arch: Mapping[str, Any]) -> Any:
     if arch["backbone"] == "small":
         raise InputError(
             "model.backbone=small has no pretrained weights: set "
-            "--config.freeze_backbone=False or choose efficientnet_lite0"
+            "--config.finetune=-1 or choose efficientnet_lite0"
         )
     return weights.pretrained(arch["backbone"])["params"]
 

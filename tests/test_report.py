@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from rgcam import checkpoint, gradcam, report, stickman, video
+from rgcam import gradcam, library, report, stickman, video
 from rgcam.errors import InputError
 
 TIMES = np.arange(10) / 7.5
@@ -32,7 +32,7 @@ def test_top_moments_count_and_signs():
 
 @pytest.fixture(scope="module")
 def story():
-    model = checkpoint.load_model("stickman-lrcn")
+    model = library.load_model("stickman-lrcn")
     made = stickman.clip(4)
     clip = video.Clip(made.frames, made.times, ("a note",))
     result = gradcam.explain(

