@@ -4,10 +4,11 @@
     python -m rgcam.datasets --dataset=tree --source=FOLDER --group='_g([0-9]+)_' ...
 
 ``--source`` is a URL, a .rar archive or an extracted folder. Each record holds a clip's
-encoded bytes as published (exact, any frame rate later, and small: 44 clips of UCF101 at
-224 x 168 take 2.9 MB, as JPEG frames at 7.5 fps and quality 90 16.8 MB, raw 179 MB), its label, group, name,
-frame times in seconds and, where there are .xgtf annotations, boxes. Training reads it
-with ``--config.data.source=dataset --config.data.root=DIR``.
+encoded bytes as published, its label, group, name, frame times in seconds and, where
+there are .xgtf annotations, boxes. Bytes are exact, leave the frame rate open, and are
+small: 44 clips of UCF101 at 224 x 168 take 2.9 MB, as JPEG frames at 7.5 fps (quality
+90) 16.8 MB, raw 179 MB. Training reads the dataset with
+``--config.data.source=dataset --config.data.root=DIR``.
 """
 
 import contextlib
