@@ -45,7 +45,10 @@ def extract(archive: Path, folder: Path) -> Path:
             f"{archive} would write outside its folder: refused"
         ) from error
     except rars.Error as error:
-        raise InputError(f"{archive} is damaged or no .rar archive: {error}") from error
+        raise InputError(
+            f"{archive} is damaged or no .rar archive ({error}): delete it and "
+            "download it again"
+        ) from error
     except OSError as error:
         raise InputError(f"cannot unpack {archive}: {error}") from error
     finally:

@@ -1,5 +1,6 @@
 """The tensorflow-datasets builders: what a record of a clip holds; no TensorFlow."""
 
+import collections
 import concurrent.futures
 import contextlib
 import importlib
@@ -55,6 +56,7 @@ class VideoTree(tfds.core.GeneratorBasedBuilder):
                 "place": tfds.features.Text(),
                 "times": tfds.features.Tensor(shape=(None,), dtype=np.float64),
                 "boxes": tfds.features.Tensor(shape=(None, 5), dtype=np.float32),
+                "notes": tfds.features.Text(),  # what is damaged or odd about it
             }
         )
         return self.dataset_info_from_configs(features=features)
@@ -69,9 +71,9 @@ class VideoTree(tfds.core.GeneratorBasedBuilder):
         return beam.Create(self.items) | beam.FlatMap(_beam_records)
 
     def _examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        threads = self.workers or os.cpu_count()
+        threads = self.workers or os.cpu_count() or 1
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            made = pool.map(_record_or_none, self.items)
+            made = _read_ahead(pool, self.items, 4 * threads)
             bar = tqdm(made, "clips", len(self.items), unit="clip", disable=None)
             yield from filter(None, bar)
 
@@ -86,37 +88,52 @@ class Ucf11(VideoTree):
 def record(item: folder.Item) -> dict[str, Any]:
     """Read one clip; InputError where it cannot be decoded."""
     assert isinstance(item.clip, Path)
-    times = frame_times(item.clip)
+    times, notes = frame_times(item.clip)
     return {
         "video": item.clip.read_bytes(),
         "label": item.label,
         "group": item.group,
         "place": item.place,
         "times": times,
-        "boxes": boxes_of(item.clip)[0],
+        "boxes": boxes_of(item.clip, len(times))[0],
+        "notes": notes,
     }
 
 
-def boxes_of(clip: Path) -> tuple[np.ndarray, str]:
+def boxes_of(clip: Path, frames: int = xgtf.LONGEST) -> tuple[np.ndarray, str]:
     """Return a clip's boxes (N, 5), and what ails its annotation or ""."""
     none, file = np.zeros((0, 5), np.float32), _annotation(clip)
     try:
-        return (none if file is None else xgtf.boxes(file)), ""
+        return (none if file is None else xgtf.boxes(file, frames)), ""
     except InputError as error:
         return none, str(error)
 
 
-def frame_times(path: Path) -> np.ndarray:
-    """Decode a whole clip; return its frames' times (T,) in seconds.
+def frame_times(path: Path) -> tuple[np.ndarray, str]:
+    """Decode a whole clip; return its frames' times (T,) in seconds, and its notes.
 
     Raises:
         InputError: it gives fewer than two frames.
     """
-    with contextlib.closing(decoding.shots_from(path, 0, decoding.Tally())) as shots:
-        times = np.array([time for time, _ in shots])
+    tally = decoding.Tally()
+    with contextlib.closing(decoding.shots_from(path, 0, tally)) as shots:
+        times = np.array([time for _, (time, _) in decoding.reaches(shots, tally)])
     if len(times) < 2:
         raise InputError(f"{path} has {len(times)} readable frames")
-    return times
+    return times, "; ".join(decoding.notes(tally))
+
+
+def _read_ahead(
+    pool: concurrent.futures.Executor, items: Sequence[folder.Item], count: int
+) -> Iterator[tuple[str, dict[str, Any]] | None]:
+    """Read clips, in order; at most ``count`` lie in memory before they are written."""
+    waiting = collections.deque()
+    for item in items:
+        waiting.append(pool.submit(_record_or_none, item))
+        if len(waiting) == count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _record_or_none(item: folder.Item) -> tuple[str, dict[str, Any]] | None:

@@ -141,13 +141,10 @@ def save(file: Path, **arrays: Any) -> None:
 
 
 def _read(clip: Path | Stored, fps: float) -> np.ndarray:
-    """Decode a clip; one inside a dataset by way of a file of its name."""
+    """Decode a clip from its file, or from its bytes in a dataset."""
     if isinstance(clip, Path):
         return video.read_clip(clip, fps).frames
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(clip.name).name
-        path.write_bytes(clip.read())
-        return video.read_clip(path, fps).frames
+    return video.read_clip(clip.read(), fps, name=clip.name).frames
 
 
 def _key(clip: Path | Stored, fps: float, spec: Preprocess) -> str:

@@ -3,40 +3,43 @@
     python -m rgcam.datasets --dataset=ucf11 --data_dir=DIR      # downloads 1 GB
     python -m rgcam.datasets --dataset=tree --source=FOLDER --group='_g([0-9]+)_' ...
 
-``--source`` is a URL, a .rar archive or an extracted folder. Each record holds a clip's
-encoded bytes as published, its label, group, name, frame times in seconds and, where
+``--source`` is a URL, a .rar archive or an extracted folder; once the dataset is made,
+DIR/downloads and DIR/extracted can go. Each record holds a clip's encoded bytes as
+published, its label, group, name, frame times in seconds, notes on damage and, where
 there are .xgtf annotations, boxes. Bytes are exact, leave the frame rate open, and are
 small: 44 clips of UCF101 at 224 x 168 take 2.9 MB, as JPEG frames at 7.5 fps (quality
 90) 16.8 MB, raw 179 MB. Training reads the dataset with
 ``--config.data.source=dataset --config.data.root=DIR``.
+
+One TFDS split holds all clips: a group may have any name or be a single clip, of which
+no split can be made, and ``splits`` divides by the index alone.
 """
 
 import contextlib
-import functools
 import importlib
 import io
 import json
-import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
-from tqdm import tqdm
 
-from rgcam import archive, cli, folder
+from rgcam import archive, cli, folder, index
 from rgcam.download import download
 from rgcam.errors import InputError
 
 UCF11_URL = "https://www.crcv.ucf.edu/data/UCF11_updated_mpg.rar"
 UCF11_GROUP = r"_(\d+)_\d+\.\w+$"  # v_shooting_24_01.mpg is of group 24
-INDEX = "clips.json"
+MADE_FROM = "made_from.json"
 DATASET = flags.DEFINE_enum("dataset", "ucf11", ["ucf11", "tree"], "which layout")
 SOURCE = flags.DEFINE_string("source", UCF11_URL, "URL, .rar file or folder")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the dataset, made")
 GROUP = flags.DEFINE_string("group", "", "of a tree: regular expression; (...) names")
 WORKERS = flags.DEFINE_integer("workers", 0, "threads that read; 0: one a core")
 BEAM = flags.DEFINE_string("beam", "", "Beam runner, such as DirectRunner; needs Beam")
+BEAM_OPTIONS = flags.DEFINE_string("beam_options", "", "'--region=x ...', for Beam")
 
 
 class Stored:
@@ -47,7 +50,7 @@ class Stored:
 
     def read(self) -> bytes:
         """Return the encoded video."""
-        return _records(self.root)[self.number]["video"]
+        return index.records(self.root)[self.number]["video"]
 
 
 def prepare(
@@ -58,40 +61,45 @@ def prepare(
     group: str = "",
     workers: int = 0,
     beam: str = "",
+    beam_options: str = "",
 ) -> Path:
     """Make a dataset from a URL, an archive or a folder; return its folder.
+
+    What is done already is not done again; then the source need not be there.
 
     Args:
         dataset: ``ucf11`` or ``tree``.
         source: see the module.
-        data_dir: the dataset, and what is downloaded, are written below it.
+        data_dir: the dataset, and what is downloaded, are written below it; a cluster
+            must share it, and the source's folder.
         group: of a tree, as in ``folder.scan``.
         workers: threads that read and check clips; 0: one a core.
         beam: a Beam runner that reads them instead, such as DirectRunner.
+        beam_options: of its pipeline, as on a command line.
 
     Raises:
-        InputError: what ``download``, ``extract`` and ``folder.scan`` raise, or none of
-            the clips can be read.
+        InputError: what ``download``, ``extract`` and ``folder.scan`` raise, none of
+            the clips can be read, or data_dir holds a dataset of another source.
     """
-    data_dir = data_dir.expanduser().absolute()
-    root = fetch(source, data_dir)
     from rgcam import builders  # imports tensorflow_datasets, which takes seconds
 
-    ucf11 = dataset == "ucf11"
-    kind = builders.Ucf11 if ucf11 else builders.VideoTree
-    pattern = UCF11_GROUP if ucf11 else group
-    items, classes = folder.scan(_class_root(root), pattern)
-    about = {"items": items, "classes": classes, "workers": workers}
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        builder = kind(**about, beam=bool(beam), data_dir=str(data_dir))
-        if not builder.data_path.exists():
-            with contextlib.redirect_stdout(io.StringIO()):  # it speaks of downloads
-                builder.download_and_prepare(download_config=_download_config(beam))
-    except (OSError, AssertionError) as error:
-        raise InputError(f"cannot make the dataset in {data_dir}: {error}") from error
-    place = Path(os.fspath(builder.data_path))
-    write_index(place, items)
+    data_dir, source = data_dir.expanduser().absolute(), _absolute(source)
+    kind = builders.Ucf11 if dataset == "ucf11" else builders.VideoTree
+    made_from = [source, UCF11_GROUP if dataset == "ucf11" else group]
+    place = data_dir / kind.name / str(kind.VERSION)
+    _check_source(place, made_from)
+    if (place / index.INDEX).exists():
+        return place
+    root = fetch(source, data_dir)
+    items, classes = folder.scan(_class_root(root), made_from[1])
+    if not place.exists():
+        _check_readable(items)
+        config = _download_config(beam, beam_options)
+        with _making(place, made_from):
+            about = {"items": items, "classes": classes, "workers": workers}
+            builder = kind(**about, beam=bool(beam), data_dir=str(data_dir))
+            builder.download_and_prepare(download_config=config)
+    index.write(place, items)
     return place
 
 
@@ -118,49 +126,12 @@ def scan(root: Path) -> tuple[list[folder.Item], tuple[str, ...]]:
         InputError: it holds none, or several.
     """
     place = _dataset_in(root)
-    index = _read_index(place)
+    listed = index.read(place)
     items = []
-    for number, (clip, label, group, key) in enumerate(index["clips"]):
+    for number, (clip, label, group, key) in enumerate(listed["clips"]):
         stored = Stored(place, number, clip.rsplit("/", 1)[-1], key)
         items.append(folder.Item(stored, label, group, clip))
-    return items, tuple(index["classes"])
-
-
-def write_index(place: Path, items: Sequence[folder.Item]) -> None:
-    """Write clips.json: what each record is, and why clips of the tree are missing."""
-    from rgcam import builders
-
-    records = _records(place)
-    clips = []
-    for record in tqdm(records, "index", unit="clip", disable=None):
-        key = f"{place.name}/{record['place'].decode()}/{len(record['video'])}"
-        about = [record[name].decode() for name in ("place", "group")]
-        clips.append([about[0], int(record["label"]), about[1], key])
-    stored = {clip[0] for clip in clips}
-    missing = {i.place: problem_of(i) for i in items if i.place not in stored}
-    classes = records.dataset_info.features["label"].names
-    files = [(i.place, i.clip) for i in items if isinstance(i.clip, Path)]
-    unboxed = {place: builders.boxes_of(clip)[1] for place, clip in files}
-    index = {
-        "classes": list(classes),
-        "clips": clips,
-        "left_out": missing,
-        "without_boxes": {place: text for place, text in unboxed.items() if text},
-    }
-    part = place / f"{INDEX}.part"
-    part.write_text(json.dumps(index))
-    os.replace(part, place / INDEX)
-
-
-def problem_of(item: folder.Item) -> str:
-    """Say what ails a clip that was left out."""
-    from rgcam import builders
-
-    try:
-        builders.record(item)
-    except InputError as error:
-        return str(error)
-    return "it was not stored"
+    return items, tuple(listed["classes"])
 
 
 def main() -> None:
@@ -176,53 +147,83 @@ def main() -> None:
         group=GROUP.value,
         workers=WORKERS.value,
         beam=BEAM.value,
+        beam_options=BEAM_OPTIONS.value,
     )
-    index = _read_index(place)
-    groups = {(label, group) for _, label, group, _ in index["clips"]}
-    size = sum(f.stat().st_size for f in place.iterdir()) / 1e6
-    print(
-        f"{len(index['clips'])} clips, {len(index['classes'])} classes, {len(groups)} "
-        f"groups, {size:.1f} MB: {place}"
-    )
-    for name, reason in index["left_out"].items():
-        print(f"left out {name}: {reason}")
-    for reason in index["without_boxes"].values():
-        print(f"no boxes: {reason}")
-    if index["left_out"]:
-        print(f"{len(index['left_out'])} clips were left out")
+    for line in index.summary(place):
+        print(line)
+
+
+def _absolute(source: str) -> str:
+    web = source.startswith(("http://", "https://"))
+    return source if web else str(Path(source).expanduser().absolute())
+
+
+def _check_source(place: Path, made_from: list[str]) -> None:
+    """Make sure that a dataset which is there was made from the same source."""
+    try:
+        known = json.loads((place.parent / MADE_FROM).read_text())
+    except (OSError, ValueError):
+        known = ["an unknown source", ""]
+    if place.exists() and known != made_from:
+        raise InputError(
+            f"{place} was made from {known[0]} with group pattern {known[1]!r}: give "
+            "another --data_dir, or delete it to make it again"
+        )
+
+
+def _check_readable(items: Sequence[folder.Item]) -> None:
+    if all(index.problem_of(item) for item in items):
+        raise InputError(
+            f"none of the {len(items)} clips can be read: {index.problem_of(items[0])}"
+        )
+
+
+@contextlib.contextmanager
+def _making(place: Path, made_from: list[str]) -> Iterator[None]:
+    """Note what a dataset is made from; keep TFDS quiet, it speaks of downloads."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (place.parent / MADE_FROM).write_text(json.dumps(made_from))
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    except (OSError, AssertionError) as error:
+        raise InputError(f"cannot make the dataset {place}: {error}") from error
 
 
 def _class_root(root: Path) -> Path:
     """Go down where the archive wraps its classes in one folder."""
-    inner = [p for p in root.iterdir() if p.is_dir() and p.name[0] != "."]
-    return _class_root(inner[0]) if len(inner) == 1 else root
+    inner = _folders(root)
+    wrapped = len(inner) == 1 and _folders(inner[0])
+    return _class_root(inner[0]) if wrapped else root
 
 
-def _download_config(runner: str) -> Any:
+def _folders(root: Path) -> list[Path]:
+    kept = lambda p: p.is_dir() and p.name[0] != "." and p.name != "__MACOSX"
+    return [p for p in root.iterdir() if kept(p)]
+
+
+def _download_config(runner: str, options: str) -> Any:
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()  # ours counts clips
     if not runner:
         return tfds.download.DownloadConfig()
     try:
-        options: Any = importlib.import_module("apache_beam.options.pipeline_options")
+        beam: Any = importlib.import_module("apache_beam.options.pipeline_options")
     except ImportError as error:
         raise InputError("--beam needs Apache Beam: pip install apache-beam") from error
     return tfds.download.DownloadConfig(
-        beam_runner=runner, beam_options=options.PipelineOptions()
+        beam_runner=runner,
+        beam_options=beam.PipelineOptions(shlex.split(options)),
     )
 
 
-@functools.lru_cache(4)
-def _records(place: Path) -> Any:
-    """Open a dataset's records; [n] reads one."""
-    import tensorflow_datasets as tfds
-
-    return tfds.builder_from_directory(str(place)).as_data_source(split="all")
-
-
 def _dataset_in(root: Path) -> Path:
-    found = sorted(p.parent for p in root.rglob("dataset_info.json"))
+    found = sorted(
+        p.parent
+        for p in root.rglob("dataset_info.json")
+        if not p.parent.name.startswith("incomplete.")  # of a run that was killed
+    )
     if len(found) != 1:
         names = ", ".join(str(p) for p in found) or "none"
         raise InputError(
@@ -230,16 +231,6 @@ def _dataset_in(root: Path) -> Path:
             "that python -m rgcam.datasets made"
         )
     return found[0]
-
-
-def _read_index(place: Path) -> dict[str, Any]:
-    try:
-        return json.loads((place / INDEX).read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"the dataset {place} is not complete: run python -m rgcam.datasets again "
-            f"({error})"
-        ) from error
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ wrong on the way (damage, missing stamps, sizes that change) is counted in a Tal
 
 import contextlib
 import dataclasses
+import io
 import itertools
 import math
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import av
 import numpy as np
@@ -21,10 +22,37 @@ from rgcam.errors import InputError
 
 Number = float | int
 File = str | os.PathLike[str]
+Bytes = bytes | bytearray | memoryview
 Shot = tuple[float, av.VideoFrame]  # seconds since the file's first frame, picture
 SEEKABLE = {"mov", "matroska"}  # indexed, and stamped with presentation times
 BIG = 2**20  # pixels from which decoding on all cores pays
 AGAIN = "copy or download it again"
+
+
+class Memory(NamedTuple):
+    """A video file that lies in memory.
+
+    Attributes:
+        data: the file's bytes.
+        name: what messages call it; a suffix helps to tell the format.
+    """
+
+    data: bytes
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Source = Path | Memory
+
+
+class _Reader(io.BytesIO):
+    """An open ``Memory``; PyAV looks at its name as it would at a path."""
+
+    def __init__(self, memory: Memory):
+        super().__init__(memory.data)
+        self.name = memory.name
 
 
 @dataclasses.dataclass
@@ -45,6 +73,15 @@ def absolute(path: File) -> str:
     return str(Path(path).absolute())
 
 
+def source_of(video: File | Memory | Bytes, name: str = "") -> Source:
+    """Return what can be opened: a path, or bytes with the name that they go by."""
+    if isinstance(video, Memory):
+        return video
+    if isinstance(video, Bytes):
+        return Memory(bytes(video), name or "the video in memory")
+    return Path(video)
+
+
 def _check_file(path: Path) -> None:
     try:
         with path.open("rb") as file:
@@ -55,13 +92,20 @@ def _check_file(path: Path) -> None:
         what = "is a folder" if path.is_dir() else f"cannot be read ({error.strerror})"
         raise InputError(f"{path} {what}: pass one video file") from None
     if empty:
-        raise InputError(f"{path} is empty (0 bytes): {AGAIN}")
+        _refuse_empty(path)
+
+
+def _refuse_empty(source: Source) -> NoReturn:
+    raise InputError(f"{source} is empty (0 bytes): {AGAIN}")
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[Any, Any]]:
+def opened(path: Source) -> Iterator[tuple[Any, Any]]:
     """Open a file; yield its container and its video stream."""
-    _check_file(path)
+    if isinstance(path, Path):
+        _check_file(path)
+    elif not path.data:
+        _refuse_empty(path)
     try:
         container = _open(path)
     except av.error.FFmpegError:
@@ -79,11 +123,12 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
         yield container, videos[0]
 
 
-def _open(path: Path) -> Any:
+def _open(path: Source) -> Any:
+    file = lambda: absolute(path) if isinstance(path, Path) else _Reader(path)
     try:
-        return av.open(absolute(path))
+        return av.open(file())
     except UnicodeDecodeError:  # a title in another encoding, before PyAV 19
-        return av.open(absolute(path), metadata_errors="replace")
+        return av.open(file(), metadata_errors="replace")
 
 
 def header_rate(stream: Any) -> float:
@@ -103,7 +148,9 @@ def header_duration(container: Any, stream: Any) -> float:
     return float(np.fmin.reduce(seconds))
 
 
-def shots_from(path: Path, start: Number, tally: Tally) -> Generator[Shot, None, None]:
+def shots_from(
+    path: Source, start: Number, tally: Tally
+) -> Generator[Shot, None, None]:
     """Decode in order; from a key frame before start, if the file has it to seek."""
     for place in (start, 0):
         with opened(path) as (container, stream):
@@ -181,3 +228,32 @@ def _timed(
             tally.unstamped += 1
         yield time, frame
         last = time
+
+
+def reaches(shots: Iterable[Shot], tally: Tally) -> Iterator[tuple[float, Shot]]:
+    """Yield (the last second to which no later frame is nearer, shot)."""
+    held, gap = None, 0.0
+    for shot in shots:
+        if held:
+            gap = shot[0] - held[0]
+            yield held[0] + gap / 2, held
+        held = shot
+    if held:
+        tally.until = held[0] + gap
+        yield held[0] + gap / 2, held
+
+
+def notes(tally: Tally) -> Iterator[str]:
+    """Say in one sentence each what was odd about a file."""
+    until, promised, total = tally.until, tally.promised, tally.decoded
+    if promised - until > 0.5 + 0.02 * promised:
+        place = f"after {until:.1f} s of {promised:.1f} s"
+        yield f"the file is cut off {place}: what decodes was read"
+    if tally.damaged:
+        yield f"the file is damaged: {tally.damaged} of {total} frames are broken"
+    if tally.unstamped:
+        yield f"time stamps are missing or wrong: {tally.unstamped} of {total} frames"
+    if len(tally.sizes) > 1:
+        yield "the picture's size changes: all frames are scaled to the first one's"
+    if abs(tally.aspect - 1) > 0.02:
+        yield f"pixels are {tally.aspect:.2f} times as wide as high: shown as squares"

@@ -1,8 +1,12 @@
-"""A large file from the web: resumed where it broke off, whole or not there."""
+"""A large file from the web: resumed where it broke off, whole or not there.
+
+tensorflow-datasets' own download manager does not resume, so it is not used.
+"""
 
 import contextlib
 import http.client
 import os
+import re
 import shutil
 import time
 import urllib.error
@@ -32,22 +36,21 @@ def download(url: str, file: Path, *, attempts: int = 5, pause: float = 2.0) -> 
         pause: seconds before the second attempt; it doubles with each.
 
     Raises:
-        InputError: no network, no such file, a full disk, or a connection that broke
-            too often; what has arrived is kept.
+        InputError: no network, no such file, a web page in its place, a full disk, or
+            a connection that broke too often; what has arrived is kept.
     """
     if file.exists():
         return file
     part = file.with_name(file.name + ".part")
-    try:
+    with _writing(part):
         file.parent.mkdir(parents=True, exist_ok=True)
-        for attempt in range(attempts):
-            time.sleep(pause * 2**attempt if attempt else 0)
-            if _attempt(url, part, last=attempt == attempts - 1):
+    for attempt in range(attempts):
+        time.sleep(pause * 2 ** (attempt - 1) if attempt else 0)
+        if _attempt(url, part, last=attempt == attempts - 1):
+            with _writing(file):
                 os.replace(part, file)
                 _etag(part).unlink(missing_ok=True)
-                return file
-    except OSError as error:
-        raise InputError(f"cannot write {part}: {error.strerror or error}") from error
+            return file
     raise InputError(
         f"the connection to {url} broke {attempts} times; {_megabytes(part)} MB are "
         f"kept in {part}: give the same command again to go on"
@@ -65,55 +68,101 @@ def _attempt(url: str, part: Path, last: bool) -> bool:
                 f"the server refuses {url} ({error.code} {error.reason}): check the "
                 "address, or download the file by hand and give its path"
             ) from error
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
+    except (OSError, http.client.HTTPException) as error:  # all of them the network's
         if last and not part.exists():
             reason = getattr(error, "reason", error)
             raise InputError(
                 f"cannot reach {url} ({reason}): is there a network? Otherwise "
                 "download the file elsewhere and give its path"
             ) from error
-    except (ConnectionError, ValueError) as error:
-        if isinstance(error, ValueError):
-            raise InputError(f"{url} is no address: {error}") from error
     return False
 
 
 @contextlib.contextmanager
 def _response(url: str, part: Path) -> Iterator[tuple[Any, int]]:
     """Ask for the rest of the file; yield the answer and where it begins."""
-    have = part.stat().st_size if part.exists() else 0
-    etag = _etag(part).read_text() if _etag(part).exists() else ""
-    headers = {"User-Agent": "rgcam", "Accept-Encoding": "identity"}
-    if have and etag:
-        headers |= {"Range": f"bytes={have}-", "If-Range": etag}
-    request = urllib.request.Request(url, headers=headers)
+    have, wish = _rest(part)
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+        response = _ask(url, wish)
     except urllib.error.HTTPError as error:
         if error.code != 416:  # nothing is missing, or the file has become shorter
             raise
-        part.unlink()
-        request = urllib.request.Request(url, headers={"User-Agent": "rgcam"})
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+        response = _ask(url, {})
+    start = _start(response)
+    if start not in (0, have):  # no answer to the question: ask for the whole
+        response.close()
+        response, start = _ask(url, {}), 0
     with response:
-        yield response, have if response.status == 206 else 0
+        yield response, start
+
+
+def _rest(part: Path) -> tuple[int, dict[str, str]]:
+    """Return how much is there, and the headers that ask for the rest."""
+    with _writing(part):
+        have = part.stat().st_size if part.exists() else 0
+        etag = _etag(part).read_text() if _etag(part).exists() else ""
+    wish = {"Range": f"bytes={have}-", "If-Range": etag}
+    return have, wish if have and etag else {}
+
+
+def _ask(url: str, wish: dict[str, str]) -> Any:
+    headers = {"User-Agent": "rgcam", "Accept-Encoding": "identity"} | wish
+    try:
+        request = urllib.request.Request(url, headers=headers)
+    except ValueError as error:
+        raise InputError(f"{url} is no address: {error}") from error
+    return urllib.request.urlopen(request, timeout=TIMEOUT)
+
+
+def _start(response: Any) -> int:
+    """Return the byte at which an answer begins; -1: it does not say."""
+    if response.status != 206:
+        return 0
+    said = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(said[1]) if said else -1
 
 
 def _receive(url: str, response: Any, part: Path, start: int) -> bool:
     length = response.headers.get("Content-Length")
     total = start + int(length) if length else None
-    tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+    _check_kind(url, response)
     _check_space(part, total, start)
-    _etag(part).write_text("" if tag.startswith("W/") else tag)
+    with _writing(part):
+        _etag(part).write_text(_version(response))
+        file = part.open("ab" if start else "wb")
     bar = {"total": total, "initial": start, "unit": "B", "unit_scale": True}
     with (
-        part.open("ab" if start else "wb") as file,
+        file,
         tqdm(desc=url.rsplit("/", 1)[-1], disable=None, **bar) as progress,
     ):
         while block := response.read(BLOCK):
-            file.write(block)
+            with _writing(part):
+                file.write(block)
+                file.flush()
             progress.update(len(block))
     return total is None or part.stat().st_size == total
+
+
+@contextlib.contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write {file}: {error.strerror or error}") from error
+
+
+def _version(response: Any) -> str:
+    """Return what tells this version of the file from others; "": nothing does."""
+    tag = response.headers.get("ETag", "W/")
+    return response.headers.get("Last-Modified", "") if tag.startswith("W/") else tag
+
+
+def _check_kind(url: str, response: Any) -> None:
+    if response.headers.get_content_type() == "text/html":
+        raise InputError(
+            f"the server sent a web page in place of {url}: check the address, or "
+            "download the file by hand and give its path"
+        )
 
 
 def _check_space(part: Path, total: int | None, start: int) -> None:

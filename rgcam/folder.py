@@ -71,7 +71,7 @@ def scan(root: str | Path, group: str = "") -> tuple[list[Item], tuple[str, ...]
         )
     items = []
     for label, folder in enumerate(folders):
-        clips = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        clips = sorted(p for p in folder.rglob("*") if _is_clip(p))
         if not clips:
             kinds = " ".join(sorted(SUFFIXES))
             raise InputError(f"class folder {folder} holds no video ({kinds})")
@@ -79,6 +79,11 @@ def scan(root: str | Path, group: str = "") -> tuple[list[Item], tuple[str, ...]
             place = path.relative_to(root).as_posix()
             items.append(Item(path, label, group_of(pattern, path.name, place), place))
     return items, tuple(folder.name for folder in folders)
+
+
+def _is_clip(path: Path) -> bool:
+    """Tell a video from other files; ``._x.mpg`` is what macOS leaves beside one."""
+    return path.suffix.lower() in SUFFIXES and path.name[0] != "."
 
 
 def group_pattern(group: str) -> re.Pattern | None:

@@ -57,7 +57,7 @@ def split(
             ranges: "3-7" is 3, 03, 4, ...
         test_list: text file with one test clip a line, relative to the root or by
             file name, with or without its suffix; # starts a comment. UCF101's
-            official lists are such files.
+            official lists are such files. Fields of other kinds are not read.
         test_fraction: share of the groups to test on, drawn by ``seed``, where
             neither groups nor a list is given.
         fold: from 1.
@@ -66,12 +66,18 @@ def split(
         validation_fraction: or the share of the others that is drawn.
 
     Raises:
-        InputError: an unknown kind, group, fold or listed clip, a list that divides
-            a group, or no clip left to train or test on.
+        InputError: an unknown kind, group, fold or listed clip, a name that two clips
+            bear, a list that divides a group, a fraction that is none, or no clip left
+            to train or test on.
     """
     if kind not in KINDS:
         raise InputError(f"data.split is {kind!r}; choose one of {', '.join(KINDS)}")
     if kind == "paper":
+        if validation_groups:
+            raise InputError(
+                "data.split=paper draws clips, not groups: give validation_fraction "
+                "in place of validation_groups"
+            )
         return _by_clip(items, seed, validation_fraction)
     groups, name = _test_groups(
         items, kind, test_groups, test_list, test_fraction, fold, seed
@@ -100,7 +106,7 @@ def _test_groups(
         return {names[fold - 1]}, f"leave-one-group-out {fold} of {len(names)}"
     if kind == "list" and not test_list:
         raise InputError("data.split=list needs --config.data.test_list=FILE")
-    if test_groups:
+    if test_groups and kind == "group":
         return _named_groups(items, test_groups), f"group ({test_groups})"
     if test_list:
         return _listed_groups(items, Path(test_list)), f"list {Path(test_list).name}"
@@ -110,6 +116,8 @@ def _test_groups(
 
 def _by_clip(items: Sequence[Item], seed: int, validation: float) -> Parts:
     order = np.random.default_rng(seed).permutation(len(items))
+    if validation:
+        _check_fraction(validation, "validation")
     count = round(PAPER_SHARE * len(items))
     kept = round(validation * (len(items) - count))
     test, chosen, train = np.split(order, [count, count + kept])
@@ -159,12 +167,7 @@ def _numerically(group: str) -> tuple[int, str]:
 def _listed_groups(items: Sequence[Item], file: Path) -> set[str]:
     if not file.is_file():
         raise InputError(f"there is no test list {file}")
-    listed = _listed(file, {item.place.split("/")[0] for item in items})
-    known = {name: item for item in items for name in _names_of(item.place)}
-    unknown = sorted(name for name in listed if _stem(name) not in known)
-    if unknown:
-        raise InputError(f"{file} lists {unknown[0]!r}, which is no clip of the data")
-    found = [known[_stem(name)] for name in listed]
+    found = _find(items, _listed(file), file)
     test, groups = {item.place for item in found}, {item.group for item in found}
     for item in items:
         if item.group in groups and item.place not in test:
@@ -175,12 +178,34 @@ def _listed_groups(items: Sequence[Item], file: Path) -> set[str]:
     return groups
 
 
-def _listed(file: Path, classes: Collection[str]) -> set[str]:
-    """Read a list; lines of classes that the data lack are left out."""
-    plain = lambda line: re.sub(r"\s+\d+$", "", line.split("#")[0].strip())  # a label
-    lines = map(plain, _lines(file))
-    folder = lambda name: name.split("/")[0] if "/" in name else ""
-    return {n for n in lines if n and (not folder(n) or folder(n) in classes)}
+def _find(items: Sequence[Item], listed: Collection[str], file: Path) -> list[Item]:
+    """Return the clips that a list means, but for those of classes not here.
+
+    Raises:
+        InputError: a name is no clip's, or several clips'.
+    """
+    known, classes = {}, {item.place.split("/")[0] for item in items}
+    for item in items:
+        for name in _names_of(item.place):
+            known.setdefault(name, []).append(item)
+    elsewhere = lambda name: "/" in name and name.split("/")[0] not in classes
+    here = sorted(n for n in listed if _stem(n) in known or not elsewhere(n))
+    for name in here:
+        meant = known.get(_stem(name), [])
+        if not meant:
+            raise InputError(f"{file} lists {name!r}, which is no clip of the data")
+        if len(meant) > 1:
+            raise InputError(
+                f"{file} lists {name!r}, which may be {meant[0].place} or "
+                f"{meant[1].place}: give it with its folder"
+            )
+    return [known[_stem(name)][0] for name in here]
+
+
+def _listed(file: Path) -> set[str]:
+    """Read a list without its comments and labels."""
+    plain = lambda line: re.sub(r"\s+\d+$", "", line.split("#")[0].strip())
+    return set(filter(None, map(plain, _lines(file))))
 
 
 def _lines(file: Path) -> list[str]:
@@ -190,11 +215,11 @@ def _lines(file: Path) -> list[str]:
         raise InputError(f"{file} is no list of clips: {error}") from error
 
 
-def _names_of(place: str) -> tuple[str, str]:
-    """Return what a list may call a clip, less the suffix."""
-    path = _stem(place)
-    parts = path.split("/")
-    return "/".join(parts[-2:]), parts[-1]
+def _names_of(place: str) -> set[str]:
+    """Return what a list may call a clip, less the suffix: a/b/c, a/c, b/c or c."""
+    parts = _stem(place).split("/")
+    ends = parts, parts[:1] + parts[-1:], parts[-2:], parts[-1:]
+    return {"/".join(end) for end in ends}
 
 
 def _stem(place: str) -> str:
@@ -204,11 +229,15 @@ def _stem(place: str) -> str:
 def _drawn_groups(
     items: Sequence[Item], fraction: float, seed: int, part: str
 ) -> set[str]:
-    if not 0 < fraction < 1:
-        raise InputError(
-            f"{part} fraction is {fraction}; give a number between 0 and 1"
-        )
+    _check_fraction(fraction, part)
     groups = sorted({item.group for item in items})
     count = max(1, round(fraction * len(groups)))
     drawn = np.random.default_rng(seed).permutation(len(groups))[:count]
     return {groups[i] for i in drawn}
+
+
+def _check_fraction(fraction: float, part: str) -> None:
+    if not 0 < fraction < 1:
+        raise InputError(
+            f"{part} fraction is {fraction}; give a number between 0 and 1"
+        )

@@ -19,15 +19,21 @@ from jaxtyping import Float, UInt8
 
 from rgcam.decoding import (
     AGAIN,
+    Bytes,
     File,
+    Memory,
     Number,
     Shot,
+    Source,
     Tally,
     absolute,
     header_duration,
     header_rate,
+    notes,
     opened,
+    reaches,
     shots_from,
+    source_of,
 )
 from rgcam.errors import InputError
 
@@ -65,7 +71,7 @@ class VideoInfo(NamedTuple):
 
 
 class _Wish(NamedTuple):
-    path: Path
+    path: Source
     fps: Number
     start: Number
     end: Number
@@ -73,25 +79,26 @@ class _Wish(NamedTuple):
     max_bytes: int
 
 
-def probe(path: File) -> VideoInfo:
+def probe(path: File | Memory) -> VideoInfo:
     """Read a video's header; decode nothing.
 
     Raises:
         InputError: No video can be opened there.
     """
-    with opened(Path(path)) as (container, stream):
+    with opened(source_of(path)) as (container, stream):
         seconds, rate = header_duration(container, stream), header_rate(stream)
         return VideoInfo(stream.width, stream.height, seconds, rate)
 
 
 def read_clip(
-    path: File,
+    path: File | Bytes,
     fps: Number = 7.5,
     *,
     start: Number = 0.0,
     end: Number | None = None,
     size: int | None = None,
     max_bytes: int = 4 * 2**30,
+    name: str = "",
 ) -> Clip:
     """Decode, as a stream, the frames nearest to start + k / fps for k = 0, 1, ...
 
@@ -99,12 +106,13 @@ def read_clip(
     damaged file, what decodes is returned, and a note says so.
 
     Args:
-        path: the video.
+        path: the video, or the bytes of its file.
         fps: frames per second to sample.
         start: in seconds since the file's first frame.
         end: in seconds, exclusive; None: the video's end.
         size: limit of the shorter side in pixels; None: as stored.
         max_bytes: limit of what the frames take, T x H x W x 3.
+        name: of the file, for messages, where only its bytes are given.
 
     Returns:
         The clip: T >= 2 frames and their own times, not the grid's.
@@ -114,13 +122,14 @@ def read_clip(
             give between start and end, or more than max_bytes.
     """
     stop = math.inf if end is None else end
-    wish, tally = _Wish(Path(path), fps, start, stop, size, max_bytes), Tally()
+    wish = _Wish(source_of(path, name), fps, start, stop, size, max_bytes)
+    tally = Tally()
     _check_span(wish)
-    _check_cost(wish, probe(path))
+    _check_cost(wish, probe(wish.path))
     with contextlib.closing(shots_from(wish.path, start, tally)) as shots:
-        pictures, times = _convert(_nearest(_reaches(shots, tally), wish), wish)
+        pictures, times = _convert(_nearest(reaches(shots, tally), wish), wish)
     _check_count(len(times), wish, tally)
-    return Clip(_stack(pictures), np.array(times), tuple(_notes(tally)))
+    return Clip(_stack(pictures), np.array(times), tuple(notes(tally)))
 
 
 def write_video(path: File, frames: UInt8[np.ndarray, "T H W 3"], fps: Number) -> None:
@@ -178,23 +187,10 @@ def _writing(path: File) -> Iterator[str]:
         ) from error
 
 
-def _reaches(shots: Iterable[Shot], tally: Tally) -> Iterator[tuple[float, Shot]]:
-    """Yield (the last second to which no later frame is nearer, shot)."""
-    held, gap = None, 0.0
-    for shot in shots:
-        if held:
-            gap = shot[0] - held[0]
-            yield held[0] + gap / 2, held
-        held = shot
-    if held:
-        tally.until = held[0] + gap
-        yield held[0] + gap / 2, held
-
-
-def _nearest(reaches: Iterable[tuple[float, Shot]], wish: _Wish) -> Iterator[Shot]:
+def _nearest(reached: Iterable[tuple[float, Shot]], wish: _Wish) -> Iterator[Shot]:
     """Choose the shots nearest to start + k / fps, each once; a tie: the earlier."""
     k = 0
-    for reach, shot in reaches:
+    for reach, shot in reached:
         moment = wish.start + k / wish.fps
         if moment > wish.end - EPSILON:
             return
@@ -289,18 +285,3 @@ def _check_count(count: int, wish: _Wish, tally: Tally) -> None:
     if count < 2:
         cure = "at least 2 are needed: raise --fps or pass a longer clip"
         raise InputError(f"{path} gives 1 frame at {fps:g} fps; {cure}")
-
-
-def _notes(tally: Tally) -> Iterator[str]:
-    until, promised, total = tally.until, tally.promised, tally.decoded
-    if promised - until > 0.5 + 0.02 * promised:
-        place = f"after {until:.1f} s of {promised:.1f} s"
-        yield f"the file is cut off {place}: what decodes was read"
-    if tally.damaged:
-        yield f"the file is damaged: {tally.damaged} of {total} frames are broken"
-    if tally.unstamped:
-        yield f"time stamps are missing or wrong: {tally.unstamped} of {total} frames"
-    if len(tally.sizes) > 1:
-        yield "the picture's size changes: all frames are scaled to the first one's"
-    if abs(tally.aspect - 1) > 0.02:
-        yield f"pixels are {tally.aspect:.2f} times as wide as high: shown as squares"

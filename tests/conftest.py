@@ -48,6 +48,9 @@ def ucf_tree(tmp_path):
 @pytest.fixture
 def call(monkeypatch, capsys):
     """Run a script in this process: call("explain", "--out=...") -> code, out, err."""
+    # flagsaver takes away the flags of what is first imported under it.
+    from array_record.python import array_record_data_source  # noqa: F401
+
     from rgcam import cli
 
     monkeypatch.syspath_prepend(str(ROOT))

@@ -1,7 +1,9 @@
 """Downloads from a server on 127.0.0.1 that breaks off, lies, refuses, changes."""
 
 import contextlib
+import http.client
 import http.server
+import ssl
 import threading
 
 import pytest
@@ -22,10 +24,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if how.isdigit():
             return self.send_error(int(how))
         content, tag, start = server.content, '"one"', 0
+        if how == "page":
+            content = b"<html>Sorry.</html>"
         wanted = self.headers.get("Range")
         if wanted and self.headers.get("If-Range") == tag and how != "no ranges":
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
         self.send_response(206 if start else 200)
+        if how == "other range":
+            start //= 2
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-/{len(content)}")
+        self.send_header("Content-Type", f"text/{'html' if how == 'page' else 'plain'}")
         longer = 99 if how == "too long" else 0
         self.send_header("Content-Length", str(len(content) - start + longer))
         self.send_header("ETag", tag)
@@ -84,6 +93,42 @@ def test_a_server_without_ranges_begins_again(server, tmp_path):
     assert get(server, tmp_path).read_bytes() == CONTENT
 
 
+def test_a_server_that_sends_another_range_is_asked_for_the_whole(server, tmp_path):
+    server.plan = ["half", "other range"]
+    assert get(server, tmp_path).read_bytes() == CONTENT
+    assert server.asked == [None, f"bytes={len(CONTENT) // 2}-", None]
+
+
+def test_a_web_page_is_not_taken_for_the_file(server, tmp_path):
+    server.plan = ["page"]
+    with pytest.raises(
+        InputError, match="^the server sent a web page in place of http"
+    ):
+        get(server, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "error", [ssl.SSLError("bad record"), OSError(101, "unreachable"), TimeoutError()]
+)
+def test_whatever_breaks_the_connection_it_is_taken_up(
+    server, tmp_path, monkeypatch, error
+):
+    read, left = http.client.HTTPResponse.read, [1, 0, 0]
+
+    def broken(response, size):
+        if size == 1000 and not left.pop():
+            raise error
+        return read(response, size)
+
+    monkeypatch.setattr(download, "BLOCK", 1000)
+    monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
+    with pytest.raises(InputError, match="broke 2 times"):
+        get(server, tmp_path, attempts=2)
+    monkeypatch.undo()
+    assert get(server, tmp_path).read_bytes() == CONTENT
+
+
 def test_a_wrong_length_is_never_taken_for_whole(server, tmp_path):
     server.plan = ["too long"] * 3
     with pytest.raises(InputError, match="broke 3 times"):
@@ -121,11 +166,18 @@ def test_no_network_is_one_sentence(tmp_path):
         )
 
 
+def test_no_address_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="^UCF11.rar is no address"):
+        download.download("UCF11.rar", tmp_path / "x")
+
+
 def test_a_full_disk_and_a_folder_in_the_way(server, tmp_path, monkeypatch):
     monkeypatch.setattr(
         download.shutil, "disk_usage", lambda _: type("Use", (), {"free": 1000})
     )
-    with pytest.raises(InputError, match="needs 1 MB and .* has 0 MB free"):
+    with pytest.raises(
+        InputError, match="^the download needs 1 MB and .* has 0 MB free"
+    ):
         get(server, tmp_path)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot write"):

@@ -34,6 +34,11 @@ def test_every_suffix_in_any_case(tmp_path):
     assert len(folder.scan(tmp_path)[0]) == 14
 
 
+def test_hidden_files_are_no_clips(ucf_tree):
+    (ucf_tree / "Dive" / "._v_Dive_g01_c01.mp4").touch()
+    assert len(folder.scan(ucf_tree, UCF)[0]) == 40
+
+
 def test_mistakes_get_one_sentence(ucf_tree):
     with pytest.raises(InputError, match="not a folder"):
         folder.scan(ucf_tree / "nope")

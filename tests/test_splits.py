@@ -1,5 +1,7 @@
 """Splits: groups are never divided, but for the paper's, which says so."""
 
+from pathlib import Path
+
 import pytest
 
 from rgcam import folder, splits
@@ -132,3 +134,68 @@ def test_official_lists_with_other_suffixes_labels_and_missing_classes(
     parts = splits.split(items, test_list=str(tmp_path / "testlist01.txt"))
     assert groups(parts.test) == {"01", "02"} and len(parts.test) == 8
     assert parts.name == "list testlist01.txt" and not parts.warning
+
+
+def ucf11_items():
+    """List UCF11's layout: the clip's name tells another class than its folder."""
+    prefixes = {"basketball": "shooting", "biking": "biking"}
+    stems = [
+        (label, f"{g:02}", f"{name}/v_{prefix}_{g:02}/v_{prefix}_{g:02}_{c:02}.mpg")
+        for label, (name, prefix) in enumerate(prefixes.items())
+        for g in (1, 2, 3)
+        for c in (1, 2)
+    ]
+    return [folder.Item(Path(place), label, g, place) for label, g, place in stems]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2])
+def test_lists_of_deeper_trees(tmp_path, cut):
+    """A list may name a clip from the root, from its folder or by its file name."""
+    items = ucf11_items()
+    lines = [i.place.split("/", cut)[-1] for i in items if i.group == "02"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    parts = splits.split(items, test_list=str(tmp_path / "list.txt"))
+    assert groups(parts.test) == {"02"} and len(parts.test) == 4
+
+
+def test_a_name_that_two_clips_bear_is_refused(tmp_path):
+    places = [f"{name}/{n}.mp4" for name in ("Hug", "Kick") for n in range(4)]
+    items = [folder.Item(Path(p), p[0] == "K", p, p) for p in places]
+    (tmp_path / "list.txt").write_text("Hug/2.mp4\n1.mp4\n")
+    with pytest.raises(InputError, match="'1.mp4', which may be Hug/1.mp4 or Kick/1"):
+        splits.split(items, test_list=str(tmp_path / "list.txt"))
+    (tmp_path / "list.txt").write_text("Hug/2.mp4\nKick/1.mp4\n")
+    parts = splits.split(items, test_list=str(tmp_path / "list.txt"))
+    assert {i.place for i in parts.test} == {"Hug/2.mp4", "Kick/1.mp4"}
+
+
+def test_a_list_is_read_even_where_a_config_names_groups(tmp_path):
+    items = ucf11_items()
+    (tmp_path / "list.txt").write_text("\n".join(i.place for i in items[:2]))
+    what = {"test_groups": "2", "test_list": str(tmp_path / "list.txt")}
+    with pytest.raises(InputError, match="divides group '01'"):
+        splits.split(items, kind="list", **what)
+    assert groups(splits.split(items, **what).test) == {"02"}
+
+
+@pytest.mark.parametrize("fraction", [-0.5, 1.0, 1.5])
+def test_the_paper_s_validation_is_a_share_too(ucf_tree, fraction):
+    items = folder.scan(ucf_tree, UCF)[0]
+    with pytest.raises(InputError, match="validation fraction is"):
+        splits.split(items, kind="paper", validation_fraction=fraction)
+    with pytest.raises(InputError, match="draws clips, not groups"):
+        splits.split(items, kind="paper", validation_groups="1")
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mpg"])
+def test_the_official_training_list_has_labels(ucf_tree, tmp_path, suffix):
+    lines = [
+        f"{name}/v_{name}_g{g:02}_c{c:02}.{suffix} {label}"
+        for label, name in enumerate(("Dive", "Swing"), 1)
+        for g in range(3, 11)
+        for c in (1, 2)
+    ]
+    (tmp_path / "trainlist01.txt").write_text("\n".join(lines))
+    items = folder.scan(ucf_tree, UCF)[0]
+    parts = splits.split(items, test_list=str(tmp_path / "trainlist01.txt"))
+    assert groups(parts.train) == {"01", "02"} and len(parts.test) == 32

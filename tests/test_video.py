@@ -119,6 +119,19 @@ def test_the_nearest_frames_are_read(tmp_path, name, codec, rate, options):
         np.testing.assert_allclose(colour, (200, 100, 50), atol=30)
 
 
+@pytest.mark.parametrize(("name", "codec", "rate", "options"), CONTAINERS[1::3])
+def test_bytes_are_read_like_the_file(tmp_path, name, codec, rate, options):
+    path = make(tmp_path / name, codec, rate, **options)
+    data = path.read_bytes()
+    for span in ({}, {"start": 0.8, "end": 1.6}):
+        clip, again = read_clip(path, **span), read_clip(data, **span)
+        np.testing.assert_array_equal(clip.frames, again.frames)
+        np.testing.assert_array_equal(clip.times, again.times)
+        assert clip.notes == again.notes
+    again = read_clip(memoryview(data), name="clip:1.txt")  # of no protocol
+    np.testing.assert_array_equal(read_clip(path).frames, again.frames)
+
+
 def test_known_choices(tmp_path):
     ntsc = make(tmp_path / "a.mp4", fps=30000 / 1001)
     assert numbers(read_clip(ntsc).frames)[:5] == [0, 4, 8, 12, 16]
@@ -317,6 +330,16 @@ def test_what_cannot_be_read_is_said_in_one_sentence(tmp_path, capfd):
         with pytest.raises(InputError, match=message.split(";")[0]):
             read_clip(str(path))
     assert capfd.readouterr() == ("", "")
+
+
+def test_unreadable_bytes_get_the_files_sentences(tmp_path):
+    for path, message in unreadable(tmp_path):
+        if path.is_file():
+            with pytest.raises(InputError, match=message) as caught:
+                read_clip(path.read_bytes(), name=str(path))
+            assert str(path) in str(caught.value)
+    with pytest.raises(InputError, match="the video in memory is empty"):
+        read_clip(b"")
 
 
 def test_no_permission(tmp_path, monkeypatch):

@@ -35,6 +35,14 @@ def test_no_box_is_no_row(tmp_path):
     assert xgtf.boxes(tmp_path / "a.xgtf").shape == (0, 5)
 
 
+def test_a_span_without_end_stops_with_the_clip(tmp_path):
+    text = '<viper><bbox framespan="0:2147483647" height="4" width="3" x="1" y="2"/></viper>'
+    (tmp_path / "a.xgtf").write_text(text)
+    found = xgtf.boxes(tmp_path / "a.xgtf", 3)
+    np.testing.assert_array_equal(found, [[n, 1, 2, 3, 4] for n in range(3)])
+    assert len(xgtf.boxes(tmp_path / "a.xgtf")) == xgtf.LONGEST
+
+
 @pytest.mark.parametrize(
     "text", ["", "<viper>", '<viper><bbox framespan="1:1"/></viper>']
 )
