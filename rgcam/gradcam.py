@@ -11,10 +11,9 @@ arXiv:1610.02391. One departure: the paper shows t' = T only; here t' is an axis
 """
 
 import functools
-import inspect
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from rgcam import blocks
 from rgcam.errors import InputError
 
 Tensor = Array | np.ndarray
@@ -31,6 +31,9 @@ Target = (
     int
     | np.integer
     | Int[Tensor, ""]
+    | Sequence[int]
+    | Int[Tensor, " targets"]
+    | None
     | Callable[[Float[Array, "out C"]], Float[Array, " out"]]
 )
 
@@ -41,14 +44,15 @@ class Explanation(NamedTuple):
     Attributes:
         scores: y (out C), pre-softmax scores of every class at every output step.
         features: A (in h w K), the last convolutional feature map.
-        beta: (out in K), importance weights of Eq. 1, in logits per unit of A.
+        beta: (out in K), importance weights of Eq. 1, in logits per unit of A; None
+            where they were not asked for.
         maps: L (out in h w), heat maps of Eq. 2, raw: not normalised, in logits.
         matrix: (out in), mass (sum over cells) of each heat map, in logits.
     """
 
     scores: Float[Array, "out C"]
     features: Float[Array, "in h w K"]
-    beta: Float[Array, "out in K"]
+    beta: Float[Array, "out in K"] | None
     maps: Float[Array, "out in h w"]
     matrix: Float[Array, "out in"]
 
@@ -117,10 +121,11 @@ def explain(
     module: nn.Module,
     variables: Any,
     frames: Tensor,  # checked below, with a sentence
-    target: Target,
+    target: Target = None,
     *,
     relu: bool = True,
     length: int | Int[Tensor, ""] | None = None,
+    beta: bool = True,
 ) -> Explanation:
     """Explain one video: the whole T' x T tensor in a single jitted call.
 
@@ -129,15 +134,20 @@ def explain(
 
     Args:
         module: Linen module with methods ``features`` (frames -> A) and
-            ``classify`` (A -> scores), hashable; see ``rgcam.models``. If classify
-            takes ``offset``, that is used: h * w times less work for an fc head.
+            ``classify`` (A -> scores), hashable; see ``rgcam.models``. One that has
+            ``drive``, ``response``, ``begin`` and ``advance`` too is causal, and
+            explained by ``rgcam.blocks`` for much less.
         variables: its variables.
         frames: preprocessed frames (in S S 3), floating point.
-        target: class index or function of the scores; see ``importance_weights``.
-            A function is compiled once for each function object: define it once.
+        target: class index; None: the class with the highest score at the last
+            (valid) step; several indices: beta, maps and matrix of each, in a leading
+            axis; or a function of the scores, see ``importance_weights``. A function
+            is compiled once for each function object: define it once.
         relu: rectify the maps (Eq. 2); False keeps their sign.
         length: number of valid frames where the end is padding. Rows and columns
             of beta, maps and matrix beyond it are 0. Needs out == in.
+        beta: False leaves beta out: T' T K numbers, for long clips most of the memory
+            and half of the time.
 
     Returns:
         Explanation, computed in float32 or wider whatever the features' dtype.
@@ -148,13 +158,16 @@ def explain(
     """
     _check_frames(frames)
     pick, index = (target, None) if callable(target) else (None, target)
-    explanation = _explain(module, variables, frames, index, length, pick, relu)
+    index = index if index is None else jnp.asarray(index)
+    explanation = _explain(module, variables, frames, index, length, pick, relu, beta)
     if index is not None:
         _check_index(index, explanation.scores.shape[-1])
     return explanation
 
 
-def explanation_bytes(out: int, steps: int, cells: int, channels: int) -> int:
+def explanation_bytes(
+    out: int, steps: int, cells: int, channels: int, beta: bool = True
+) -> int:
     """Count the bytes of a float32 Explanation's beta, maps and matrix.
 
     Args:
@@ -162,49 +175,109 @@ def explanation_bytes(out: int, steps: int, cells: int, channels: int) -> int:
         steps: T_in, input frames.
         cells: h * w.
         channels: K.
+        beta: whether beta is among them.
     """
-    return 4 * out * steps * (channels + cells + 1)
+    return 4 * out * steps * (channels * beta + cells + 1)
 
 
-@functools.partial(jax.jit, static_argnames=("module", "pick", "relu"))
-def _explain(module, variables, frames, index, length, pick, relu):
+@functools.partial(jax.jit, static_argnames=("module", "pick", "relu", "beta"))
+def _explain(module, variables, frames, index, length, pick, relu, beta):
     features = module.apply(variables, frames, method="features")
     features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
-    scores_of = _scores_of_offset(module, variables, features)
-    beta, scores = _weights_and_scores(scores_of, features, pick or index)
+    one = functools.partial(_explain_features, module, variables, features)
+    one = functools.partial(one, length=length, pick=pick, relu=relu, beta=beta)
+    if index is None or jnp.ndim(index) == 0:
+        return one(index)
+    axes: Any = (None, None, 0, 0, 0)  # scores and features are everyone's
+    return jax.vmap(one, out_axes=Explanation(*axes))(index)
+
+
+def _explain_features(module, variables, features, index, *, length, pick, relu, beta):
+    if not blocks.splits(module):
+        found = _by_offset(module, variables, features, index, length, pick)
+    elif pick:
+        found = _by_function(module, variables, features, pick)
+    else:
+        found = _by_blocks(module, variables, features, index, length, beta)
+    scores, weights, maps = found
     if length is not None:
         valid = jnp.arange(len(features)) < length
-        beta = jnp.where(valid[:, None, None] & valid[None, :, None], beta, 0)
-    maps = heatmaps(beta, features, relu)
-    return Explanation(scores, features, beta, maps, importance_matrix(maps))
+        valid = valid[:, None] & valid
+        maps = jnp.where(valid[..., None, None], maps, 0)
+        weights = None if weights is None else jnp.where(valid[..., None], weights, 0)
+    maps = jax.nn.relu(maps) if relu else maps
+    weights = weights if beta else None
+    return Explanation(scores, features, weights, maps, importance_matrix(maps))
 
 
-def _scores_of_offset(module, variables, features):
-    """Return d -> classify(A + d), by the module's own short cut if it has one."""
+def _by_offset(module, variables, features, index, length, pick):
+    """Take any ``classify``: the derivative by an offset, all rows in one jacrev."""
     classify = functools.partial(module.apply, variables, method="classify")
-    if "offset" in inspect.signature(module.classify).parameters:
-        return lambda offset: classify(features, offset=offset)
-    return lambda offset: classify(features + offset[:, None, None, :])
+    scores_of = lambda offset: classify(features + offset[:, None, None, :])
+    if pick is None and index is None:
+        pick = lambda scores: jnp.take(scores, _decided(scores, length), axis=1)
+    beta, scores = _weights_and_scores(scores_of, features, pick or index)
+    return scores, beta, heatmaps(beta, features, relu=False)
+
+
+def _by_function(module, variables, features, pick):
+    """Take any function of the scores: rows may mix, so that none is left out."""
+    cut = blocks.cut(module, variables, features)
+    scores_of = lambda drive: cut.advance(cut.begin, drive)[1]
+    weights, scores = _jacobian(scores_of, cut.drive, pick)
+    cells = math.prod(features.shape[1:3])
+    beta = jnp.einsum("otd,kd->otk", weights, cut.response / cells)
+    return scores, beta, heatmaps(beta, features, relu=False)
+
+
+def _by_blocks(module, variables, features, index, length, beta):
+    cut = blocks.cut(module, variables, features)
+    if index is None:
+        index = _decided(cut.advance(cut.begin, cut.drive)[1], length)
+    classes = jax.eval_shape(cut.advance, cut.begin, cut.drive)[1].shape[1]
+    seed = _existing(index, classes) * jax.nn.one_hot(
+        index, classes, dtype=features.dtype
+    )
+    size = blocks.block_size(len(features), bool(jax.tree.leaves(cut.begin)))
+    return blocks.all_pairs(cut, features, seed, size=size, beta=beta)
+
+
+def _decided(scores, length):
+    """Return the class with the highest score at the last valid step."""
+    last = -1 if length is None else jnp.asarray(length) - 1
+    return scores[last].argmax()
 
 
 def _weights_and_scores(scores_of, features, target):
     """Return beta and, from the same forward pass, the scores."""
     steps, height, width, channels = features.shape
-
-    def outputs(offset):
-        scores = scores_of(offset)
-        return _select(scores, target), scores
-
     zero = jnp.zeros((steps, channels), features.dtype)
-    jacobian, scores = jax.jacrev(outputs, has_aux=True)(zero)
+    jacobian, scores = _jacobian(scores_of, zero, target)
     return jacobian / math.prod((height, width)), scores
 
 
-def _select(scores, target):
+def _jacobian(scores_of, inputs, target):
+    def outputs(inputs):
+        scores = scores_of(inputs)
+        return select(scores, target), scores
+
+    return jax.jacrev(outputs, has_aux=True)(inputs)
+
+
+def select(scores: Float[Array, "out C"], target: Any) -> Float[Array, " out"]:
+    """Return what is explained of the scores: a class's, or a function of them.
+
+    NaN for a class that there is not, where it cannot be refused.
+    """
     if callable(target):
         return target(scores)
-    exists = (0 <= target) & (target < scores.shape[1])
-    return jnp.take(scores, target, axis=1, mode="clip") * jnp.where(exists, 1, jnp.nan)
+    picked = jnp.take(scores, target, axis=1, mode="clip")
+    return picked * _existing(target, scores.shape[1])
+
+
+def _existing(index, classes):
+    """Return 1 for a class that there is, NaN for another."""
+    return jnp.where((0 <= index) & (index < classes), 1.0, jnp.nan)
 
 
 def _check_frames(frames) -> None:
@@ -220,8 +293,9 @@ def _check_frames(frames) -> None:
 def _check_index(index, classes: int) -> None:
     if isinstance(index, jax.core.Tracer):
         return
-    if not 0 <= operator.index(index) < classes:
-        raise InputError(
-            f"target {index} is not a class of this model: it has {classes}, "
-            f"numbered 0 to {classes - 1}"
-        )
+    for one in np.atleast_1d(index):
+        if not 0 <= operator.index(one) < classes:
+            raise InputError(
+                f"target {one} is not a class of this model: it has {classes}, "
+                f"numbered 0 to {classes - 1}"
+            )

@@ -5,9 +5,16 @@ Both are Linen modules with the same two pure methods, for one video:
     features: frames (T, S, S, 3) -> A (T, h, w, K); ``below(see(frames, view))``
     classify: A (T, h, w, K)      -> scores (T, C), pre-softmax
 
-``__call__`` is ``classify(features(frames))``. ``classify(A, offset=d)`` equals
-``classify(A + d[:, None, None])`` and is cheap to differentiate with respect to d.
-``jax.vmap`` adds the batch.
+``__call__`` is ``classify(features(frames))``; ``jax.vmap`` adds the batch. Both
+models are causal, and cut once more inside ``classify``, at their first linear map:
+
+    drive:    A -> u (T, D), affine, frame by frame
+    response: S (K, D), what u answers to an offset d (K) alike in all cells of A: d @ S
+    begin:    the carry before the first frame
+    advance:  carry, u of some frames -> the next carry, their scores
+
+so that ``classify(A)`` is ``advance(begin(), drive(A))[1]``. ``rgcam.blocks`` goes
+through ``advance`` alone: neither (h, w) nor K take part in its reverse passes.
 """
 
 import functools
@@ -24,6 +31,7 @@ from rgcam.backbones import Preprocess, SmallCNN
 from rgcam.efficientnet import VARIANTS, EfficientNetLite
 from rgcam.errors import InputError
 from rgcam.gradcam import Tensor
+from rgcam.recurrent import CELLS, Carry, Recurrent
 from rgcam.resnet import REPEATS, ResNet
 
 KINDS = ("cnn", "lrcn")
@@ -34,7 +42,6 @@ BACKBONES = {
 }
 HEADS = ("gap", "grid", "fc")
 GRID = {"gap": 1, "grid": 2}  # cells a side that a head reads
-CELLS = ("lstm", "gru")
 VIEWS = ("rgb", "difference", "rgb+difference")
 
 
@@ -71,48 +78,44 @@ def pool(
 
 
 class FrameHead(nn.Module):
-    """One vector per frame from its feature map.
+    """The linear map that a frame's feature map meets first.
 
     ``gap``: global average pooling, K numbers. ``grid``: the averages of the map's
     four quarters, 4 K numbers, which tell left from right and up from down. ``fc``:
-    flatten, Dense, ReLU: the fc6 of Donahue et al.'s LRCN (arXiv:1411.4389), which
-    reads positions.
+    flatten and Dense: the fc6 of Donahue et al.'s LRCN (arXiv:1411.4389), which reads
+    positions; its ReLU comes after.
     """
 
     kind: str = "gap"  # HEADS
     width: int = 512  # of fc
 
-    @nn.compact
-    def __call__(
-        self,
-        features: Float[Tensor, "T h w K"],
-        offset: Float[Tensor, "T K"] | None = None,
-    ) -> Float[Array, "T D"]:
-        """Return one vector of D numbers per frame: K (gap), 4 K (grid) or width (fc).
+    def setup(self):
+        """Make the Dense map of fc."""
+        if self.kind == "fc":
+            self.fc6 = nn.Dense(self.width)
 
-        With ``offset`` d, that of A + d, d the same in every cell. All heads begin
-        with a linear map of A, so d needs no (h, w): a mean of A + d is the mean of
-        A plus d, and a Dense kernel W (h w K, D) takes d through ``sum_hw W`` (K, D),
-        h * w times less work, forwards and backwards.
+    def __call__(self, features: Float[Tensor, "T h w K"]) -> Float[Array, "T D"]:
+        """Return a vector per frame: D is K (gap), 4 K (grid) or width (fc)."""
+        if self.kind == "fc":
+            return self.fc6(features.reshape(len(features), -1))
+        return pool(features, GRID[self.kind]).reshape(len(features), -1)
+
+    def response(self, channels: int) -> Float[Array, "{channels} D"]:
+        """Return what the vector answers to an offset alike in all cells.
+
+        A mean answers with the offset itself, a Dense kernel W (h w K, D) with
+        ``sum_hw W``.
         """
-        steps, *_, channels = features.shape
         if self.kind in GRID:
-            vectors = pool(features, GRID[self.kind])
-            if offset is not None:
-                vectors = vectors + offset[:, None, None]
-            return vectors.reshape(steps, -1)
-        dense = nn.Dense(self.width, name="fc6")
-        vectors = dense(features.reshape(steps, -1))
-        if offset is not None:
-            kernel = dense.variables["params"]["kernel"]
-            kernel = kernel.reshape(-1, channels * self.width)
-            ones = jnp.ones(len(kernel), kernel.dtype)  # 40 times faster than sum(0)
-            vectors += offset @ (ones @ kernel).reshape(channels, self.width)
-        return nn.relu(vectors)
+            return jnp.tile(jnp.eye(channels), (1, GRID[self.kind] ** 2))
+        kernel = self.fc6.variables["params"]["kernel"]
+        kernel = kernel.reshape(-1, channels * self.width)
+        ones = jnp.ones(len(kernel), kernel.dtype)  # 40 times faster than sum(0)
+        return (ones @ kernel).reshape(channels, self.width)
 
 
 class Classifier(nn.Module):
-    """What the two models share: backbone -> A, the cut, and one vector a frame."""
+    """What the two models share: backbone -> A, the cut, and the frame head."""
 
     backbone: nn.Module
     classes: int
@@ -152,21 +155,55 @@ class Classifier(nn.Module):
         """
         return join(self.backbone(seen, start=start))
 
+    def classify(
+        self, features: Float[Tensor, "T h w K"], *, train: bool = False
+    ) -> Float[Array, "T C"]:
+        """Return pre-softmax scores; row t' depends on A[0..t']."""
+        drive = self.drive(features, train=train)
+        return self.advance(self.begin(), drive, train=train)[1]
+
+    def drive(
+        self, features: Float[Tensor, "T h w K"], *, train: bool = False
+    ) -> Float[Array, "T D"]:
+        """Return u, affine in A and frame by frame: all up to the first bend."""
+        vectors = self.frame_head(features)
+        return vectors if self.head == "fc" else self.project(vectors, train)
+
+    def response(self, channels: int) -> Float[Array, "{channels} D"]:
+        """Return S: an offset d (K) alike in all cells of A adds ``d @ S`` to u."""
+        first = self.frame_head.response(channels)
+        return first if self.head == "fc" else self.spread(first)
+
+    def advance(
+        self, carry: Carry, drive: Float[Tensor, "T D"], *, train: bool = False
+    ) -> tuple[Carry, Float[Array, "T C"]]:
+        """Go on from ``carry`` over a stretch of frames; return their scores."""
+        if self.head == "fc":
+            drive = self.project(nn.relu(drive), train)
+        return self.decide(carry, drive, train)
+
 
 class FrameCNN(Classifier):
-    """Classify every frame by itself: the baseline that ordinary Grad-CAM explains."""
+    """Classify every frame by itself: the baseline that ordinary Grad-CAM explains.
 
-    def classify(
-        self,
-        features: Float[Tensor, "T h w K"],
-        *,
-        offset: Float[Tensor, "T K"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "T C"]:
-        """Return pre-softmax scores; row t depends on A[t] (+ offset[t]) alone."""
-        vectors = self.frame_head(features, offset)
-        vectors = self.drop(vectors, deterministic=not train)
-        return self.scores(vectors)
+    frame head -> dropout -> scores: row t depends on A[t] alone, nothing is carried.
+    """
+
+    def begin(self) -> Carry:
+        """Return what is carried from frame to frame: nothing."""
+        return ()
+
+    def project(self, vectors, train):
+        """Return the scores of frame vectors."""
+        return self.scores(self.drop(vectors, deterministic=not train))
+
+    def spread(self, vectors):
+        """Return ``project`` without its bias."""
+        return vectors @ self.scores.variables["params"]["kernel"]
+
+    def decide(self, carry, drive, train):
+        """Return the carry and the scores, which ``project`` made."""
+        return carry, drive
 
 
 class LRCN(Classifier):
@@ -176,7 +213,7 @@ class LRCN(Classifier):
     Causal: scores at t' depend on frames t <= t' only, so padding at the end of a
     clip leaves the rows before it unchanged. With ``differences`` the vector of step t
     is [v[t], v[t] - v[t - 1]], of the first [v[0], 0]: what moves, for a head that
-    averages over space.
+    averages over space. The drive then holds the shares of v in both halves.
     """
 
     cell: str = "lstm"  # CELLS
@@ -186,23 +223,49 @@ class LRCN(Classifier):
     def setup(self):
         """Name the parts; backbone and frame_head as in FrameCNN."""
         super().setup()
-        cell = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}[self.cell]
-        self.recurrent = nn.RNN(cell(self.hidden))
+        self.recurrent = Recurrent(self.cell, self.hidden)
 
-    def classify(
-        self,
-        features: Float[Tensor, "T h w K"],
-        *,
-        offset: Float[Tensor, "T K"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "T C"]:
-        """Return pre-softmax scores; row t' depends on A[0..t'] (+ offset)."""
-        vectors = self.frame_head(features, offset)
-        if self.differences:
-            vectors = jnp.concatenate([vectors, change(vectors)], -1)
+    def begin(self) -> Carry:
+        """Return the cell's carry; with ``differences`` also v's share, and if any."""
+        if not self.differences:
+            return self.recurrent.begin()
+        size = len(CELLS[self.cell].GATES) * self.hidden
+        return self.recurrent.begin(), jnp.zeros(size), jnp.zeros(())
+
+    def project(self, vectors, train):
+        """Return what frame vectors drive into the cell."""
         vectors = self.drop(vectors, deterministic=not train)
-        states = self.drop(self.recurrent(vectors), deterministic=not train)
-        return self.scores(states)
+        if not self.differences:
+            return self.recurrent.drive(vectors)
+        nothing = jnp.zeros_like(vectors)
+        own = self.recurrent.drive(jnp.concatenate([vectors, nothing], -1))
+        changed = self.spread(vectors)[:, own.shape[1] :]
+        return jnp.concatenate([own, changed], -1)
+
+    def spread(self, vectors):
+        """Return ``project`` without its bias."""
+        if not self.differences:
+            return vectors @ self.recurrent.response(vectors.shape[-1])
+        halves = jnp.split(self.recurrent.response(2 * vectors.shape[-1]), 2)
+        return jnp.concatenate([vectors @ half for half in halves], -1)
+
+    def decide(self, carry, drive, train):
+        """Go on with the cell; return its carry and the scores."""
+        rest = ()
+        if self.differences:
+            carry, drive, rest = _changes(carry, drive)
+        carry, states = self.recurrent.advance(carry, drive)
+        scores = self.scores(self.drop(states, deterministic=not train))
+        return ((carry, *rest) if self.differences else carry), scores
+
+
+def _changes(carry, drive):
+    """Add v's share and its change's: u1[t] + u2[t] - u2[t - 1]."""
+    carry, last, begun = carry
+    own, changed = jnp.split(drive, 2, axis=-1)
+    last = jnp.where(begun > 0, last, changed[0])
+    before = jnp.concatenate([last[None], changed[:-1]])
+    return carry, own + changed - before, (changed[-1], jnp.ones_like(begun))
 
 
 def join(maps: Float[Array, "T V h w K"]) -> Float[Array, "T h w VK"]:

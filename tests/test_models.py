@@ -258,17 +258,6 @@ def test_differences_are_the_frame_vectors_changes():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("head", models.HEADS)
-def test_differences_with_an_offset_equal_those_of_moved_maps(head):
-    module, variables, a = differencing(head)
-    offset = jnp.asarray(np.random.default_rng(6).normal(size=(6, 3)), jnp.float32)
-    run = lambda x, **options: module.apply(variables, x, method="classify", **options)
-    found = run(a, offset=offset)
-    assert jnp.abs(found - run(a)).max() > 1e-3
-    expected = run(a + offset[:, None, None])
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-
-
 def test_differences_are_causal():
     module, variables, a = differencing("fc")
     scores = lambda x: module.apply(variables, x, method="classify")[:, 0]

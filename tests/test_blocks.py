@@ -1,0 +1,134 @@
+"""The triangle of blocks against the definition: every head, cell, size and order."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rgcam import blocks, gradcam, models
+from rgcam.backbones import SmallCNN
+from tests.test_gradcam import C, H, K, T, W, beta_by_loop, lrcn, random, relative
+
+
+def cut_of(module, steps=T, dtype=np.float32):
+    features = jnp.asarray(random((steps, H, W, K), dtype=dtype))
+    variables = models.init(module, jax.random.key(1), features, "classify")
+    variables = jax.tree.map(
+        lambda x: (x + 0.3 * random(x.shape, x.size)).astype(dtype), variables
+    )
+    classify = functools.partial(module.apply, variables, method="classify")
+    return blocks.cut(module, variables, features), classify, features
+
+
+def unit(target=2, dtype=np.float32):
+    return jnp.asarray(np.eye(C)[target], dtype)
+
+
+MODULES = [
+    lrcn(head, cell, differences=changes)
+    for head in models.HEADS
+    for cell, changes in (("lstm", False), ("gru", False), ("lstm", True))
+]
+MODULES += [models.FrameCNN(SmallCNN(), C, head=head, width=9) for head in models.HEADS]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: type(m).__name__ + m.head)
+def test_equals_the_loop_over_pairs(module):
+    cut, classify, features = cut_of(module)
+    expected = beta_by_loop(classify, features, 2)
+    signed = np.einsum("otk,thwk->othw", expected, features)
+    for size in (4, 6):
+        scores, beta, maps = blocks.all_pairs(cut, features, unit(), size=size)
+        np.testing.assert_allclose(scores, classify(features), rtol=1e-4, atol=1e-6)
+        assert relative(beta, expected) <= 1e-5
+        assert relative(maps, signed) <= 1e-5
+        assert (np.asarray(beta)[np.triu_indices(T, 1)] == 0).all()
+
+
+def test_equals_the_loop_in_float64():
+    with jax.enable_x64(True):
+        cut, classify, features = cut_of(lrcn("fc"), dtype=np.float64)
+        seed = unit(dtype=np.float64)
+        _, beta, _ = blocks.all_pairs(cut, features, seed, size=4)
+        assert beta.dtype == np.float64
+        assert relative(beta, beta_by_loop(classify, features, 2)) <= 1e-12
+
+
+@pytest.mark.parametrize("without", [True, False])
+@pytest.mark.parametrize("head", models.HEADS)
+def test_maps_without_beta_are_the_same(monkeypatch, head, without):
+    monkeypatch.setattr(blocks, "cheaper_without_beta", lambda *_: without)
+    cut, _, features = cut_of(lrcn(head), 9)
+    _, _, expected = blocks.all_pairs(cut, features, unit(), size=4)
+    _, beta, maps = blocks.all_pairs(cut, features, unit(), size=4, beta=False)
+    assert beta is None
+    np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_order_by_count_of_multiplications():
+    pays = functools.partial(blocks.cheaper_without_beta, cells=49, channels=1280)
+    assert not pays(16, 16**2 / 2, width=1024)
+    assert pays(256, 256**2 / 2, width=1024)
+
+
+def test_pairs_go_back_from_each_block_s_own_stretch():
+    assert blocks.pairs(3, True).tolist() == [
+        *([0, 0], [1, 1], [1, 0], [2, 2], [2, 1], [2, 0])
+    ]
+    assert blocks.pairs(3, False).tolist() == [[0, 0], [1, 1], [2, 2]]
+
+
+def test_response_is_what_an_offset_adds():
+    for module in MODULES:
+        cut, _, features = cut_of(module)
+        variables = models.init(module, jax.random.key(1), features, "classify")
+        of = functools.partial(module.apply, variables)
+        offset = random((T, K), 1)
+        moved = of(features + offset[:, None, None], method="drive")
+        expected = of(features, method="drive") + offset @ of(K, method="response")
+        np.testing.assert_allclose(moved, expected, rtol=1e-4, atol=1e-5)
+
+
+def explained(module, steps, **options):
+    frames = random((steps, 32, 32, 3))
+    variables = models.init(module, jax.random.key(0), frames)
+    return gradcam.explain(module, variables, frames, **options), variables
+
+
+@pytest.mark.parametrize("head", ["gap", "fc"])
+def test_explain_of_several_blocks_equals_the_generic_path(head):
+    """A function of the scores goes through one jacrev over all steps."""
+    e, _ = explained(lrcn(head), 37, target=1)
+    whole, _ = explained(lrcn(head), 37, target=lambda y: y[:, 1])
+    assert blocks.block_size(37, True) < 37
+    for found, expected in zip(e, whole, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_several_classes_in_one_call():
+    several, _ = explained(lrcn(), T, target=[3, 0, 3])
+    assert several.beta.shape[:3] == (3, T, T) and several.scores.shape == (T, C)
+    for n, target in enumerate((3, 0, 3)):
+        one, _ = explained(lrcn(), T, target=target)
+        np.testing.assert_allclose(several.maps[n], one.maps, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(several.beta[n], one.beta, rtol=1e-4, atol=1e-7)
+
+
+def test_no_target_is_the_class_decided_for():
+    e, variables = explained(lrcn(), T)
+    named, _ = explained(lrcn(), T, target=int(e.scores[-1].argmax()))
+    np.testing.assert_array_equal(e.matrix, named.matrix)
+    frames = random((T, 32, 32, 3))
+    cut_off = gradcam.explain(lrcn(), variables, frames, length=3)
+    index = int(cut_off.scores[2].argmax())
+    named = gradcam.explain(lrcn(), variables, frames, index, length=3)
+    np.testing.assert_array_equal(cut_off.matrix, named.matrix)
+
+
+def test_without_beta():
+    e, _ = explained(lrcn("fc"), T, target=1)
+    less, _ = explained(lrcn("fc"), T, target=1, beta=False)
+    assert less.beta is None
+    np.testing.assert_allclose(less.maps, e.maps, rtol=1e-4, atol=1e-7)
