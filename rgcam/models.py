@@ -18,7 +18,6 @@ through ``advance`` alone: neither (h, w) nor K take part in its reverse passes.
 """
 
 import functools
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +30,7 @@ from rgcam.backbones import Preprocess, SmallCNN
 from rgcam.efficientnet import VARIANTS, EfficientNetLite
 from rgcam.errors import InputError
 from rgcam.gradcam import Tensor
+from rgcam.heads import HEADS, FrameHead
 from rgcam.recurrent import CELLS, Carry, Recurrent
 from rgcam.resnet import REPEATS, ResNet
 
@@ -40,8 +40,6 @@ BACKBONES = {
     **{n: functools.partial(EfficientNetLite, *v[1:]) for n, v in VARIANTS.items()},
     **{f"resnet{n}": functools.partial(ResNet, n) for n in REPEATS},
 }
-HEADS = ("gap", "grid", "fc")
-GRID = {"gap": 1, "grid": 2}  # cells a side that a head reads
 VIEWS = ("rgb", "difference", "rgb+difference")
 
 
@@ -60,58 +58,6 @@ def see(frames: Float[Tensor, "T S S 3"], view: str) -> Float[Array, "T V S S 3"
 def change(x: Float[Array, "T *D"]) -> Float[Array, "T *D"]:
     """Return x[t] - x[t - 1], and 0 for the first step."""
     return x - jnp.concatenate([x[:1], x[:-1]])
-
-
-def pool(
-    maps: Float[Tensor, "*T h w K"], cells: int
-) -> Float[Array, "*T {cells} {cells} K"]:
-    """Average over a grid of ``cells`` x ``cells``, as equal as h and w allow."""
-    for axis in (-3, -2):
-        edges = [round(i * maps.shape[axis] / cells) for i in range(cells + 1)]
-        parts = [
-            jax.lax.slice_in_dim(jnp.asarray(maps), a, b, axis=axis)
-            for a, b in itertools.pairwise(edges)
-        ]
-        means = [part.mean(axis, keepdims=True) for part in parts]
-        maps = jnp.concatenate(means, axis)
-    return jnp.asarray(maps)
-
-
-class FrameHead(nn.Module):
-    """The linear map that a frame's feature map meets first.
-
-    ``gap``: global average pooling, K numbers. ``grid``: the averages of the map's
-    four quarters, 4 K numbers, which tell left from right and up from down. ``fc``:
-    flatten and Dense: the fc6 of Donahue et al.'s LRCN (arXiv:1411.4389), which reads
-    positions; its ReLU comes after.
-    """
-
-    kind: str = "gap"  # HEADS
-    width: int = 512  # of fc
-
-    def setup(self):
-        """Make the Dense map of fc."""
-        if self.kind == "fc":
-            self.fc6 = nn.Dense(self.width)
-
-    def __call__(self, features: Float[Tensor, "T h w K"]) -> Float[Array, "T D"]:
-        """Return a vector per frame: D is K (gap), 4 K (grid) or width (fc)."""
-        if self.kind == "fc":
-            return self.fc6(features.reshape(len(features), -1))
-        return pool(features, GRID[self.kind]).reshape(len(features), -1)
-
-    def response(self, channels: int) -> Float[Array, "{channels} D"]:
-        """Return what the vector answers to an offset alike in all cells.
-
-        A mean answers with the offset itself, a Dense kernel W (h w K, D) with
-        ``sum_hw W``.
-        """
-        if self.kind in GRID:
-            return jnp.tile(jnp.eye(channels), (1, GRID[self.kind] ** 2))
-        kernel = self.fc6.variables["params"]["kernel"]
-        kernel = kernel.reshape(-1, channels * self.width)
-        ones = jnp.ones(len(kernel), kernel.dtype)  # 40 times faster than sum(0)
-        return (ones @ kernel).reshape(channels, self.width)
 
 
 class Classifier(nn.Module):

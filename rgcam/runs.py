@@ -13,6 +13,7 @@ from rgcam import (
     augment,
     backbones,
     data,
+    heads,
     library,
     mesh,
     models,
@@ -177,7 +178,7 @@ def _digest(name: str, params: Any) -> str:
 
 def _frozen(arch: Mapping[str, Any], backbone: Backbone) -> sources.Frozen:
     """Describe the features of the blocks that are not trained."""
-    cells = models.GRID.get(arch["head"], 0) if backbone.start is None else 0
+    cells = heads.GRID.get(arch["head"], 0) if backbone.start is None else 0
     apply = sources.frozen_features(
         models.build(arch, 1), backbone.params, stop=backbone.start, cells=cells
     )

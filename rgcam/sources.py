@@ -12,7 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from rgcam import augment, cache, data, datasets, folder, models, splits, stickman
+from rgcam import (
+    augment,
+    cache,
+    data,
+    datasets,
+    folder,
+    heads,
+    models,
+    splits,
+    stickman,
+)
 from rgcam.backbones import Preprocess
 from rgcam.errors import InputError
 
@@ -109,7 +119,7 @@ def frozen_features(
     def chunk(params, seen):
         maps: Any = module.backbone.apply({"params": params}, seen, stop=stop)
         maps = models.join(maps) if stop is None else maps
-        return models.pool(maps, cells) if cells else maps
+        return heads.pool(maps, cells) if cells else maps
 
     def features(frames: np.ndarray) -> np.ndarray:
         padding = -len(frames) % size

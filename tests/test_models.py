@@ -179,16 +179,6 @@ def test_a_view_of_changes_is_causal():
     assert (moved[:3] > 0).all() and (moved[3:] == 0).all()
 
 
-def test_pool_averages_quarters():
-    maps = jnp.arange(9.0).reshape(1, 3, 3, 1)
-    np.testing.assert_array_equal(models.pool(maps, 1)[0, :, :, 0], [[4]])
-    quarters = models.pool(maps, 2)[0, :, :, 0]
-    np.testing.assert_array_equal(quarters, [[2, 3.5], [6.5, 8]])
-    np.testing.assert_array_equal(
-        models.pool(quarters[None, :, :, None], 2)[0, ..., 0], quarters
-    )
-
-
 def test_part_of_the_backbone_goes_on_from_what_was_kept():
     module, variables = built(view="rgb+difference")
     params = variables["params"]["backbone"]
