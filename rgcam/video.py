@@ -1,19 +1,14 @@
-"""Files to frames and back: the only place that decodes or encodes.
+"""Files to frames and back.
 
 PyAV reads, by the frames' own timestamps: index access is silently wrong on MPEG-PS.
-imageio writes pictures and GIFs; PyAV writes MP4, whose colour tags and fast start
-imageio does not reach.
+``decoding`` and ``encoding`` hold the parts.
 """
 
 import contextlib
 import math
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import av
-import imageio.v3 as iio
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -26,7 +21,6 @@ from rgcam.decoding import (
     Shot,
     Source,
     Tally,
-    absolute,
     header_duration,
     header_rate,
     notes,
@@ -35,8 +29,19 @@ from rgcam.decoding import (
     shots_from,
     source_of,
 )
+from rgcam.encoding import check_rate, write_gif, write_image, write_video
 from rgcam.errors import InputError
 
+__all__ = [
+    "Clip",
+    "VideoInfo",
+    "probe",
+    "read_clip",
+    "read_pieces",
+    "write_gif",
+    "write_image",
+    "write_video",
+]
 EPSILON = 1e-6  # seconds: two times nearer than this are one
 
 
@@ -127,64 +132,38 @@ def read_clip(
     _check_span(wish)
     _check_cost(wish, probe(wish.path))
     with contextlib.closing(shots_from(wish.path, start, tally)) as shots:
-        pictures, times = _convert(_nearest(reaches(shots, tally), wish), wish)
+        chosen = _nearest(reaches(shots, tally), wish)
+        pictures, times = _gather(_convert(chosen, wish), wish)
     _check_count(len(times), wish, tally)
     return Clip(_stack(pictures), np.array(times), tuple(notes(tally)))
 
 
-def write_video(path: File, frames: UInt8[np.ndarray, "T H W 3"], fps: Number) -> None:
-    """Write an H.264 MP4 that plays everywhere; odd sides grow by a copied pixel.
+def read_pieces(
+    path: File,
+    fps: Number = 7.5,
+    *,
+    start: Number = 0.0,
+    end: Number | None = None,
+    count: int = 64,
+) -> Iterator[Clip]:
+    """Decode as ``read_clip`` does, ``count`` frames at a time, the last piece shorter.
 
-    ``fps`` need not be whole. InputError if it is not above 0 or path not writable.
+    The notes come with the last piece. InputError as in ``read_clip``, but for memory.
     """
-    _check_rate(fps)
-    rate, start = Fraction(fps).limit_denominator(65535), {"movflags": "+faststart"}
-    height, width = frames.shape[1:3]
-    padding = ((0, height % 2), (0, width % 2), (0, 0))
-    with _writing(path) as file, av.open(file, "w", "mp4", options=start) as container:
-        stream = container.add_stream("libx264", rate, options={"crf": "18"})
-        stream.width, stream.height = width + width % 2, height + height % 2
-        stream.pix_fmt = "yuv420p"
-        context = stream.codec_context  # 1 is BT.709, and limited range
-        context.colorspace = context.color_primaries = context.color_trc = 1
-        context.color_range = 1
-        for frame in frames:
-            picture = av.VideoFrame.from_ndarray(np.pad(frame, padding, "edge"))
-            yuv = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
-            container.mux(stream.encode(yuv))
-        container.mux(stream.encode(None))
-
-
-def write_gif(path: File, frames: UInt8[np.ndarray, "T H W 3"], fps: Number) -> None:
-    """Write a GIF that loops for ever; its delays, in hundredths, add up to fps.
-
-    InputError if fps is not above 0 or path not writable.
-    """
-    _check_rate(fps)
-    ends = np.rint(np.arange(len(frames) + 1) * 100 / fps)
-    delays = [10 * max(int(d), 2) for d in np.diff(ends)]  # browsers slow down 10 ms
-    options = {"plugin": "pillow", "extension": ".gif", "loop": 0}
-    data = iio.imwrite("<bytes>", frames, duration=delays, **options)
-    with _writing(path) as file:
-        Path(file).write_bytes(data)
-
-
-def write_image(path: File, image: UInt8[np.ndarray, "H W 3"]) -> None:
-    """Write a PNG; InputError if path is not writable."""
-    data = iio.imwrite("<bytes>", image, plugin="pillow", extension=".png")
-    with _writing(path) as file:
-        Path(file).write_bytes(data)
-
-
-@contextlib.contextmanager
-def _writing(path: File) -> Iterator[str]:
-    try:
-        yield absolute(path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"cannot write {path} ({reason}): choose another place"
-        ) from error
+    stop = math.inf if end is None else end
+    wish = _Wish(source_of(path), fps, start, stop, None, 0)
+    tally, total, pictures, times = Tally(), 0, [], []
+    _check_span(wish)
+    with contextlib.closing(shots_from(wish.path, start, tally)) as shots:
+        for picture, time in _convert(_nearest(reaches(shots, tally), wish), wish):
+            if len(pictures) == count:
+                yield Clip(_stack(pictures), np.array(times), ())
+                pictures, times = [], []
+            pictures.append(picture)
+            times.append(time)
+            total += 1
+    _check_count(total, wish, tally)
+    yield Clip(_stack(pictures), np.array(times), tuple(notes(tally)))
 
 
 def _nearest(reached: Iterable[tuple[float, Shot]], wish: _Wish) -> Iterator[Shot]:
@@ -199,16 +178,23 @@ def _nearest(reached: Iterable[tuple[float, Shot]], wish: _Wish) -> Iterator[Sho
             k = max(k, math.floor((reach + EPSILON - wish.start) * wish.fps)) + 1
 
 
-def _convert(
-    shots: Iterable[Shot], wish: _Wish
-) -> tuple[list[np.ndarray], list[float]]:
-    """Convert to RGB of the first one's size and turn upright."""
-    pictures, times, first = [], [], None
+def _convert(shots: Iterable[Shot], wish: _Wish) -> Iterator[tuple[np.ndarray, float]]:
+    """Convert to RGB of the first one's size and turn upright; yield with times."""
+    first = None
     for time, frame in shots:
         first = frame if first is None else first
         width, height = _scale(first.width, first.height, wish.size)
         picture = frame.to_ndarray(format="rgb24", width=width, height=height)
-        pictures.append(_upright(picture, first.side_data.get("DISPLAYMATRIX")))
+        yield _upright(picture, first.side_data.get("DISPLAYMATRIX")), time
+
+
+def _gather(
+    pairs: Iterable[tuple[np.ndarray, float]], wish: _Wish
+) -> tuple[list[np.ndarray], list[float]]:
+    """Hold all pictures and times; InputError where they become too many."""
+    pictures, times = [], []
+    for picture, time in pairs:
+        pictures.append(picture)
         times.append(time)
         if len(pictures) * picture.nbytes > wish.max_bytes:
             _refuse(wish, time - wish.start, len(pictures), picture.nbytes)
@@ -240,13 +226,8 @@ def _stack(pictures: list[Any]) -> np.ndarray:
     return stacked
 
 
-def _check_rate(fps: Number) -> None:
-    if not 0 < fps < math.inf:
-        raise InputError(f"fps is {fps:g}; it must be above 0, such as 7.5")
-
-
 def _check_span(wish: _Wish) -> None:
-    _check_rate(wish.fps)
+    check_rate(wish.fps)
     if not 0 <= wish.start < math.inf:
         raise InputError(f"start is {wish.start:g}; it must be 0 or later, in seconds")
     if not wish.start < wish.end:

@@ -13,7 +13,15 @@ import pytest
 
 from rgcam import decoding, video
 from rgcam.errors import InputError
-from rgcam.video import Clip, probe, read_clip, write_gif, write_image, write_video
+from rgcam.video import (
+    Clip,
+    probe,
+    read_clip,
+    read_pieces,
+    write_gif,
+    write_image,
+    write_video,
+)
 
 HEIGHT, WIDTH = 48, 64
 MPEG_PS = {"format": "mpeg"}
@@ -130,6 +138,30 @@ def test_bytes_are_read_like_the_file(tmp_path, name, codec, rate, options):
         assert clip.notes == again.notes
     again = read_clip(memoryview(data), name="clip:1.txt")  # of no protocol
     np.testing.assert_array_equal(read_clip(path).frames, again.frames)
+
+
+@pytest.mark.parametrize("count", [1, 7, 99])
+def test_pieces_make_the_clip(tmp_path, count):
+    path = make(tmp_path / "a.mp4")
+    for span in ({}, {"start": 0.8, "end": 1.6}):
+        clip, pieces = (
+            read_clip(path, **span),
+            [*read_pieces(path, count=count, **span)],
+        )
+        assert [len(p.frames) for p in pieces[:-1]] == [count] * (len(pieces) - 1)
+        frames, times, _ = zip(*pieces, strict=True)
+        np.testing.assert_array_equal(np.concatenate(frames), clip.frames)
+        np.testing.assert_array_equal(np.concatenate(times), clip.times)
+
+
+def test_pieces_of_a_damaged_file_note_it_at_the_end(tmp_path):
+    path = make(tmp_path / "a.mkv")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    *first, last = read_pieces(path, count=3)
+    assert last.notes == read_clip(path).notes != ()
+    assert not any(piece.notes for piece in first)
+    with pytest.raises(InputError, match="beyond the end"):
+        list(read_pieces(path, start=99))
 
 
 def test_known_choices(tmp_path):
