@@ -7,14 +7,13 @@ python explain.py --model=NAME|RUN --video=FILE --out=DIR [--target=CLASS]
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from rgcam import cli, gradcam, report, stickman
+from rgcam import cli, gradcam, long_report, report, stickman
 from rgcam.errors import InputError
 from rgcam.library import Model, bundled_names, class_index, load_model
-from rgcam.video import Clip, probe, read_clip
+from rgcam.video import Clip, read_clip
 
 FLAGS = flags.FLAGS
 OPTIONS = [
@@ -27,37 +26,56 @@ OPTIONS = [
     flags.DEFINE_float("start", 0.0, "first second to look at"),
     flags.DEFINE_float("end", None, "last second to look at [the video's end]"),
     flags.DEFINE_float("max_gib", 4.0, "memory that all pairs (or frames) may take"),
+    flags.DEFINE_integer("window", None, "look back on so many frames only"),
+    flags.DEFINE_string("steps", None, "output steps to explain: -1, 3,10 or ::100"),
 ]
-DEMO_SEED = 7
+DEMO_SEED, WINDOW = 7, 128  # frames, where all pairs do not fit
 
 
 def main() -> None:
     """Load, explain, write, and say what was found."""
     out = Path(FLAGS.out)
     report.check_writable(out)
-    model, cnn = load_model(FLAGS.model), load_cnn()
+    model = load_model(FLAGS.model)
+    if FLAGS.window is not None or FLAGS.steps or too_long(model):
+        return explain_long(model, out)
+    cnn = load_cnn()
     target = None if FLAGS.target is None else class_index(model, FLAGS.target)
     clip = read(model)
-    explanation = explain(model, clip, decided if target is None else target)
+    explanation = explain(model, clip, target)
     if target is None:
         target = int(explanation.scores[-1].argmax())
     beside = cnn and explain(cnn, clip, class_index(cnn, model.classes[target]))
-    arguments = {option.name: option.value for option in OPTIONS}
     source = FLAGS.video or f"stickman clip {DEMO_SEED}"
     story = report.Story(
-        clip, source, model, explanation, target, cnn, beside, arguments
+        clip, source, model, explanation, target, cnn, beside, arguments()
     )
     print(report.text(report.write(out, story), out))
 
 
-def decided(scores: jax.Array) -> jax.Array:
-    """Pick, at every step, the class with the highest score at the last step."""
-    return jnp.take(scores, scores[-1].argmax(), axis=1)
+def explain_long(model: Model, out: Path) -> None:
+    """Explain a file piece by piece; write, and say what was found."""
+    if FLAGS.video is None:
+        raise InputError("--window and --steps are for a --video=FILE")
+    target = None if FLAGS.target is None else class_index(model, FLAGS.target)
+    steps = long_report.parse_steps(FLAGS.steps)
+    window = WINDOW if FLAGS.window is None and not steps else FLAGS.window
+    story = long_report.explain_file(
+        *(model, FLAGS.video, target),
+        **{"fps": rate(model), "start": FLAGS.start, "end": FLAGS.end},
+        **{"out": steps, "window": window, "arguments": arguments()},
+        max_bytes=int(FLAGS.max_gib * 2**30),
+    )
+    print(long_report.text(long_report.write(out, story), out))
 
 
-def explain(model: Model, clip: Clip, target) -> gradcam.Explanation:
-    """Explain a clip, after checking that all pairs fit in memory."""
-    check_cost(model, len(clip.frames))
+def arguments() -> dict:
+    """Return the command's options, for the record."""
+    return {option.name: option.value for option in OPTIONS}
+
+
+def explain(model: Model, clip: Clip, target: int | None) -> gradcam.Explanation:
+    """Explain a clip whose pairs all fit in memory."""
     frames = model.preprocess(clip.frames)
     result = gradcam.explain(model.module, model.variables, frames, target)
     return jax.tree.map(np.asarray, result)
@@ -68,15 +86,10 @@ def read(model: Model) -> Clip:
     if FLAGS.video is None:
         demo = stickman.clip(DEMO_SEED)
         return Clip(demo.frames, demo.times, ())
-    fps = rate(model)
-    info = probe(FLAGS.video)
-    end = np.inf if FLAGS.end is None else FLAGS.end
-    seconds = np.fmin(info.duration, end) - FLAGS.start
-    if np.isfinite(seconds):
-        check_cost(model, int(max(seconds, 0) * np.fmin(fps, info.fps)))
     max_bytes = int(FLAGS.max_gib * 2**30)
     return read_clip(
-        FLAGS.video, fps, start=FLAGS.start, end=FLAGS.end, max_bytes=max_bytes
+        *(FLAGS.video, rate(model)),
+        **{"start": FLAGS.start, "end": FLAGS.end, "max_bytes": max_bytes},
     )
 
 
@@ -85,25 +98,14 @@ def rate(model: Model) -> float:
     return model.description.fps if FLAGS.fps is None else FLAGS.fps
 
 
-def check_cost(model: Model, steps: int) -> None:
-    """Refuse what would not fit, and say how long a part would."""
-    size = model.description.preprocess.size
-    frame = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    features = jax.eval_shape(
-        lambda v, x: model.module.apply(v, x, method="features"), model.variables, frame
+def too_long(model: Model) -> bool:
+    """Tell from the header whether all pairs, or all frames, are more than max_gib."""
+    if FLAGS.video is None:
+        return False
+    needed = long_report.whole_bytes(
+        *(model, FLAGS.video), fps=rate(model), start=FLAGS.start, end=FLAGS.end
     )
-    _, height, width, channels = features.shape
-    pair = gradcam.explanation_bytes(1, 1, height * width, channels)
-    allowed = FLAGS.max_gib * 2**30
-    if steps**2 * pair > allowed:
-        fps = rate(model)
-        fits = int((allowed / pair) ** 0.5)
-        raise InputError(
-            f"{FLAGS.video} gives {steps:,} frames; all pairs of them would take "
-            f"{steps**2 * pair / 2**30:,.0f} GiB and {FLAGS.max_gib:g} are allowed "
-            f"(--max_gib): cut it to {fits} frames, such as --start=0 "
-            f"--end={fits / fps:.0f}, or lower --fps"
-        )
+    return needed > FLAGS.max_gib * 2**30
 
 
 def load_cnn() -> Model | None:

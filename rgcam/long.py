@@ -98,13 +98,16 @@ def explain_long(
 
     Raises:
         InputError: a module that cannot go on from a carry, no frame, a class or step
-            that does not exist, or results that max_bytes does not hold.
+            that does not exist, a window below 1, or results that max_bytes does not
+            hold.
     """
     if not blocks.splits(module):
         raise InputError(
             f"{type(module).__name__} has no drive, response, begin and advance: a "
             "video in pieces needs a causal model, see rgcam.models"
         )
+    if window is not None and window < 1:
+        raise InputError(f"window is {window}: give at least 1 frame to look back on")
     with tempfile.TemporaryFile() as file:
         kept = _forward(module, variables, frames, file, max_bytes // 4)
         target = _target(kept, target)

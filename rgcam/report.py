@@ -5,10 +5,10 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -21,6 +21,7 @@ from rgcam.video import Clip
 OVERLAY_SIDE = 240  # pixels; shorter sides below this are enlarged for viewing
 FILES = "explanation.npz strip.png matrix.png overlay.mp4 summary.json".split()
 APART = 0.4  # seconds between two top moments
+Made = TypeVar("Made")
 
 
 class Story(NamedTuple):
@@ -59,9 +60,23 @@ def write(folder: Path, story: Story) -> dict[str, Any]:
     Raises:
         InputError: the folder cannot be written.
     """
+    return replace_files(folder, lambda part: _write_all(part, story))
+
+
+def replace_files(folder: Path, make: Callable[[Path], Made]) -> Made:
+    """Let ``make`` write files in a folder of its own, then move them to ``folder``.
+
+    Files of the same names are replaced, others kept; a failure changes nothing.
+
+    Returns:
+        What ``make`` returns.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
     try:
         with tempfile.TemporaryDirectory(prefix="rgcam-") as part:
-            summary = _write_all(Path(part), story)
+            made = make(Path(part))
             folder.mkdir(parents=True, exist_ok=True)
             for file in sorted(Path(part).iterdir()):
                 shutil.copy(file, folder / f".{file.name}.part")
@@ -71,7 +86,7 @@ def write(folder: Path, story: Story) -> dict[str, Any]:
         for file in folder.glob(".*.part"):
             file.unlink()
         raise InputError(f"cannot write in {folder}: {error.strerror}") from error
-    return summary
+    return made
 
 
 def check_writable(folder: Path) -> None:
@@ -133,11 +148,11 @@ def summarize(story: Story) -> dict[str, Any]:
             "seconds": float(clip.times[-1]),
             "notes": list(clip.notes),
         },
-        "model": _about(story.model),
-        "cnn": story.cnn and _about(story.cnn),
+        "model": about(story.model),
+        "cnn": story.cnn and about(story.cnn),
         "cnn_prediction": story.cnn and story.cnn.classes[_cnn_decision(story)],
         "arguments": dict(story.arguments),
-        "versions": _versions(),
+        "versions": versions(),
     }
     return summary
 
@@ -243,12 +258,14 @@ def _rate(times: np.ndarray, fps: float) -> float:
     return (len(times) - 1) / float(times[-1] - times[0]) if len(times) > 1 else fps
 
 
-def _about(model: Model) -> dict[str, Any]:
+def about(model: Model) -> dict[str, Any]:
+    """Say which model it was."""
     described = model.description
     return {"name": model.name, "arch": described.arch, "results": described.results}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Say which software it was."""
     names: Sequence[str] = ("rgcam", "jax", "jaxlib", "flax", "numpy", "av")
     versions = {name: metadata.version(name) for name in names}
     return versions | {"python": platform.python_version()}

@@ -133,7 +133,11 @@ def bad_inputs(folder, clip_file):
         (fine, "--wideo=x"): "wideo",
         (fine, "stray"): "unexpected argument 'stray'",
         (fine, "--fps=abc"): "abc",
-        (fine, "--max_gib=0.00001"): "cut it",
+        (fine, "--max_gib=0.000001"): "give a window",
+        (fine, "--window=0"): "window is 0",
+        (fine, "--steps=x"): "first:end:stride",
+        (fine, "--steps=3,99"): "a video of 16 frames does not have",
+        ("--steps=-1",): "are for a --video",
     }
 
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from rgcam import blocks, gradcam, long, models
+from rgcam import gradcam, long, models
 from rgcam.backbones import SmallCNN
 from rgcam.errors import InputError
 from tests.test_gradcam import C, lrcn, random
@@ -109,4 +109,5 @@ def test_mistakes_get_one_sentence():
             explain(frames, out=out)
     with pytest.raises(InputError, match="21 rows of 21 frames take .* give a window"):
         explain(frames, max_bytes=1000)
-    assert blocks.splits(module)
+    with pytest.raises(InputError, match="window is 0"):
+        explain(frames, window=0)
