@@ -15,6 +15,7 @@ from absl.testing import flagsaver
 
 # Many tests compile the same programs: the workers and scripts share them.
 CACHE = Path(tempfile.gettempdir()) / f"rgcam-tests-{os.getuid()}"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)  # of scripts in a process
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
