@@ -28,7 +28,7 @@ def remember_programs() -> None:
     shared by several. JAX's own settings go first, such as
     JAX_COMPILATION_CACHE_DIR=DIR or JAX_ENABLE_COMPILATION_CACHE=false.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if getattr(jax.config, "jax_compilation_cache_dir") is not None:  # noqa: B009
         return
     place = cache.default_folder() / "programs" / _processor()
     jax.config.update("jax_compilation_cache_dir", str(place))
