@@ -2,6 +2,7 @@
 
 python explain.py                                     # a demo, nothing to download
 python explain.py --model=NAME|RUN --video=FILE --out=DIR [--target=CLASS]
+python explain.py --model=NAME|RUN --videos='FOLDER/**/*.mp4' --out=DIR [--pictures]
 """
 
 from pathlib import Path
@@ -11,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from rgcam import cli, gradcam, report, stickman
+from rgcam import cli, corpus, gradcam, report, stickman
 from rgcam.errors import InputError
-from rgcam.library import Model, bundled_names, class_index, load_model
+from rgcam.library import Model, class_index, load_cnn, load_model
 from rgcam.video import Clip, probe, read_clip
 
 FLAGS = flags.FLAGS
@@ -33,16 +34,18 @@ DEMO_SEED = 7
 
 def main() -> None:
     """Load, explain, write, and say what was found."""
+    arguments = {option.name: option.value for option in OPTIONS}
+    if corpus.VIDEOS.value:
+        return corpus.main(arguments)
     out = Path(FLAGS.out)
     report.check_writable(out)
-    model, cnn = load_model(FLAGS.model), load_cnn()
+    model, cnn = load_model(FLAGS.model), load_cnn(FLAGS.model, FLAGS.cnn)
     target = None if FLAGS.target is None else class_index(model, FLAGS.target)
     clip = read(model)
     explanation = explain(model, clip, decided if target is None else target)
     if target is None:
         target = int(explanation.scores[-1].argmax())
     beside = cnn and explain(cnn, clip, class_index(cnn, model.classes[target]))
-    arguments = {option.name: option.value for option in OPTIONS}
     source = FLAGS.video or f"stickman clip {DEMO_SEED}"
     story = report.Story(
         clip, source, model, explanation, target, cnn, beside, arguments
@@ -104,14 +107,6 @@ def check_cost(model: Model, steps: int) -> None:
             f"(--max_gib): cut it to {fits} frames, such as --start=0 "
             f"--end={fits / fps:.0f}, or lower --fps"
         )
-
-
-def load_cnn() -> Model | None:
-    """Load --cnn, or of a bundled NAME-lrcn its NAME-cnn."""
-    sibling = FLAGS.model.replace("-lrcn", "-cnn")
-    known = FLAGS.model in bundled_names() and sibling in bundled_names()
-    name = FLAGS.cnn or (sibling if known and sibling != FLAGS.model else None)
-    return load_model(name) if name else None
 
 
 if __name__ == "__main__":
