@@ -2,6 +2,7 @@
 
 python explain.py                                     # a demo, nothing to download
 python explain.py --model=NAME|RUN --video=FILE --out=DIR [--target=CLASS]
+python explain.py --model=NAME|RUN --videos='FOLDER/**/*.mp4' --out=DIR [--pictures]
 """
 
 from pathlib import Path
@@ -10,9 +11,9 @@ import jax
 import numpy as np
 from absl import flags
 
-from rgcam import cli, gradcam, long_report, report, stickman
+from rgcam import cli, corpus, gradcam, long_report, report, stickman, verify
 from rgcam.errors import InputError
-from rgcam.library import Model, bundled_names, class_index, load_model
+from rgcam.library import Model, class_index, load_cnn, load_model
 from rgcam.video import Clip, read_clip
 
 FLAGS = flags.FLAGS
@@ -28,18 +29,21 @@ OPTIONS = [
     flags.DEFINE_float("max_gib", 4.0, "memory that all pairs (or frames) may take"),
     flags.DEFINE_integer("window", None, "look back on so many frames only"),
     flags.DEFINE_string("steps", None, "output steps to explain: -1, 3,10 or ::100"),
+    flags.DEFINE_bool("verify", False, "compare with the slow definition"),
 ]
 DEMO_SEED, WINDOW = 7, 128  # frames, where all pairs do not fit
 
 
 def main() -> None:
     """Load, explain, write, and say what was found."""
+    if corpus.VIDEOS.value:
+        return corpus.main(arguments())
     out = Path(FLAGS.out)
     report.check_writable(out)
     model = load_model(FLAGS.model)
     if FLAGS.window is not None or FLAGS.steps or too_long(model):
         return explain_long(model, out)
-    cnn = load_cnn()
+    cnn = load_cnn(FLAGS.model, FLAGS.cnn)
     target = None if FLAGS.target is None else class_index(model, FLAGS.target)
     clip = read(model)
     explanation = explain(model, clip, target)
@@ -51,6 +55,9 @@ def main() -> None:
         clip, source, model, explanation, target, cnn, beside, arguments()
     )
     print(report.text(report.write(out, story), out))
+    if FLAGS.verify:
+        errors = verify.verify(model.module, model.variables, explanation, target)
+        print(f"{'verified':<10}{verify.text(errors)}")
 
 
 def explain_long(model: Model, out: Path) -> None:
@@ -106,14 +113,6 @@ def too_long(model: Model) -> bool:
         *(model, FLAGS.video), fps=rate(model), start=FLAGS.start, end=FLAGS.end
     )
     return needed > FLAGS.max_gib * 2**30
-
-
-def load_cnn() -> Model | None:
-    """Load --cnn, or of a bundled NAME-lrcn its NAME-cnn."""
-    sibling = FLAGS.model.replace("-lrcn", "-cnn")
-    known = FLAGS.model in bundled_names() and sibling in bundled_names()
-    name = FLAGS.cnn or (sibling if known and sibling != FLAGS.model else None)
-    return load_model(name) if name else None
 
 
 if __name__ == "__main__":

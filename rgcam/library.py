@@ -99,6 +99,14 @@ def bundled_names() -> list[str]:
     return sorted(p.parent.name for p in BUNDLED.glob(f"*/{DESCRIPTION}"))
 
 
+def load_cnn(model: str, cnn: str | None = None) -> Model | None:
+    """Load the frame CNN shown beside a model: ``cnn``, or NAME-cnn of a NAME-lrcn."""
+    sibling = model.replace("-lrcn", "-cnn")
+    known = model in bundled_names() and sibling in bundled_names()
+    name = cnn or (sibling if known and sibling != model else None)
+    return load_model(name) if name else None
+
+
 def class_index(model: Model, name: str) -> int:
     """Return the number of a class by its name; case, spaces, - and _ do not matter.
 

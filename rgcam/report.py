@@ -1,5 +1,6 @@
 """The only writer of an explanation's files."""
 
+import functools
 import json
 import os
 import platform
@@ -31,7 +32,8 @@ class Story(NamedTuple):
         clip: the frames that were explained, uint8, and their times.
         source: the file's path, or what the clip is.
         model: what was explained.
-        explanation: of ``target``, as numpy arrays.
+        explanation: of ``target``, numpy arrays: an ``Explanation``, or what
+            ``batches.Kept`` keeps of one. Without beta, none is written.
         target: class number.
         cnn: the frame CNN beside it, or None.
         cnn_explanation: of the class of the same name, or None.
@@ -41,18 +43,19 @@ class Story(NamedTuple):
     clip: Clip
     source: str
     model: Model
-    explanation: Any  # Explanation
+    explanation: Any  # Explanation | Kept
     target: int
     cnn: Model | None
-    cnn_explanation: Any  # Explanation | None
+    cnn_explanation: Any  # Explanation | Kept | None
     arguments: Mapping[str, Any]
 
 
-def write(folder: Path, story: Story) -> dict[str, Any]:
+def write(folder: Path, story: Story, *, pictures: bool = True) -> dict[str, Any]:
     """Write explanation.npz, strip.png, matrix.png, overlay.mp4 and summary.json.
 
     All are made in a temporary folder first: a failure leaves what was there as it
-    was. Files of the same names are replaced, others kept.
+    was. Files of the same names are replaced, others kept. Without ``pictures``,
+    explanation.npz alone is written.
 
     Returns:
         What summary.json says.
@@ -60,7 +63,7 @@ def write(folder: Path, story: Story) -> dict[str, Any]:
     Raises:
         InputError: the folder cannot be written.
     """
-    return replace_files(folder, lambda part: _write_all(part, story))
+    return replace_files(folder, lambda part: _write_all(part, story, pictures))
 
 
 def replace_files(folder: Path, make: Callable[[Path], Made]) -> Made:
@@ -157,9 +160,11 @@ def summarize(story: Story) -> dict[str, Any]:
     return summary
 
 
-def _write_all(folder: Path, story: Story) -> dict[str, Any]:
+def _write_all(folder: Path, story: Story, pictures: bool) -> dict[str, Any]:
     summary = summarize(story)
     _write_arrays(folder / "explanation.npz", story)
+    if not pictures:
+        return summary
     for name, figure in (("strip", _strip(story)), ("matrix", _matrix(story))):
         video.write_image(folder / f"{name}.png", render.figure_to_array(figure))
     fps = _rate(story.clip.times, story.model.description.fps)
@@ -170,10 +175,11 @@ def _write_all(folder: Path, story: Story) -> dict[str, Any]:
 
 def _write_arrays(file: Path, story: Story) -> None:
     e = story.explanation
+    beta = {} if e.beta is None else {"beta": e.beta}
     np.savez_compressed(
         file,
+        **beta,
         scores=e.scores,
-        beta=e.beta,
         maps=e.maps[-1],
         matrix=e.matrix,
         times=story.clip.times,
@@ -264,6 +270,7 @@ def about(model: Model) -> dict[str, Any]:
     return {"name": model.name, "arch": described.arch, "results": described.results}
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Say which software it was."""
     names: Sequence[str] = ("rgcam", "jax", "jaxlib", "flax", "numpy", "av")

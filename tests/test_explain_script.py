@@ -61,6 +61,14 @@ def test_explain_writes_what_it_says(call, clip_file, tmp_path):
     assert overlay.fps == pytest.approx(7.5) and overlay.height >= 240
 
 
+def test_an_explanation_is_verified(call, clip_file, tmp_path):
+    code, out, err = call(
+        "explain", f"--video={clip_file}", f"--out={tmp_path}", "--verify"
+    )
+    assert code == 0, err
+    assert "verified  as defined: error " in out
+
+
 def test_explanation_equals_the_functions(call, clip_file, tmp_path):
     import rgcam
 
