@@ -19,15 +19,16 @@ Same weights, same frames, one process on a CPU:
                       network forward and backward in each
 
 First all are compared with ours (scores, beta, maps, matrix, as far as a tool has them;
-of pytorch-grad-cam, whose maps are normalised and resized, the weights) and the script
-fails where they differ by more than 1e-3 of the largest. Then they run in turns,
---repeats times, or as often as --limit seconds allow, and medians of times and of paired
-ratios are printed. A method whose one run would take longer than --limit is not run:
-"> 120 s" is followed by T times the measured time of one of its calls, called predicted.
+of pytorch-grad-cam, whose maps are normalised and resized, the weights it computes) and
+the script fails where they differ by more than 1e-3 of the largest. Then they run in
+turns, --repeats times, or as often as --limit seconds allow, and medians of times and
+of paired ratios are printed. A method whose one run would take longer than --limit is
+not run: beside "> 120 s" stands what T of its calls would take, from the measured
+time of a call of the same T, and is called predicted.
 
-The tools are not dependencies of rgcam: pip install -e '.[bench]', or put a folder made
-by ``pip install --no-deps --target DIR grad-cam ttach captum opencv-python-headless`` on
-PYTHONPATH. What is not installed is left out, and named.
+The tools are not dependencies of rgcam: pip install -e '.[bench]', or put a folder on
+PYTHONPATH that ``pip install --no-deps --target DIR grad-cam ttach captum
+opencv-python-headless`` has made. What is not installed is left out, and named.
 """
 
 import importlib.metadata
@@ -41,7 +42,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import memory, methods, tables  # noqa: E402
@@ -55,14 +56,13 @@ SIZE = flags.DEFINE_integer("size", 0, "pixels; 0: 112 (resnet18), 224 (efficien
 REPEATS = flags.DEFINE_integer("repeats", 5, "paired runs")
 NAMES = flags.DEFINE_list("peers", PEERS, "beside forward and ours")
 LIMIT = flags.DEFINE_float("limit", 120, "seconds of one run, and of all of a method")
-MEMORY = flags.DEFINE_bool(
-    "memory", True, "measure it, and leave out what has too little"
-)
+MEMORY = flags.DEFINE_bool("memory", True, "measure it; leave out what needs too much")
 TOLERANCE = 1e-3
 
 
 def main(_) -> None:
     """Measure and print."""
+    logging.set_verbosity(logging.WARNING)
     if jax.default_backend() != "cpu":
         sys.exit("error: this compares CPU times: set JAX_PLATFORMS=cpu")
     print(header(), flush=True)
@@ -89,9 +89,8 @@ def measure(case: methods.Case) -> tables.Result:
     late = {name: s for name, s in estimates.items() if s > LIMIT.value}
     runs = {n: whole(m, case.steps) for n, m in made.items() if n not in late}
     times = in_turns(runs, {n: repeats(estimates[n]) for n in runs})
-    return tables.Result(
-        case, times, late, peaks, differences, costs(case, work, truth)
-    )
+    counted = costs(case, work, truth)
+    return tables.Result(case, times, late, peaks, differences, counted)
 
 
 def make(name: str, work: methods.Work) -> methods.Method | None:
@@ -154,24 +153,28 @@ def seconds(run: Callable[[], methods.Rows]) -> float:
 def costs(case: methods.Case, work: methods.Work, truth: methods.Rows) -> tables.Costs:
     """Count FLOPs by XLA and on paper, and bytes."""
     programs = methods.lower_forward(work), methods.lower_ours(work)
-    flops = [(p.cost_analysis() or {}).get("flops", math.nan) for p in programs]
-    sizes = [p.memory_analysis() for p in programs]
-    held = [s.temp_size_in_bytes + s.output_size_in_bytes for s in sizes]
-    cells, channels = math.prod(truth.maps.shape[2:]), truth.beta.shape[-1]
-    paper = methods.paper_flops(case, cells, channels)
-    result = gradcam.explanation_bytes(case.steps, case.steps, cells, channels)
-    added = flops[1] - flops[0]
-    return tables.Costs(flops[0], paper[0], added, paper[1], *held, result)
+    xla = [(p.cost_analysis() or {}).get("flops", math.nan) for p in programs]
+    sides = math.prod(truth.maps.shape[2:]), truth.beta.shape[-1]
+    paper = methods.paper_flops(case, *sides)
+    once = methods.paper_flops(case, *sides, once=True)
+    result = gradcam.explanation_bytes(case.steps, case.steps, *sides)
+    f, e = zip((xla[0], xla[1] - xla[0]), paper, once, strict=True)
+    held = [planned_bytes(program) for program in programs]
+    return tables.Costs(*f, *e, held[0], held[1], result)
+
+
+def planned_bytes(program) -> int:
+    """Return temporaries and output in XLA's plan of a compiled program."""
+    plan = program.memory_analysis()
+    return plan.temp_size_in_bytes + plan.output_size_in_bytes
 
 
 def header() -> str:
     """Say where this was measured."""
     versions = ", ".join(map(version, ("jax", "torch", "captum", "grad-cam")))
     cores = len(os.sched_getaffinity(0))
-    clock = f"{jax.devices()[0].device_kind} {platform.machine()}, {cores} cores"
-    return (
-        f"{clock}; {versions}; LSTM({methods.HIDDEN}), 1 of {methods.CLASSES} classes"
-    )
+    device = f"{jax.devices()[0].device_kind} {platform.machine()}, {cores} cores"
+    return f"{device}; {versions}; LSTM({methods.HIDDEN}), {methods.CLASSES} classes"
 
 
 def version(package: str) -> str:

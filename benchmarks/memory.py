@@ -1,7 +1,7 @@
-"""Peak memory of a method, measured in a process of its own.
+"""Peak memory of methods, measured in a process apart.
 
-Resident memory is sampled every 2 ms during a second run and counted above what was
-held before it (weights, frames, libraries). glibc hands every freed block of 64 KiB or
+Resident memory is sampled every 2 ms during a second run and counted above its lowest
+then (weights, frames, libraries). glibc hands every freed block of 64 KiB or
 more back to the system there, or the first run's leftovers would hide the second's
 peak. The process may have 0.8 of the free memory: what needs more is said to, and does
 not bring down the machine. A method called once per t' is called for three of them: the
@@ -26,9 +26,9 @@ SHARE = 0.8
 
 
 def peaks(case: methods.Case, names: Iterable[str]) -> dict[str, int | None]:
-    """Return the bytes that each method takes; None where they are not to be had.
+    """Return the bytes that each method takes; None where there are too few.
 
-    A process that dies is started again for the methods after the one it died of.
+    A process that is killed is started again for the methods after the one it died of.
     Methods that are not installed are left out.
     """
     found, left = {}, list(names)
@@ -37,9 +37,10 @@ def peaks(case: methods.Case, names: Iterable[str]) -> dict[str, int | None]:
             [sys.executable, __file__, json.dumps(case), *left],
             env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"},
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             text=True,
         )
+        if child.returncode > 0:
+            sys.exit(f"error: {' '.join(left)}: see above")  # a mistake, not memory
         lines = [json.loads(line) for line in child.stdout.splitlines()]
         found |= {name: taken for name, taken in lines if taken != "absent"}
         left = left[len(lines) :]
@@ -68,23 +69,26 @@ def _peak(name: str, work: methods.Work) -> int | str | None:
         gc.collect()
         with _Sampler() as sampler:
             _settle(method.run(outs))
-    except (MemoryError, RuntimeError):
-        return None
-    return sampler.peak - sampler.before
+    except (MemoryError, RuntimeError) as error:
+        if "memory" in str(error).lower() or isinstance(error, MemoryError):
+            return None
+        raise
+    return sampler.peak - sampler.lowest
 
 
 class _Sampler(threading.Thread):
     """Watch the resident memory of this process until the end of a ``with``."""
 
     def __enter__(self):
-        self.before = self.peak = _resident()
+        self.lowest = self.peak = _resident()
         self.stopped = threading.Event()
         self.start()
         return self
 
     def run(self):
         while not self.stopped.wait(0.002):
-            self.peak = max(self.peak, _resident())
+            now = _resident()
+            self.peak, self.lowest = max(self.peak, now), min(self.lowest, now)
 
     def __exit__(self, *_):
         self.stopped.set()

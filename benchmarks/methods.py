@@ -172,17 +172,22 @@ head = 2 hw K D, head' = 2 K D (its kernel summed over space), sum = hw K D.
 A method that leaves out t > t' needs half of the T' T."""
 
 
-def paper_flops(case: Case, cells: int, channels: int) -> tuple[float, float]:
-    """Count by hand what forward, and explain on top of it, compute: see PAPER."""
-    fc, area = case.head == "fc", cells * channels
-    vector = WIDTH if fc else channels
-    lstm, scores = 8 * HIDDEN * (vector + HIDDEN), 2 * HIDDEN * CLASSES
+def paper_flops(
+    case: Case, cells: int, channels: int, once: bool = False
+) -> tuple[float, float]:
+    """Count by hand what forward, and explain on top of it, compute: see PAPER.
+
+    With ``once`` the body of the recurrent loop over t is counted once, as XLA does.
+    """
+    fc, area, steps = case.head == "fc", cells * channels, case.steps
+    vector, turns = WIDTH if fc else channels, 1 if once else steps
+    lstm, scores = 8 * HIDDEN * (vector + HIDDEN), steps * 2 * HIDDEN * CLASSES
     below = 2 * MULTIPLY_ADDS[case.backbone] * (case.size / 224) ** 2
     head = 2 * area * vector if fc else area
-    forward = case.steps * (below + head + lstm + scores)
-    pair = lstm + (2 * channels * vector if fc else 0) + 2 * area
-    once = area * vector if fc else 0
-    return forward, case.steps**2 * pair + case.steps * scores + once
+    pair = 2 * area + (2 * channels * vector if fc else 0)
+    forward = steps * (below + head) + turns * lstm + scores
+    added = steps * steps * pair + steps * turns * lstm + scores
+    return forward, added + (area * vector if fc else 0)
 
 
 def _draw(rng: np.random.Generator, path, leaf) -> jax.Array:

@@ -55,12 +55,12 @@ class Conv(nn.Conv2d):
         super().__init__(inputs * groups, outputs, side, stride, padding, groups=groups)
         _copy(self, kernel.transpose(3, 2, 0, 1), layer["bias"])
 
-    def forward(self, x):
+    def forward(self, input):
         """Pad an even side so that the odd pixel goes right and below; convolve."""
         if self.uneven:
             total = self.kernel_size[0] - 2
-            x = F.pad(x, (total // 2, total - total // 2) * 2)
-        return super().forward(x)
+            input = F.pad(input, (total // 2, total - total // 2) * 2)
+        return super().forward(input)
 
 
 class Residual(nn.Module):
@@ -146,7 +146,7 @@ def batched(model: Lrcn, frames: torch.Tensor) -> Method:
 
 def captum(model: Lrcn, frames: torch.Tensor) -> Method:
     """Captum's LayerGradCam, one call per t'."""
-    from captum.attr import LayerGradCam
+    from captum.attr import LayerGradCam  # pyrefly: ignore[missing-import]
 
     tool = LayerGradCam(model, model.backbone)
 
@@ -165,7 +165,7 @@ def pytorch_grad_cam(model: Lrcn, frames: torch.Tensor) -> Method:
     compared with ours is the weights that it computes on the way.
     """
     _stub_torchvision()
-    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam import GradCAM  # pyrefly: ignore[missing-import]
 
     class Kept(GradCAM):
         weights: Any = None
@@ -180,7 +180,12 @@ def pytorch_grad_cam(model: Lrcn, frames: torch.Tensor) -> Method:
         tool(input_tensor=frames, targets=[lambda scores: scores[out, TARGET]])
         return tool.weights
 
-    return Method(lambda outs: Rows(beta=np.stack([weights(out) for out in outs])))
+    def run(outs: Sequence[int]) -> Rows:
+        found = np.stack([weights(out) for out in outs])
+        model.zero_grad()  # or its gradients would count as held before the next run
+        return Rows(beta=found)
+
+    return Method(run)
 
 
 PEERS = {
@@ -220,19 +225,14 @@ def _stub_torchvision():
 
 def _backbone(module, params) -> nn.Sequential:
     if isinstance(module, resnet.ResNet):
-        stem = Conv(params["stem"], 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
         blocks = resnet.blocks(module.depth)
-        return nn.Sequential(
-            *stem, *(Residual(params[b.name], b.stride) for b in blocks)
-        )
+        residuals = [Residual(params[block.name], block.stride) for block in blocks]
+        stem = Conv(params["stem"], 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+        return nn.Sequential(*stem, *residuals)
     blocks = efficientnet.blocks(module.depth, module.width)
-    return nn.Sequential(
-        Conv(params["stem"], 2, same=True),
-        nn.ReLU6(),
-        *(Inverted(params[b.name], b.stride) for b in blocks),
-        Conv(params["head"]),
-        nn.ReLU6(),
-    )
+    inverted = [Inverted(params[block.name], block.stride) for block in blocks]
+    stem = Conv(params["stem"], 2, same=True), nn.ReLU6()
+    return nn.Sequential(*stem, *inverted, Conv(params["head"]), nn.ReLU6())
 
 
 def _head(params, shape: Sequence[int]) -> nn.Module:
@@ -248,11 +248,12 @@ def _head(params, shape: Sequence[int]) -> nn.Module:
 
 def _lstm(cell) -> nn.LSTM:
     """Stack the gates in PyTorch's order: input, forget, cell, output."""
+    gates = {side: [cell[side + gate] for gate in "ifgo"] for side in "ih"}
     inputs, hiddens = (
-        np.concatenate([np.asarray(cell[a + b]["kernel"]).T for b in "ifgo"])
-        for a in "ih"
+        np.concatenate([np.asarray(gate["kernel"]).T for gate in gates[side]])
+        for side in "ih"
     )
-    bias = np.concatenate([np.asarray(cell[f"h{gate}"]["bias"]) for gate in "ifgo"])
+    bias = np.concatenate([np.asarray(gate["bias"]) for gate in gates["h"]])
     lstm = nn.LSTM(inputs.shape[1], hiddens.shape[1])
     values = inputs, hiddens, np.zeros_like(bias), bias
     with torch.no_grad():

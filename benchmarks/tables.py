@@ -9,14 +9,22 @@ import numpy as np
 
 from benchmarks.methods import PAPER, Case
 
+COUNTED = (
+    "Counted, not timed. XLA counts the body of the loop over t once, and leaves out "
+    "what meets padding; its MiB are temporaries and output of its plan. The result is "
+    "beta, maps and matrix."
+)
+
 
 class Costs(NamedTuple):
     """What is counted, not timed: FLOPs and bytes."""
 
     forward_xla: float
     forward_paper: float
+    forward_once: float  # on paper, with the body of the loop over t counted once
     added_xla: float  # by explain, to forward
     added_paper: float
+    added_once: float
     forward_held: int  # temporaries and output
     ours_held: int
     result: int  # beta, maps, matrix
@@ -36,7 +44,7 @@ class Result(NamedTuple):
 def report(results: Sequence[Result], limit: float) -> str:
     """Return the tables of one backbone and head, clip lengths downwards."""
     case = results[0].case
-    names = list(dict.fromkeys(n for r in results for n in (*r.times, *r.predicted)))
+    names = methods_of(results)
     tables = [
         f"\n## {case.backbone}, head {case.head}, {case.size} px",
         "Median seconds of one run (how many runs).",
@@ -48,12 +56,17 @@ def report(results: Sequence[Result], limit: float) -> str:
     ]
     if any(r.peaks for r in results):
         tables += [
-            "Peak resident MiB above weights, frames and libraries, each in a process "
-            "of its own; of a method called once per t', with the results of three.",
+            "Peak resident MiB above weights, frames and libraries, measured in a "
+            "process apart; of a method called once per t', with the results of three.",
             table(names, results, peak_cell),
         ]
-    tables += ["Counted.", costs_table(results), f"Formulas:\n```{PAPER}\n```"]
+    tables += [COUNTED, costs_table(results), f"```{PAPER}\n```"]
     return "\n\n".join([*tables, agreement(results), growth(results)])
+
+
+def methods_of(results: Iterable[Result]) -> list[str]:
+    """List the methods, also those that were not timed."""
+    return list(dict.fromkeys(n for r in results for n in (*r.peaks, *r.differences)))
 
 
 def table(
@@ -108,7 +121,7 @@ def absent(result: Result, name: str) -> str:
 
 def growth_row(results: Sequence[Result]) -> list[str]:
     """Return the exponent of every method's time in T."""
-    names = list(dict.fromkeys(n for r in results for n in (*r.times, *r.predicted)))
+    names = methods_of(results)
     medians = lambda name: [
         (r.case.steps, statistics.median(r.times[name]))
         for r in results
@@ -132,25 +145,24 @@ def exponent(points: Sequence[tuple[int, float]]) -> str:
     good = [(t, s) for t, s in points if s > 0]
     if len(good) < 2:
         return "?"
-    return f"{np.polyfit(*np.log(good).T, 1)[0]:.2f}"
+    steps, times = np.log(good).T
+    return f"{np.polyfit(steps, times, 1)[0]:.2f}"
 
 
 def costs_table(results: Iterable[Result]) -> str:
-    """Lay out XLA's counts beside those on paper."""
-    head = [
-        "T",
-        "forward GFLOP, XLA",
-        "on paper",
-        "explain adds GFLOP, XLA",
-        "on paper",
-    ]
-    head += ["forward MiB, XLA (temporaries, output)", "explain MiB, XLA", "result MiB"]
+    """Lay out XLA's counts beside those on paper, and XLA's plan of the memory."""
+    counts = "XLA", "on paper, loop once", "on paper"
+    head = ["T", *(f"forward GFLOP, {by}" for by in counts)]
+    head += [f"ours adds GFLOP, {by}" for by in counts]
+    head += ["forward MiB, XLA", "ours MiB, XLA", "result MiB"]
     rows = []
     for r in results:
-        flops = [digits(x / 1e9) for x in r.costs[:4]]
-        rows.append(
-            [str(r.case.steps), *flops, *(digits(x / 2**20) for x in r.costs[4:])]
-        )
+        c = r.costs
+        flops = c.forward_xla, c.forward_once, c.forward_paper
+        flops += c.added_xla, c.added_once, c.added_paper
+        held = c.forward_held, c.ours_held, c.result
+        cells = [*(x / 1e9 for x in flops), *(x / 2**20 for x in held)]
+        rows.append([str(r.case.steps), *map(digits, cells)])
     return "\n".join(lines(head, rows))
 
 
