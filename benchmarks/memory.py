@@ -8,6 +8,7 @@ not bring down the machine. A method called once per t' is called for three of t
 results of the others are not counted.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -15,7 +16,7 @@ import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -62,13 +63,13 @@ def _peak(name: str, work: methods.Work) -> int | str | None:
         method = methods.make(name, work)
     except ImportError:
         return "absent"
-    _limit()
     outs = methods.samples(len(work.frames))
     try:
-        _settle(method.run(outs))
-        gc.collect()
-        with _Sampler() as sampler:
+        with _limit():
             _settle(method.run(outs))
+            gc.collect()
+            with _Sampler() as sampler:
+                _settle(method.run(outs))
     except (MemoryError, RuntimeError) as error:
         if "memory" in str(error).lower() or isinstance(error, MemoryError):
             return None
@@ -100,13 +101,19 @@ def _resident() -> int:
     return int(pages) * resource.getpagesize()
 
 
-def _limit() -> None:
+@contextlib.contextmanager
+def _limit() -> Iterator[None]:
     """Let this process grow by a share of the memory that is free now."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     free = next(int(line.split()[1]) for line in lines if "MemAvailable" in line)
     pages = Path("/proc/self/statm").read_text().split()[0]
     most = int(pages) * resource.getpagesize() + int(SHARE * 1024 * free)
-    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _settle(rows: methods.Rows) -> None:

@@ -1,8 +1,10 @@
 """The same network in PyTorch, and the ways to explain it there.
 
 Weights are copied from ours (batch normalisation is folded there, so here too). What a
-peer is not asked for is not held against it: its pictures are dropped as they come,
-and subnormal numbers count as 0, as in XLA.
+peer is not asked for is not held against it: its pictures are dropped as they come.
+Memory is laid out channels last, which is faster here than PyTorch's default, and
+subnormal numbers count as 0, as in XLA. Parameters ask for gradients, as they do after
+loading; the loops by hand stop at A.
 """
 
 import functools
@@ -102,8 +104,9 @@ def peer(name: str, work: Work) -> Method:
         ImportError: what it needs is not installed.
     """
     torch.set_flush_denormal(True)
-    frames = np.asarray(work.frames).transpose(0, 3, 1, 2)
-    return PEERS[name](Lrcn(work).eval(), torch.tensor(frames))
+    frames = torch.tensor(np.asarray(work.frames)).permute(0, 3, 1, 2)
+    layout: Any = {"memory_format": torch.channels_last}
+    return PEERS[name](Lrcn(work).eval().to(**layout), frames)
 
 
 def forward(model: Lrcn, frames: torch.Tensor) -> Method:
@@ -152,7 +155,8 @@ def captum(model: Lrcn, frames: torch.Tensor) -> Method:
 
     def run(outs: Sequence[int]) -> Rows:
         ask = functools.partial(tool.attribute, frames, relu_attributions=True)
-        found = torch.stack([ask(target=(out, TARGET))[:, 0] for out in outs]).detach()
+        # Each map holds the graph of its pass until it is detached.
+        found = torch.stack([ask(target=(t, TARGET)).detach()[:, 0] for t in outs])
         return Rows(maps=found, matrix=found.sum((2, 3)))
 
     return Method(run)

@@ -30,6 +30,7 @@ def test_the_definition_agrees_with_ours(work, truth):
     assert max(differences.values()) < 1e-4
 
 
+@pytest.mark.slow
 def test_the_other_network_and_head_too():
     work = methods.build(methods.Case("efficientnet_lite0", "gap", steps=2, size=32))
     found = peers.peer("torch-forward", work).run(())
