@@ -1,68 +1,193 @@
-"""What a whole explanation costs beside one forward pass, in one paired run.
+"""What an explanation costs beside one forward pass and beside the other tools.
 
-    python benchmarks/explain.py [--steps=16,64] [--repeats=7]
+    python benchmarks/explain.py > explain.md        # progress goes to stderr
+    python benchmarks/explain.py --backbones=resnet18 --heads=gap --steps=16,64
 
-Prints, for each head and clip length, the median time of one jitted forward pass
-(frames -> scores), of ``rgcam.explain`` (all pairs, maps, matrix) on the same frames
-and weights, and the median of the paired ratios. Runs alternate, so that what else
-the machine does falls on both. Weights are random: the cost does not depend on them.
+Explains one class at every step t' of a clip: maps L (T', T, h, w) of Eq. 2 and matrix.
+Same weights, same frames, one process on a CPU:
+
+    forward           one jitted forward pass, frames -> scores: the physical reference
+    ours              rgcam.explain: scores, beta, maps, matrix of all pairs
+    looped            Eq. 1 as written: features once, one jitted vjp of the model cut
+                      at A per t'
+    torch-forward     one forward pass of the same network in PyTorch
+    torch-loop        PyTorch by an expert: features once, autograd.grad of the head
+                      per t'
+    torch-batched     the same in one call by is_grads_batched
+    captum            LayerGradCam, one call per t'; it runs the network forward in each
+    pytorch-grad-cam  GradCAM as its README calls it, one call per t'; it runs the
+                      network forward and backward in each
+
+First all are compared with ours (scores, beta, maps, matrix, as far as a tool has them;
+of pytorch-grad-cam, whose maps are normalised and resized, the weights it computes) and
+the script fails where they differ by more than 1e-3 of the largest. Then they run in
+turns, --repeats times, or as often as --limit seconds allow, and medians of times and
+of paired ratios are printed. A method whose one run would take longer than --limit is
+not run: beside "> 120 s" stands what T of its calls would take, from the measured
+time of a call of the same T, and is called predicted.
+
+The tools are not dependencies of rgcam: pip install -e '.[bench]', or put a folder on
+PYTHONPATH that ``pip install --no-deps --target DIR grad-cam ttach captum
+opencv-python-headless`` has made. What is not installed is left out, and named.
 """
 
-import statistics
+import importlib.metadata
+import itertools
+import math
+import os
+import platform
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rgcam import gradcam, models  # noqa: E402
+from benchmarks import memory, methods, tables  # noqa: E402
+from rgcam import gradcam  # noqa: E402
 
-STEPS = flags.DEFINE_list("steps", ["16", "64"], "clip lengths T")
-BACKBONES = flags.DEFINE_list("backbones", ["efficientnet_lite0"], "of rgcam.models")
-SIZE = flags.DEFINE_integer("size", 224, "pixels")
-REPEATS = flags.DEFINE_integer("repeats", 7, "paired runs")
+PEERS = "looped torch-forward torch-loop torch-batched captum pytorch-grad-cam".split()
+BACKBONES = flags.DEFINE_list("backbones", list(methods.SIZES), "of the LRCN")
+HEADS = flags.DEFINE_list("heads", ["gap", "fc"], "of the LRCN")
+STEPS = flags.DEFINE_list("steps", ["16", "32", "64", "128", "256"], "clip lengths T")
+SIZE = flags.DEFINE_integer("size", 0, "pixels; 0: 112 (resnet18), 224 (efficientnet)")
+REPEATS = flags.DEFINE_integer("repeats", 5, "paired runs")
+NAMES = flags.DEFINE_list("peers", PEERS, "beside forward and ours")
+LIMIT = flags.DEFINE_float("limit", 120, "seconds of one run, and of all of a method")
+MEMORY = flags.DEFINE_bool("memory", True, "measure it; leave out what needs too much")
+TOLERANCE = 1e-3
 
 
 def main(_) -> None:
-    """Print the table."""
-    print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}, {SIZE.value} px")
-    head = "backbone", "head", "T", "forward ms", "explain ms", "ratio"
-    print(("{:>20}{:>6}{:>6}" + "{:>12}" * 3).format(*head))
-    for backbone in BACKBONES.value:
-        for kind in models.HEADS:
-            for steps in map(int, STEPS.value):
-                row = measure(backbone, kind, steps)
-                print(f"{backbone:>20}{kind:>6}{steps:>6}{row}", flush=True)
+    """Measure and print."""
+    logging.set_verbosity(logging.WARNING)
+    if jax.default_backend() != "cpu":
+        sys.exit("error: this compares CPU times: set JAX_PLATFORMS=cpu")
+    print(header(), flush=True)
+    for backbone, head in itertools.product(BACKBONES.value, HEADS.value):
+        size = SIZE.value or methods.SIZES[backbone]
+        cases = [methods.Case(backbone, head, int(t), size) for t in STEPS.value]
+        results = [measure(case) for case in cases]
+        print(tables.report(results, LIMIT.value), flush=True)
 
 
-def measure(backbone: str, head: str, steps: int) -> str:
-    """Time forward and explain in turns."""
-    arch = {"kind": "lrcn", "backbone": backbone, "head": head, "width": 512}
-    module = models.build(arch | {"cell": "lstm", "hidden": 256, "dropout": 0}, 11)
-    shape = steps, SIZE.value, SIZE.value, 3
-    frames = jax.numpy.asarray(np.random.default_rng(0).normal(size=shape), "float32")
-    variables = models.init(module, jax.random.key(0), frames[:2])
-    forward = jax.jit(module.apply)
-    runs = (
-        lambda: forward(variables, frames),
-        lambda: gradcam.explain(module, variables, frames, 3),
-    )
-    for run in runs:
-        seconds(run)  # compile
-    pairs = [[seconds(run) for run in runs] for _ in range(REPEATS.value)]
-    ratio = statistics.median(b / a for a, b in pairs)
-    a, b = (1e3 * statistics.median(times) for times in zip(*pairs, strict=True))
-    return f"{a:>12.0f}{b:>12.0f}{ratio:>12.2f}"
+def measure(case: methods.Case) -> tables.Result:
+    """Compare all methods with ours, then time them in turns."""
+    names = ["forward", "ours", *NAMES.value]
+    peaks = memory.peaks(case, names) if MEMORY.value else {}
+    fits = [name for name in names if peaks.get(name, 0) is not None]
+    work = methods.build(case)
+    made = {name: m for name in fits if (m := make(name, work)) is not None}
+    truth = made["ours"].run(())
+    differences, estimates = {}, {}
+    for name, method in made.items():
+        say(f"{'/'.join(map(str, case))}: {name}")
+        differences[name] = agree(name, truth, method, case.steps)
+        estimates[name] = estimate(method, case.steps)
+    late = {name: s for name, s in estimates.items() if s > LIMIT.value}
+    runs = {n: whole(m, case.steps) for n, m in made.items() if n not in late}
+    times = in_turns(runs, {n: repeats(estimates[n]) for n in runs})
+    counted = costs(case, work, truth)
+    return tables.Result(case, times, late, peaks, differences, counted)
 
 
-def seconds(run) -> float:
+def make(name: str, work: methods.Work) -> methods.Method | None:
+    """Make a method, or say why there is none."""
+    try:
+        return methods.make(name, work)
+    except ImportError as error:
+        say(f"{name} is left out: {error}")
+        return None
+
+
+def agree(name, truth: methods.Rows, method: methods.Method, steps: int) -> dict:
+    """Return the differences from ours; fail where there is one."""
+    outs = methods.samples(steps)
+    found = methods.differences(truth, method.run(outs), outs)
+    bad = {what: d for what, d in found.items() if not d <= TOLERANCE}
+    if bad:
+        sys.exit(f"error: {name} and ours differ, relative to the largest: {bad}")
+    return found
+
+
+def estimate(method: methods.Method, steps: int) -> float:
+    """Predict the seconds of one whole run from the calls for one and for three t'."""
+    few = methods.samples(steps)
+    one = seconds(lambda: method.run(few[-1:]))
+    if method.whole:
+        return one
+    three = seconds(lambda: method.run(few))
+    return one + (steps - 1) * max(three - one, 0) / max(len(few) - 1, 1)
+
+
+def whole(method: methods.Method, steps: int) -> Callable[[], methods.Rows]:
+    """Return the run that is timed: all t'."""
+    return lambda: method.run(range(steps))
+
+
+def repeats(predicted: float) -> int:
+    """Count how often a method may run."""
+    return max(1, min(REPEATS.value, int(LIMIT.value / predicted)))
+
+
+def in_turns(runs: dict[str, Callable], counts: dict[str, int]) -> dict:
+    """Time in rounds, to and fro; round r has those that run more than r times."""
+    times = {name: [] for name in runs}
+    for r in range(max(counts.values())):
+        for name in list(runs)[:: -1 if r % 2 else 1]:
+            if r < counts[name]:
+                time.sleep(0.2)  # threads of the one before stop spinning
+                times[name].append(seconds(runs[name]))
+    return times
+
+
+def seconds(run: Callable[[], methods.Rows]) -> float:
     """Time one run to its end."""
-    start = time.perf_counter()
-    jax.block_until_ready(run())
-    return time.perf_counter() - start
+    began = time.perf_counter()
+    jax.block_until_ready(tuple(run()))
+    return time.perf_counter() - began
+
+
+def costs(case: methods.Case, work: methods.Work, truth: methods.Rows) -> tables.Costs:
+    """Count FLOPs by XLA and on paper, and bytes."""
+    programs = methods.lower_forward(work), methods.lower_ours(work)
+    xla = [(p.cost_analysis() or {}).get("flops", math.nan) for p in programs]
+    sides = math.prod(truth.maps.shape[2:]), truth.beta.shape[-1]
+    paper = methods.paper_flops(case, *sides)
+    once = methods.paper_flops(case, *sides, once=True)
+    result = gradcam.explanation_bytes(case.steps, case.steps, *sides)
+    f, e = zip((xla[0], xla[1] - xla[0]), paper, once, strict=True)
+    held = [planned_bytes(program) for program in programs]
+    return tables.Costs(*f, *e, held[0], held[1], result)
+
+
+def planned_bytes(program) -> int:
+    """Return temporaries and output in XLA's plan of a compiled program."""
+    plan = program.memory_analysis()
+    return plan.temp_size_in_bytes + plan.output_size_in_bytes
+
+
+def header() -> str:
+    """Say where this was measured."""
+    versions = ", ".join(map(version, ("jax", "torch", "captum", "grad-cam")))
+    cores = len(os.sched_getaffinity(0))
+    device = f"{jax.devices()[0].device_kind} {platform.machine()}, {cores} cores"
+    return f"{device}; {versions}; LSTM({methods.HIDDEN}), {methods.CLASSES} classes"
+
+
+def version(package: str) -> str:
+    """Return name and version of what is installed."""
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"no {package}"
+
+
+def say(text: str) -> None:
+    """Tell how far it is, beside the tables."""
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

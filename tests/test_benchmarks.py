@@ -1,0 +1,38 @@
+"""The PyTorch network of benchmarks/explain.py is ours, and so are its peers' weights."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+from benchmarks import methods, peers
+
+
+@pytest.fixture(scope="module")
+def work():
+    return methods.build(methods.Case("resnet18", "fc", steps=3, size=64))
+
+
+@pytest.fixture(scope="module")
+def truth(work):
+    return methods.ours(work).run(())
+
+
+@pytest.mark.parametrize("name", ["torch-forward", "torch-loop", "torch-batched"])
+def test_peers_agree_with_ours(work, truth, name):
+    found = peers.peer(name, work).run([0, 1, 2])
+    assert max(methods.differences(truth, found, [0, 1, 2]).values()) < 1e-4
+
+
+def test_the_definition_agrees_with_ours(work, truth):
+    found = methods.looped(work).run([2, 0])
+    differences = methods.differences(truth, found, [2, 0])
+    assert set(differences) == {"scores", "beta", "maps", "matrix"}
+    assert max(differences.values()) < 1e-4
+
+
+@pytest.mark.slow
+def test_the_other_network_and_head_too():
+    work = methods.build(methods.Case("efficientnet_lite0", "gap", steps=2, size=32))
+    found = peers.peer("torch-forward", work).run(())
+    wanted = methods.forward(work).run(())
+    np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-3, atol=1e-5)
