@@ -18,6 +18,7 @@ Names, everywhere in rgcam:
     ``matrix``                     temporal importance, (T_out, T_in)
 """
 
+from rgcam import stream
 from rgcam.errors import InputError
 from rgcam.gradcam import (
     Explanation,
@@ -27,6 +28,7 @@ from rgcam.gradcam import (
     importance_weights,
 )
 from rgcam.library import Model, class_index, load_model
+from rgcam.long import LongExplanation, explain_long
 from rgcam.models import LRCN, FrameCNN
 from rgcam.video import Clip, read_clip
 
@@ -36,12 +38,15 @@ __all__ = [
     "Explanation",
     "FrameCNN",
     "InputError",
+    "LongExplanation",
     "Model",
     "class_index",
     "explain",
+    "explain_long",
     "heatmaps",
     "importance_matrix",
     "importance_weights",
     "load_model",
     "read_clip",
+    "stream",
 ]
