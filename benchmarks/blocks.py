@@ -3,8 +3,8 @@
     python benchmarks/blocks.py [--steps=16,32,64,128,256]
 
 Times ``blocks.all_pairs`` above random feature maps of EfficientNet-Lite0 (T, 7, 7,
-1280) for an LRCN with 256 units, every size in turn, and prints the median of the ratios
-to one single block (a plain reverse pass over all steps) of the same round.
+1280) for an LRCN with 256 units, every size in turn, and prints the median of the
+ratios to one single block (a plain reverse pass over all steps) of the same round.
 """
 
 import functools
