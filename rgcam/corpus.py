@@ -7,13 +7,14 @@ writes; beta with --beta only, for it is K numbers for each pair of frames where
 matrix is one. Running the same command again goes on where the last one ended.
 """
 
+import functools
 import glob
 import hashlib
 import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from rgcam import batches, manifest, worker
+from rgcam import batches, cluster, manifest, worker
 from rgcam.errors import InputError
 from rgcam.folder import SUFFIXES
 from rgcam.jobs import Job, Task
@@ -40,7 +41,6 @@ _ADDRESS = flags.DEFINE_string("ray_address", None, "of a Ray cluster [a local o
 _WORKERS = flags.DEFINE_integer(
     "ray_workers", 0, "processes that explain; 0: one a GPU, or a node without GPUs"
 )
-ENGINES = ("local", "ray")
 
 
 def main(arguments: Mapping[str, Any]) -> None:
@@ -58,7 +58,7 @@ def main(arguments: Mapping[str, Any]) -> None:
     with manifest.opened(out, _fields(job, root)) as record:
         tasks = list_tasks(root, videos, record)
         began = time.monotonic()
-        follow(record, tasks, engine(job, tasks), len(videos))
+        follow(record, tasks, engine(job, tasks) if tasks else (), len(videos))
         seconds = time.monotonic() - began
     print(text(record, tasks, videos, seconds))
 
@@ -109,7 +109,7 @@ def list_tasks(root: Path, videos: Sequence[str], record: Manifest) -> list[Task
 
 def local(job: Job, tasks: Sequence[Task]) -> Iterator[Row]:
     """Explain on the devices of this process."""
-    return worker.rows(worker.start(job), tasks) if tasks else iter(())
+    return worker.rows(worker.start(job), tasks)
 
 
 def follow(
@@ -178,13 +178,15 @@ def _check(arguments: Mapping[str, Any]) -> None:
         raise InputError(f"--start={start:g} must be 0 or later, and before --end")
 
 
-def _engine():
+def _engine() -> Callable[[Job, Sequence[Task]], Iterator[Row]]:
     """Return the function (job, tasks) -> rows of --engine."""
-    if _ENGINE.value not in ENGINES:
-        raise InputError(
-            f"there is no --engine={_ENGINE.value}: choose {' or '.join(ENGINES)}"
-        )
-    return local
+    if _ENGINE.value == "local":
+        return local
+    if _ENGINE.value != "ray":
+        raise InputError(f"there is no --engine={_ENGINE.value}: choose local or ray")
+    cluster.prepare()
+    place = {"address": _ADDRESS.value, "workers": _WORKERS.value or 0}
+    return functools.partial(cluster.rows, **place)
 
 
 def _job(arguments: Mapping[str, Any], out: Path) -> Job:
