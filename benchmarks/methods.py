@@ -16,9 +16,8 @@ from rgcam import gradcam, models
 
 CLASSES, HIDDEN, WIDTH, TARGET = 11, 256, 512, 3
 SIZES = {"resnet18": 112, "efficientnet_lite0": 224}  # pixels, unless asked otherwise
-# Multiply-adds of one 224 px frame up to A: 1.814e9 with the classifier (torchvision)
-# and 407e6 with it (tensorflow/tpu, EfficientNet-Lite), less the classifiers.
-MULTIPLY_ADDS = {"resnet18": 1.8136e9, "efficientnet_lite0": 384.6e6}
+# Of one frame of 224 px up to A: k k C_in / groups C_out h w, summed over convolutions.
+MULTIPLY_ADDS = {"resnet18": 1_813_561_344, "efficientnet_lite0": 383_907_552}
 
 
 class Case(NamedTuple):
@@ -166,7 +165,7 @@ def lower_ours(work: Work):
 PAPER = """
 forward:           T (2 M + head + 8 H (D + H) + 2 H C)
 explain - forward: T' T (8 H (D + H) + head' + 2 hw K) + T' 2 H C + sum
-M: multiply-adds of the backbone (published); D: numbers a frame vector has (K or 512);
+M: multiply-adds of the backbone; D: numbers that a frame vector has (K or 512);
 H: units of the LSTM; C: classes. Head gap: head = hw K, head' = sum = 0; head fc:
 head = 2 hw K D, head' = 2 K D (its kernel summed over space), sum = hw K D.
 A method that leaves out t > t' needs half of the T' T."""

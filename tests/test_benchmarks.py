@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
-from benchmarks import methods, peers
+torch = pytest.importorskip("torch")
+from benchmarks import methods, peers  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,29 @@ def test_the_definition_agrees_with_ours(work, truth):
     assert max(differences.values()) < 1e-4
 
 
+def multiply_adds(work):
+    """Count those of the convolutions, and scale them to 224 px."""
+    counts, model = [], peers.Lrcn(work)
+    for layer in model.backbone.modules():
+        if isinstance(layer, peers.Conv):
+            count = lambda l, _, out: counts.append(
+                l.weight.numel() * out[0, 0].numel()
+            )
+            layer.register_forward_hook(count)
+    size = work.frames.shape[1]
+    model.backbone(torch.zeros(1, 3, size, size))
+    return sum(counts) * (224 / size) ** 2
+
+
+def test_multiply_adds(work):
+    assert multiply_adds(work) == pytest.approx(methods.MULTIPLY_ADDS["resnet18"])
+
+
 @pytest.mark.slow
 def test_the_other_network_and_head_too():
     work = methods.build(methods.Case("efficientnet_lite0", "gap", steps=2, size=32))
     found = peers.peer("torch-forward", work).run(())
     wanted = methods.forward(work).run(())
     np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-3, atol=1e-5)
+    known = methods.MULTIPLY_ADDS["efficientnet_lite0"]
+    assert multiply_adds(work) == pytest.approx(known)
