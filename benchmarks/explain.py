@@ -113,13 +113,13 @@ def agree(name, truth: methods.Rows, method: methods.Method, steps: int) -> dict
 
 
 def estimate(method: methods.Method, steps: int) -> float:
-    """Predict the seconds of one whole run from the calls for one and for three t'."""
+    """Predict the seconds of one whole run from the calls for one and for two t'."""
     few = methods.samples(steps)
     one = seconds(lambda: method.run(few[-1:]))
     if method.whole:
         return one
-    three = seconds(lambda: method.run(few))
-    return one + (steps - 1) * max(three - one, 0) / max(len(few) - 1, 1)
+    two = seconds(lambda: method.run(few))
+    return one + (steps - 1) * max(two - one, 0)
 
 
 def whole(method: methods.Method, steps: int) -> Callable[[], methods.Rows]:

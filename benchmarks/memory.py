@@ -4,7 +4,7 @@ Resident memory is sampled every 2 ms during a second run and counted above its 
 then (weights, frames, libraries). glibc hands every freed block of 64 KiB or
 more back to the system there, or the first run's leftovers would hide the second's
 peak. The process may have 0.8 of the free memory: what needs more is said to, and does
-not bring down the machine. A method called once per t' is called for three of them: the
+not bring down the machine. A method called once per t' is called for two of them: the
 results of the others are not counted.
 """
 

@@ -57,7 +57,7 @@ def report(results: Sequence[Result], limit: float) -> str:
     if any(r.peaks for r in results):
         tables += [
             "Peak resident MiB above weights, frames and libraries, measured in a "
-            "process apart; of a method called once per t', with the results of three.",
+            "process apart; of a method called once per t', with the results of two.",
             table(names, results, peak_cell),
         ]
     tables += [COUNTED, costs_table(results), f"```{PAPER}\n```"]
