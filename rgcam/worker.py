@@ -6,7 +6,7 @@ run this: this process, or each of Ray's actors.
 
 import errno
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,18 +137,23 @@ def _finish(worker: Worker, running: Running | None) -> Iterator[Row]:
     """Wait for a batch, write the files of its clips and yield their rows."""
     if running is None:
         return
+    kept, beside = _gathered(running)
+    for row, clip in enumerate(running.clips):
+        steps = len(clip.clip.times)
+        other = beside and batches.cut(beside, row, steps)
+        yield _write(worker.job, clip, batches.cut(kept, row, steps), other)
+
+
+def _gathered(running: Running) -> tuple[Kept, Kept | None]:
+    """Return a batch's results as numpy arrays."""
     try:
-        kept, beside = mesh.gather((running.kept, running.beside))
+        return mesh.gather((running.kept, running.beside))
     except jax.errors.JaxRuntimeError as error:
         size, length = running.kept.scores.shape[:2]
         raise InputError(
             f"{size} clips of {length} frames do not fit on the devices: lower "
             f"--max_gib ({str(error).splitlines()[0]})"
         ) from error
-    for row, clip in enumerate(running.clips):
-        steps = len(clip.clip.times)
-        cuts = (k and batches.cut(k, row, steps) for k in (kept, beside))
-        yield _write(worker.job, clip, *cuts)
 
 
 def _write(job: Job, seen: Seen, kept: Kept, beside: Kept | None) -> Row:
@@ -164,17 +169,20 @@ def _write(job: Job, seen: Seen, kept: Kept, beside: Kept | None) -> Row:
         if getattr(error.__cause__, "errno", None) in FULL:
             raise
         return _failed(task, f"{type(error).__name__}: {error}")
+    return _explained(job, seen, summary)
+
+
+def _explained(job: Job, seen: Seen, summary: Mapping[str, Any]) -> Row:
     names = "prediction probability target target_score top_moments".split()
-    seconds, notes = float(seen.clip.times[-1]), list(seen.clip.notes)
     files = report.FILES if job.pictures else report.FILES[:1]
     return {
-        "video": task.video,
+        "video": seen.task.video,
         "status": "ok",
         **{name: summary[name] for name in names},
         "frames": len(seen.clip.times),
-        "seconds": round(seconds, 3),
-        "notes": notes,
-        "files": [f"{task.folder}/{name}" for name in files],
+        "seconds": round(float(seen.clip.times[-1]), 3),
+        "notes": list(seen.clip.notes),
+        "files": [f"{seen.task.folder}/{name}" for name in files],
     }
 
 
