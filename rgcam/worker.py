@@ -33,12 +33,14 @@ class Worker(NamedTuple):
         devices: the mesh.
         variables: of the model and, if there is one, the CNN, on every device.
         limits: of the larger of them.
+        sizes: rows of the batches compiled by now, for each length.
     """
 
     job: Job
     devices: Mesh
     variables: tuple[Any, ...]
     limits: Limits
+    sizes: dict[int, set[int]]
 
 
 class Running(NamedTuple):
@@ -55,7 +57,7 @@ def start(job: Job) -> Worker:
     variables = tuple(mesh.repeat(devices, m.variables) for m in models)
     allowed = [batches.limits(m, job.max_bytes) for m in models]
     limits = min(allowed, key=lambda each: each.longest)
-    return Worker(job, devices, variables, limits)
+    return Worker(job, devices, variables, limits, {})
 
 
 def rows(worker: Worker, tasks: Sequence[Task]) -> Iterator[Row]:
@@ -74,19 +76,17 @@ def rows(worker: Worker, tasks: Sequence[Task]) -> Iterator[Row]:
         functools.partial(jobs.cost, job),
     )
     seen = read_ahead(tasks, read, cost, threads=job.threads, max_bytes=job.max_bytes)
-    for clips in _batches(worker, seen, len(tasks)):
+    for clips in _batches(worker, seen):
         if clips[0].error:
             yield _failed(clips[0].task, clips[0].error)
             continue
-        begun = _begin(worker, clips, len(tasks))
+        begun = _begin(worker, clips)
         yield from _finish(worker, running)
         running = begun
     yield from _finish(worker, running)
 
 
-def _batches(
-    worker: Worker, seen: Iterable[Seen], videos: int
-) -> Iterator[Sequence[Seen]]:
+def _batches(worker: Worker, seen: Iterable[Seen]) -> Iterator[Sequence[Seen]]:
     """Collect clips of one bucket each; one that was not read comes alone.
 
     Clips that wait take at most ``max_bytes``: then the fullest bucket goes.
@@ -98,7 +98,7 @@ def _batches(
             continue
         length = worker.limits.bucket(len(clip.clip.times))
         waiting.setdefault(length, []).append(clip)
-        size = worker.limits.batch_size(length, worker.devices.size, videos)
+        size = worker.limits.batch_size(length, worker.devices.size)
         if len(waiting[length]) == size:
             yield waiting.pop(length)
         elif _bytes(waiting) > worker.job.max_bytes:
@@ -111,11 +111,14 @@ def _bytes(waiting: dict[int, list[Seen]]) -> int:
     return sum(c.clip.frames.nbytes + sum(x.nbytes for x in c.inputs) for c in clips)
 
 
-def _begin(worker: Worker, clips: Sequence[Seen], videos: int) -> Running:
+def _begin(worker: Worker, clips: Sequence[Seen]) -> Running:
     """Send a batch to the devices and do not wait."""
     job = worker.job
     length = worker.limits.bucket(max(len(c.clip.times) for c in clips))
-    size = worker.limits.batch_size(length, worker.devices.size, videos)
+    devices = worker.devices.size
+    full = worker.limits.batch_size(length, devices)
+    known = worker.sizes.setdefault(length, set())
+    size = batches.padded_size(len(clips), full, devices, known)
     targets, found = np.full(size, job.target, np.int32), []
     keeps = Keep(beta=job.beta), Keep(all_maps=True)
     for i, (model, keep) in enumerate(zip(job.models, keeps, strict=False)):
