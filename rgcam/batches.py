@@ -1,6 +1,6 @@
 """Clips of any length -> batches of a few shapes -> what is kept of explanations.
 
-A clip is padded to the length of its bucket, and a short batch to full size, so that
+A clip is padded to the length of its bucket, and a short batch to a few sizes, so that
 a whole corpus compiles a few programs. The models are causal and ``length`` masks the
 padding: a clip's numbers are those of ``gradcam.explain`` on the clip alone.
 """
@@ -81,17 +81,10 @@ class Limits(NamedTuple):
             base *= 2
         return min(base if length <= base else 3 * base // 2, self.longest)
 
-    def batch_size(self, length: int, devices: int, videos: int) -> int:
-        """Return the clips of a batch: a multiple of the devices, not above need.
-
-        Args:
-            length: frames of the bucket.
-            devices: that share the batch.
-            videos: how many there are at all.
-        """
+    def batch_size(self, length: int, devices: int) -> int:
+        """Return the clips of a full batch in the bucket ``length``."""
         clip = length * (self.frame + length * self.pair)
-        needed = -(-videos // devices)
-        return devices * max(1, min(self.total // clip, MOST, needed))
+        return devices * max(1, min(self.total // clip, MOST))
 
 
 def limits(model: Model, max_bytes: int) -> Limits:
@@ -108,6 +101,23 @@ def limits(model: Model, max_bytes: int) -> Limits:
     pixels = 4 * size * size * 3
     features = 4 * height * width * channels
     return Limits((1 + ACTIVATIONS) * pixels + features, pair, max_bytes)
+
+
+def padded_size(clips: int, full: int, devices: int, known: set[int]) -> int:
+    """Return the rows that a batch is padded to, and add them to ``known``.
+
+    Args:
+        clips: in the batch.
+        full: rows of a full one.
+        devices: that share it; the result is a multiple.
+        known: rows that were compiled for before: the least that hold the clips are
+            taken. If none do, a power of two (times devices) is, or ``full``.
+    """
+    share = 1 << (-(-clips // devices) - 1).bit_length()
+    fresh = min(full, devices * share)
+    size = min((n for n in known if n >= clips), default=fresh)
+    known.add(size)
+    return size
 
 
 def explain(

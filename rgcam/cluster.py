@@ -2,7 +2,7 @@
 
 Ray Data gives groups of videos to actors, each of which holds the loaded, compiled
 model. Scheduling, restarts and retries are Ray's: an actor that dies is started again
-and its groups are explained again, over the same files. Workers read the videos and
+and its group is explained again, over the same files. Workers read the videos and
 write the files themselves, so both must lie where all nodes see them; rgcam must be
 installed there. The manifest is written by the process that was started.
 """
@@ -25,7 +25,7 @@ from rgcam.jobs import Job, Task
 from rgcam.manifest import Row
 
 GROUP = 32  # videos that a worker is given at once, and that its death repeats
-TRIES = 5  # deaths of workers on one group before Ray gives it up
+TRIES = 5  # times that a group is given out again after its worker died
 
 
 class Explainer:
@@ -71,15 +71,16 @@ def rows(
         InputError: there is no such cluster, no worker starts, or what
             ``worker.rows`` raises.
     """
-    ray, left = _ray(), {task.video for task in tasks}
+    ray, left = _ray(), {task.video: task for task in tasks}
     _connect(ray, address)
     try:
-        for found in _explained(ray, job, tasks, workers):
-            row = json.loads(found["row"])
-            if "stop" in row:
-                raise InputError(row["stop"])
-            left.discard(row["video"])
-            yield row
+        for size in (GROUP, 1):  # one video that kills its workers spoils no other
+            for found in _explained(ray, job, list(left.values()), workers, size):
+                row = json.loads(found["row"])
+                if "stop" in row:
+                    raise InputError(row["stop"])
+                if left.pop(row["video"], None):
+                    yield row
     except ray.exceptions.RayError as error:
         text = str(error).strip().splitlines()[-1]
         raise InputError(
@@ -87,22 +88,27 @@ def rows(
         ) from error
     finally:
         ray.shutdown()
-    gave_up = f"the workers that explained it, or others with it, died {TRIES} times"
-    yield from ({"video": v, "status": "failed", "error": gave_up} for v in left)
+    error = "every worker that was given it died"
+    yield from ({"video": v, "status": "failed", "error": error} for v in left)
 
 
-def _explained(ray: Any, job: Job, tasks: Sequence[Task], workers: int) -> Any:
-    """Return an iterator of what the actors yield."""
+def _explained(
+    ray: Any, job: Job, tasks: Sequence[Task], workers: int, size: int
+) -> Iterator[Any]:
+    """Return an iterator of what the actors yield, given ``size`` tasks at a time."""
+    if not tasks:
+        return iter(())
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1  # a group that is given up does not end the run
     context.max_consecutive_actor_init_deaths = TRIES
-    starts = range(0, len(tasks), GROUP)
-    groups = [{"group": json.dumps(tasks[i : i + GROUP])} for i in starts]
-    count, resources = share(ray.nodes(), workers)
-    size = min(count, len(groups))
-    pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
+    starts = range(0, len(tasks), size)
+    groups = [{"group": json.dumps(tasks[i : i + size])} for i in starts]
     data = ray.data.from_items(groups, override_num_blocks=len(groups))
+    count, resources = share(ray.nodes(), workers)
+    pool = ray.data.ActorPoolStrategy(
+        size=min(count, len(groups)), max_tasks_in_flight_per_actor=1
+    )
     with warnings.catch_warnings():  # Ray 2.60 deprecates the last two; the extra
         warnings.simplefilter("ignore")  # [ray] allows no version without them
         explained = data.map_batches(

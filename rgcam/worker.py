@@ -6,7 +6,7 @@ run this: this process, or each of Ray's actors.
 
 import errno
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,12 +33,14 @@ class Worker(NamedTuple):
         devices: the mesh.
         variables: of the model and, if there is one, the CNN, on every device.
         limits: of the larger of them.
+        sizes: rows of the batches compiled by now, for each length.
     """
 
     job: Job
     devices: Mesh
     variables: tuple[Any, ...]
     limits: Limits
+    sizes: dict[int, set[int]]
 
 
 class Running(NamedTuple):
@@ -55,7 +57,7 @@ def start(job: Job) -> Worker:
     variables = tuple(mesh.repeat(devices, m.variables) for m in models)
     allowed = [batches.limits(m, job.max_bytes) for m in models]
     limits = min(allowed, key=lambda each: each.longest)
-    return Worker(job, devices, variables, limits)
+    return Worker(job, devices, variables, limits, {})
 
 
 def rows(worker: Worker, tasks: Sequence[Task]) -> Iterator[Row]:
@@ -74,19 +76,17 @@ def rows(worker: Worker, tasks: Sequence[Task]) -> Iterator[Row]:
         functools.partial(jobs.cost, job),
     )
     seen = read_ahead(tasks, read, cost, threads=job.threads, max_bytes=job.max_bytes)
-    for clips in _batches(worker, seen, len(tasks)):
+    for clips in _batches(worker, seen):
         if clips[0].error:
             yield _failed(clips[0].task, clips[0].error)
             continue
-        begun = _begin(worker, clips, len(tasks))
+        begun = _begin(worker, clips)
         yield from _finish(worker, running)
         running = begun
     yield from _finish(worker, running)
 
 
-def _batches(
-    worker: Worker, seen: Iterable[Seen], videos: int
-) -> Iterator[Sequence[Seen]]:
+def _batches(worker: Worker, seen: Iterable[Seen]) -> Iterator[Sequence[Seen]]:
     """Collect clips of one bucket each; one that was not read comes alone.
 
     Clips that wait take at most ``max_bytes``: then the fullest bucket goes.
@@ -98,7 +98,7 @@ def _batches(
             continue
         length = worker.limits.bucket(len(clip.clip.times))
         waiting.setdefault(length, []).append(clip)
-        size = worker.limits.batch_size(length, worker.devices.size, videos)
+        size = worker.limits.batch_size(length, worker.devices.size)
         if len(waiting[length]) == size:
             yield waiting.pop(length)
         elif _bytes(waiting) > worker.job.max_bytes:
@@ -111,11 +111,14 @@ def _bytes(waiting: dict[int, list[Seen]]) -> int:
     return sum(c.clip.frames.nbytes + sum(x.nbytes for x in c.inputs) for c in clips)
 
 
-def _begin(worker: Worker, clips: Sequence[Seen], videos: int) -> Running:
+def _begin(worker: Worker, clips: Sequence[Seen]) -> Running:
     """Send a batch to the devices and do not wait."""
     job = worker.job
     length = worker.limits.bucket(max(len(c.clip.times) for c in clips))
-    size = worker.limits.batch_size(length, worker.devices.size, videos)
+    devices = worker.devices.size
+    full = worker.limits.batch_size(length, devices)
+    known = worker.sizes.setdefault(length, set())
+    size = batches.padded_size(len(clips), full, devices, known)
     targets, found = np.full(size, job.target, np.int32), []
     keeps = Keep(beta=job.beta), Keep(all_maps=True)
     for i, (model, keep) in enumerate(zip(job.models, keeps, strict=False)):
@@ -137,18 +140,23 @@ def _finish(worker: Worker, running: Running | None) -> Iterator[Row]:
     """Wait for a batch, write the files of its clips and yield their rows."""
     if running is None:
         return
+    kept, beside = _gathered(running)
+    for row, clip in enumerate(running.clips):
+        steps = len(clip.clip.times)
+        other = beside and batches.cut(beside, row, steps)
+        yield _write(worker.job, clip, batches.cut(kept, row, steps), other)
+
+
+def _gathered(running: Running) -> tuple[Kept, Kept | None]:
+    """Return a batch's results as numpy arrays."""
     try:
-        kept, beside = mesh.gather((running.kept, running.beside))
+        return mesh.gather((running.kept, running.beside))
     except jax.errors.JaxRuntimeError as error:
         size, length = running.kept.scores.shape[:2]
         raise InputError(
             f"{size} clips of {length} frames do not fit on the devices: lower "
             f"--max_gib ({str(error).splitlines()[0]})"
         ) from error
-    for row, clip in enumerate(running.clips):
-        steps = len(clip.clip.times)
-        cuts = (k and batches.cut(k, row, steps) for k in (kept, beside))
-        yield _write(worker.job, clip, *cuts)
 
 
 def _write(job: Job, seen: Seen, kept: Kept, beside: Kept | None) -> Row:
@@ -164,17 +172,20 @@ def _write(job: Job, seen: Seen, kept: Kept, beside: Kept | None) -> Row:
         if getattr(error.__cause__, "errno", None) in FULL:
             raise
         return _failed(task, f"{type(error).__name__}: {error}")
+    return _explained(job, seen, summary)
+
+
+def _explained(job: Job, seen: Seen, summary: Mapping[str, Any]) -> Row:
     names = "prediction probability target target_score top_moments".split()
-    seconds, notes = float(seen.clip.times[-1]), list(seen.clip.notes)
     files = report.FILES if job.pictures else report.FILES[:1]
     return {
-        "video": task.video,
+        "video": seen.task.video,
         "status": "ok",
         **{name: summary[name] for name in names},
         "frames": len(seen.clip.times),
-        "seconds": round(seconds, 3),
-        "notes": notes,
-        "files": [f"{task.folder}/{name}" for name in files],
+        "seconds": round(float(seen.clip.times[-1]), 3),
+        "notes": list(seen.clip.notes),
+        "files": [f"{seen.task.folder}/{name}" for name in files],
     }
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rgcam import batches, gradcam, library, mesh, stickman
-from rgcam.batches import DECIDED, Keep, Limits
+from rgcam.batches import DECIDED, Keep, Limits, padded_size
 
 LENGTHS = (2, 5, 16)
 KEEP = Keep()
@@ -97,10 +97,16 @@ def test_batches_fit_and_are_shared_evenly():
     assert limits.longest**2 + 10 * limits.longest <= 10**4
     assert (limits.longest + 1) ** 2 + 10 * (limits.longest + 1) > 10**4
     for length in (16, 24, 64, limits.longest):
-        size = limits.batch_size(length, 8, 1000)
+        size = limits.batch_size(length, 8)
         assert size % 8 == 0 and size // 8 * length * (length + 10) <= 10**4
-    assert limits.batch_size(16, 8, 3) == 8
-    assert limits.batch_size(16, 1, 1000) == min(batches.MOST, 10**4 // (16 * 26))
+    assert limits.batch_size(16, 1) == min(batches.MOST, 10**4 // (16 * 26))
+
+
+def test_short_batches_are_padded_to_few_sizes():
+    known = set()
+    sizes = [padded_size(n, 24, 2, known) for n in (3, 4, 1, 9, 12, 24, 13)]
+    assert sizes == [4, 4, 4, 16, 16, 24, 16] and known == {4, 16, 24}
+    assert all(padded_size(n, 8, 8, set()) == 8 for n in range(1, 9))
 
 
 def test_limits_count_what_explanation_bytes_counts(model):

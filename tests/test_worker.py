@@ -3,10 +3,16 @@
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 
 from rgcam import batches, mesh, worker
 from rgcam.jobs import Seen, Task
 from rgcam.video import Clip
+
+
+@pytest.fixture(autouse=True)
+def one_clip_a_device(monkeypatch):
+    monkeypatch.setattr(batches, "MOST", 1)
 
 
 class Job(NamedTuple):
@@ -21,8 +27,8 @@ def seen(number, length, error=""):
 
 def collected(clips, max_bytes):
     limits = batches.Limits(frame=1, pair=1, total=10**9)
-    it = worker.Worker(Job(max_bytes), mesh.make(), (), limits)
-    found = list(worker._batches(it, clips, videos=8))
+    it = worker.Worker(Job(max_bytes), mesh.make(), (), limits, {})
+    found = list(worker._batches(it, clips))
     return [[int(clip.task.video) for clip in batch] for batch in found]
 
 
