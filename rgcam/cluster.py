@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -94,10 +94,10 @@ def rows(
 
 def _explained(
     ray: Any, job: Job, tasks: Sequence[Task], workers: int, size: int
-) -> Iterator[Any]:
-    """Return an iterator of what the actors yield, given ``size`` tasks at a time."""
+) -> Iterable[Any]:
+    """Return what the actors yield, given ``size`` tasks at a time."""
     if not tasks:
-        return iter(())
+        return ()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1  # a group that is given up does not end the run
