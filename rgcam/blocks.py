@@ -81,7 +81,7 @@ def block_size(steps: int, carried: bool) -> int:
         return min(steps, 8)
     if jax.default_backend() != "cpu":
         return min(steps, 256)  # steps in sequence, not products, are what costs
-    return min(steps, 16 if steps <= 32 else 32 if steps <= 128 else 64)
+    return min(steps, 16 if steps <= 32 else 32 if steps <= 256 else 64)
 
 
 def all_pairs(
@@ -121,10 +121,10 @@ def all_pairs(
         at = jnp.where(own, jnp.eye(size, dtype=seed.dtype), 0)
         cotangent, weights = back(cut.advance, carry, drive[place], cotangent, at, seed)
         found = combine(weights, place)
-        put = lambda whole, part: whole.at[block, place].set(part)
+        put = functools.partial(_put, block, place)
         return (cotangent, *jax.tree.map(put, results, found)), None
 
-    square = (count, count, size, size)
+    square = (count, size, count, size)
     empty = [jnp.zeros((*square, *cells), features.dtype)]
     empty += [jnp.zeros((*square, channels), features.dtype)] * beta
     state = (no_cotangent(cut.begin, size), *empty)
@@ -232,9 +232,14 @@ def cheaper_without_beta(
     return steps * cells * channels * width + pairs * cells * width < by_beta
 
 
+def _put(block, place, whole, part):
+    """Put one block's stretch (R, L, ...) where it belongs in (B, R, J, L, ...)."""
+    zero, part = jnp.zeros_like(block), part[None, :, None]
+    rest = [zero] * (part.ndim - 3)
+    return jax.lax.dynamic_update_slice(whole, part, (block, zero, place, *rest))
+
+
 def _whole(x, steps):
-    """Put blocks (B, J, R, L, ...) together: (T, T, ...)."""
-    count, _, size = x.shape[:3]
-    x = jnp.moveaxis(x, 2, 1)
-    x = x.reshape(count * size, count * size, *x.shape[4:])
-    return x[:steps, :steps]
+    """Make (B, R, J, L, ...) one (T, T, ...)."""
+    count, size = x.shape[:2]
+    return x.reshape(count * size, count * size, *x.shape[4:])[:steps, :steps]

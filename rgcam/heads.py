@@ -52,13 +52,10 @@ class FrameHead(nn.Module):
         return pool(features, GRID[self.kind]).reshape(len(features), -1)
 
     def response(self, channels: int) -> Float[Array, "{channels} D"]:
-        """Return what the vector answers to an offset alike in all cells.
+        """Return what fc's vector answers to an offset alike in all cells.
 
-        A mean answers with the offset itself, a Dense kernel W (h w K, D) with
-        ``sum_hw W``.
+        That is ``sum_hw W`` of its Dense kernel W (h w K, D).
         """
-        if self.kind in GRID:
-            return jnp.tile(jnp.eye(channels), (1, GRID[self.kind] ** 2))
         kernel = self.fc6.variables["params"]["kernel"]
         kernel = kernel.reshape(-1, channels * self.width)
         ones = jnp.ones(len(kernel), kernel.dtype)  # 40 times faster than sum(0)

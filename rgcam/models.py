@@ -30,7 +30,7 @@ from rgcam.backbones import Preprocess, SmallCNN
 from rgcam.efficientnet import VARIANTS, EfficientNetLite
 from rgcam.errors import InputError
 from rgcam.gradcam import Tensor
-from rgcam.heads import HEADS, FrameHead
+from rgcam.heads import GRID, HEADS, FrameHead
 from rgcam.recurrent import CELLS, Carry, Recurrent
 from rgcam.resnet import REPEATS, ResNet
 
@@ -117,8 +117,10 @@ class Classifier(nn.Module):
 
     def response(self, channels: int) -> Float[Array, "{channels} D"]:
         """Return S: an offset d (K) alike in all cells of A adds ``d @ S`` to u."""
-        first = self.frame_head.response(channels)
-        return first if self.head == "fc" else self.spread(first)
+        if self.head == "fc":
+            return self.frame_head.response(channels)
+        cells = GRID[self.head] ** 2  # each cell's mean moves by the whole offset
+        return self.kernel(cells * channels).reshape(cells, channels, -1).sum(0)
 
     def advance(
         self, carry: Carry, drive: Float[Tensor, "T D"], *, train: bool = False
@@ -143,9 +145,9 @@ class FrameCNN(Classifier):
         """Return the scores of frame vectors."""
         return self.scores(self.drop(vectors, deterministic=not train))
 
-    def spread(self, vectors):
-        """Return ``project`` without its bias."""
-        return vectors @ self.scores.variables["params"]["kernel"]
+    def kernel(self, size):
+        """Return the matrix of ``project``."""
+        return self.scores.variables["params"]["kernel"]
 
     def decide(self, carry, drive, train):
         """Return the carry and the scores, which ``project`` made."""
@@ -185,15 +187,15 @@ class LRCN(Classifier):
             return self.recurrent.drive(vectors)
         nothing = jnp.zeros_like(vectors)
         own = self.recurrent.drive(jnp.concatenate([vectors, nothing], -1))
-        changed = self.spread(vectors)[:, own.shape[1] :]
+        changed = vectors @ self.kernel(vectors.shape[-1])[:, own.shape[1] :]
         return jnp.concatenate([own, changed], -1)
 
-    def spread(self, vectors):
-        """Return ``project`` without its bias."""
+    def kernel(self, size):
+        """Return the matrix (size, D) of ``project``."""
         if not self.differences:
-            return vectors @ self.recurrent.response(vectors.shape[-1])
-        halves = jnp.split(self.recurrent.response(2 * vectors.shape[-1]), 2)
-        return jnp.concatenate([vectors @ half for half in halves], -1)
+            return self.recurrent.response(size)
+        halves = jnp.split(self.recurrent.response(2 * size), 2)
+        return jnp.concatenate(halves, -1)
 
     def decide(self, carry, drive, train):
         """Go on with the cell; return its carry and the scores."""
