@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from rgcam.errors import InputError
 from rgcam.folder import Stored
 
 QUALITY = 95  # of the JPEG frames, without chroma subsampling
+_LOADING = threading.Lock()  # NumPy parses headers, which breaks threads of old 3.11s
 
 
 class Frames:
@@ -162,7 +164,7 @@ def _key(clip: Path | Stored, fps: float, spec: Preprocess) -> str:
 def _load(file: Path, *names: str) -> dict[str, np.ndarray] | None:
     """Read some or all arrays of an .npz; None where it is not there or not whole."""
     try:
-        with file.open("rb") as opened, np.load(opened) as arrays:
+        with _LOADING, file.open("rb") as opened, np.load(opened) as arrays:
             return {name: arrays[name] for name in names or arrays.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None

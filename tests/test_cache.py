@@ -1,6 +1,8 @@
 """Frames and features on disk: made once, made again when the source changes."""
 
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -125,3 +127,16 @@ def test_an_unwritable_cache_is_one_sentence(root, tmp_path):
     (tmp_path / "cache").write_text("a file in the way")
     with pytest.raises(InputError, match="cannot write the cache"):
         frames_of(root, tmp_path)[0]
+
+
+def test_many_threads_read_at_once(tmp_path):
+    """Before Python 3.11.9, two threads that parse a header may break each other."""
+    cache.save(tmp_path / "a.npz", ends=np.arange(3), jpeg=np.zeros(9, np.uint8))
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads meet in the parser
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            read = [*pool.map(lambda _: cache._load(tmp_path / "a.npz"), range(2000))]
+    finally:
+        sys.setswitchinterval(usual)
+    assert all(arrays["ends"].tolist() == [0, 1, 2] for arrays in read)
