@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rgcam import gradcam, models
+from rgcam import chunks, gradcam, models
 
 CLASSES, HIDDEN, WIDTH, TARGET = 11, 256, 512, 3
 SIZES = {"resnet18": 112, "efficientnet_lite0": 224}  # pixels, unless asked otherwise
@@ -68,16 +68,26 @@ def build(case: Case) -> Work:
 
 
 def forward(work: Work) -> Method:
-    """One jitted forward pass, frames -> scores: the physical reference."""
+    """One jitted forward pass, frames -> scores: the physical reference.
+
+    The backbone sees as many frames at once as it does in ``explain``.
+    """
     compiled = lower_forward(work)
     return Method(lambda _: Rows(compiled(work.variables, work.frames)), whole=True)
 
 
-def ours(work: Work) -> Method:
+def forward_at_once(work: Work) -> Method:
+    """The same with all frames in the backbone at once."""
+    compiled = jax.jit(work.module.apply).lower(work.variables, work.frames).compile()
+    return Method(lambda _: Rows(compiled(work.variables, work.frames)), whole=True)
+
+
+def ours(work: Work, beta: bool = True) -> Method:
     """``rgcam.gradcam.explain``: scores, beta, maps and matrix of all pairs."""
+    explain = functools.partial(gradcam.explain, work.module, beta=beta)
 
     def run(_):
-        found = gradcam.explain(work.module, work.variables, work.frames, TARGET)
+        found = explain(work.variables, work.frames, TARGET)
         return Rows(found.scores, found.beta, found.maps, found.matrix)
 
     return Method(run, whole=True)
@@ -112,7 +122,13 @@ def looped(work: Work) -> Method:
     return Method(run)
 
 
-METHODS = {"forward": forward, "ours": ours, "looped": looped}
+METHODS = {
+    "forward": forward,
+    "forward-at-once": forward_at_once,
+    "ours": ours,
+    "ours-maps": functools.partial(ours, beta=False),
+    "looped": looped,
+}
 
 
 def make(name: str, work: Work) -> Method:
@@ -153,7 +169,7 @@ def differences(truth: Rows, found: Rows, outs: Sequence[int]) -> dict[str, floa
 
 def lower_forward(work: Work):
     """Compile the forward pass."""
-    return jax.jit(work.module.apply).lower(work.variables, work.frames).compile()
+    return jax.jit(_scores(work.module)).lower(work.variables, work.frames).compile()
 
 
 def lower_ours(work: Work):
@@ -187,6 +203,14 @@ def paper_flops(
     forward = steps * (below + head) + turns * lstm + scores
     added = steps * steps * pair + steps * turns * lstm + scores
     return forward, added + (area * vector if fc else 0)
+
+
+def _scores(module: nn.Module) -> Callable:
+    def scores(variables, frames):
+        features = chunks.features(module, variables, frames)
+        return module.apply(variables, features, method="classify")
+
+    return scores
 
 
 def _draw(rng: np.random.Generator, path, leaf) -> jax.Array:

@@ -19,10 +19,11 @@ with Q[t, i, j] = 1/(h w) A[t, i, j] @ S: where beta itself is not asked for, D 
 a pair are contracted with h w cells, not with K channels, where that is less work.
 
 Theorem 3 (triangle). y[t'] does not depend on frames after t', and on frames before s
-only through the carry at s. So the output steps of one block go back stretch by
-stretch, from the block's own to the first, taking the cotangent of the carry along:
-half of the pairs are never computed, and the others are those of one long reverse
-pass, to the last term. Memory beyond the results is that of one block and stretch.
+only through the carry at s. So output steps go back stretch by stretch, taking the
+cotangent of the carry along, and join in where they lie: about half of the pairs are
+never computed, and the others are those of one long reverse pass, to the last term.
+Up to ROWS output steps go together (a block), so that a clip of T <= ROWS frames takes
+T sequential steps, each one product for all rows that are under way.
 """
 
 import functools
@@ -35,6 +36,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 Carry = Any
+ROWS = 256  # output steps of a block at most
 
 
 class Cut(NamedTuple):
@@ -67,21 +69,20 @@ def splits(module: Any) -> bool:
     return all(hasattr(module, n) for n in ("drive", "response", "begin", "advance"))
 
 
-def block_size(steps: int, carried: bool) -> int:
+def sizes(steps: int, carried: bool) -> tuple[int, int]:
     """Return how many output steps go back together, and how long a stretch is.
 
-    Measured by ``benchmarks/blocks.py``: small blocks skip more of the empty half, long
-    ones make larger products.
+    Four stretches a block, by ``benchmarks/blocks.py``: more of them skip more of the
+    empty half, but make smaller products and take longer to compile.
 
     Args:
         steps: T.
         carried: whether frames meet at all; otherwise only the diagonal is computed.
     """
     if not carried:
-        return min(steps, 8)
-    if jax.default_backend() != "cpu":
-        return min(steps, 256)  # steps in sequence, not products, are what costs
-    return min(steps, 16 if steps <= 32 else 32 if steps <= 256 else 64)
+        return min(steps, 8), 8
+    block = -(-steps // -(-steps // ROWS))  # blocks alike, so that little is padding
+    return block, max(8, -(-block // 4))
 
 
 def all_pairs(
@@ -89,7 +90,8 @@ def all_pairs(
     features: Float[Array, "T h w K"],
     seed: Float[Array, " C"],
     *,
-    size: int,
+    block: int,
+    stretch: int,
     beta: bool = True,
 ) -> tuple[Array, Array | None, Array]:
     """Compute Eq. 1 and Eq. 2 (without its ReLU) for all pairs by blocks.
@@ -99,46 +101,66 @@ def all_pairs(
         features: A.
         seed: derivative of the explained scalar with respect to a step's scores, such
             as the unit vector of a class.
-        size: of a block and a stretch; see ``block_size``.
+        block: output steps that go back together; see ``sizes``.
+        stretch: frames that they go back at once.
         beta: whether Eq. 1 is wanted too.
 
     Returns:
         Scores (T C), beta (T T K) or None, signed maps (T T h w).
     """
-    steps, *cells, channels = features.shape
-    count = -(-steps // size)
-    drive = _stretches(cut.drive, count, size)
-    starts, scores = _carries(cut.advance, cut.begin, drive)
-    combine = _combination(cut, _stretches(features, count, size), beta)
-    carried = bool(jax.tree.leaves(cut.begin))
-
-    def visit(state, pair):
-        cotangent, *results = state
-        block, place = pair
-        own = block == place
-        cotangent = jax.tree.map(lambda x: jnp.where(own, 0, x), cotangent)
-        carry = jax.tree.map(lambda x: x[place], starts)
-        at = jnp.where(own, jnp.eye(size, dtype=seed.dtype), 0)
-        cotangent, weights = back(cut.advance, carry, drive[place], cotangent, at, seed)
-        found = combine(weights, place)
-        put = functools.partial(_put, block, place)
-        return (cotangent, *jax.tree.map(put, results, found)), None
-
-    square = (count, size, count, size)
-    empty = [jnp.zeros((*square, *cells), features.dtype)]
-    empty += [jnp.zeros((*square, channels), features.dtype)] * beta
-    state = (no_cotangent(cut.begin, size), *empty)
-    (_, maps, *betas), _ = jax.lax.scan(visit, state, pairs(count, carried))
-    scores = scores.reshape(count * size, -1)[:steps]
-    return scores, _whole(betas[0], steps) if beta else None, _whole(maps, steps)
-
-
-def pairs(count: int, carried: bool) -> Int[np.ndarray, "pairs 2"]:
-    """List (block, stretch), each block from its own stretch back to the first."""
-    first = lambda block: 0 if carried else block
-    return np.array(
-        [(b, j) for b in range(count) for j in range(b, first(b) - 1, -1)], np.int32
+    steps, count = len(features), -(-len(features) // block)
+    drive = _divided(cut.drive, count)
+    combine, seen = _combination(cut, features, beta)
+    seen = _divided(seen, count)
+    visit = functools.partial(
+        _visit, cut.advance, seed=seed, stretch=stretch, combine=combine
     )
+
+    def own(carry, part):
+        after, scores, rest, found = visit(carry, *part)
+        return after, (carry, scores, rest, found)
+
+    if count == 1:
+        _, (_, scores, _, found) = own(cut.begin, (drive[0], seen[0]))
+        return scores, found[1] if beta else None, found[0]
+
+    def place(results, found, row, column):
+        put = functools.partial(_put, row, column)
+        return list(map(put, results, found))
+
+    def diagonal(state, part):
+        number, carry, *results = state
+        after, (*kept, found) = own(carry, part)
+        return (number + 1, after, *place(results, found, number, number)), kept
+
+    def earlier(state, pair):
+        rest, *results = state
+        row, column = pair
+        first = lambda new, old: jnp.where(column == row - 1, new[row], old)
+        rest = jax.tree.map(first, rests, rest)
+        carry = jax.tree.map(lambda x: x[column], starts)
+        _, _, rest, found = visit(carry, drive[column], seen[column], rest)
+        return (rest, *place(results, found, row, column)), None
+
+    size = drive.shape[1]
+    inner = [features.shape[1:3], features.shape[3:]][: 1 + beta]
+    empty = [jnp.zeros((count, size, count, size, *x), features.dtype) for x in inner]
+    state, kept = jax.lax.scan(
+        diagonal, (jnp.int32(0), cut.begin, *empty), (drive, seen)
+    )
+    starts, scores, rests = kept
+    results = state[2:]
+    if jax.tree.leaves(cut.begin):
+        state = no_cotangent(cut.begin, size), *results
+        (_, *results), _ = jax.lax.scan(earlier, state, earlier_pairs(count))
+    maps, *betas = (_whole(x, steps) for x in results)
+    return scores.reshape(-1, len(seed))[:steps], betas[0] if beta else None, maps
+
+
+def earlier_pairs(count: int) -> Int[np.ndarray, "pairs 2"]:
+    """List (block, one before it), each block's from the nearest to the first."""
+    found = [(b, j) for b in range(count) for j in range(b - 1, -1, -1)]
+    return np.array(found, np.int32).reshape(-1, 2)
 
 
 def no_cotangent(begin: Carry, rows: int) -> Carry:
@@ -147,9 +169,7 @@ def no_cotangent(begin: Carry, rows: int) -> Carry:
 
 
 def back(
-    advance: Callable,
-    carry: Carry,
-    drive: Float[Array, "L D"],
+    pull: Callable,
     cotangent: Carry,
     seeds: Float[Array, "R L"],
     seed: Float[Array, " C"],
@@ -157,9 +177,7 @@ def back(
     """Take R output steps back through one stretch of L frames.
 
     Args:
-        advance: see ``Cut``.
-        carry: before the stretch.
-        drive: u of the stretch.
+        pull: of ``jax.vjp(advance, carry before the stretch, its drive)``.
         cotangent: of the carry after the stretch, with a leading axis R.
         seeds: 1 where an output step lies at a frame of the stretch, else 0.
         seed: see ``all_pairs``.
@@ -167,45 +185,73 @@ def back(
     Returns:
         The cotangent of the carry before the stretch, and G of its frames.
     """
-    _, pull = jax.vjp(advance, carry, drive)
     return jax.vmap(lambda rest, at: pull((rest, at[:, None] * seed)))(cotangent, seeds)
 
 
-def _stretches(x, count, size):
+def _visit(advance, carry, drive, seen, rest=None, *, seed, stretch, combine):
+    """Take a block's output steps back through a block's frames.
+
+    Without ``rest``, through its own: a stretch's output steps join in at its end. With
+    the cotangent of the carry after the frames, through those of an earlier block.
+
+    Returns:
+        The carry after the frames, their scores, the cotangent of the carry before
+        them, and [signed maps] or [signed maps, beta] (R, R, ...).
+    """
+    size, own = len(drive), rest is None
+    spans = [slice(s, min(s + stretch, size)) for s in range(0, size, stretch)]
+    scores, pulls, found = [], [], []
+    for span in spans:
+        (carry, there), pull = jax.vjp(advance, carry, drive[span])
+        scores.append(there)
+        pulls.append(pull)
+    if own:
+        rest = no_cotangent(carry, 0)
+    for span, pull in zip(spans[::-1], pulls[::-1], strict=True):
+        length = span.stop - span.start
+        if own:
+            join = lambda x: jnp.pad(x, [(length, 0)] + [(0, 0)] * (x.ndim - 1))
+            rest = jax.tree.map(join, rest)
+        rows = size - span.start if own else size
+        at = jnp.eye(rows, length) if own else jnp.zeros((rows, length))
+        rest, weights = back(pull, rest, at.astype(drive.dtype), seed)
+        found.append(combine(weights, seen[span]))
+    return carry, jnp.concatenate(scores), rest, _beside(found[::-1], size)
+
+
+def _beside(found, size):
+    """Join the stretches' parts (R' L ...), with zeros above those of fewer rows."""
+    whole = lambda x: jnp.pad(x, [(size - len(x), 0)] + [(0, 0)] * (x.ndim - 1))
+    parts = zip(*found, strict=True)
+    return [jnp.concatenate([whole(x) for x in part], 1) for part in parts]
+
+
+def _divided(x, count):
     """Cut (T, ...) into (count, size, ...), with zeros at the end."""
+    size = -(-len(x) // count)
     space = [(0, count * size - len(x))] + [(0, 0)] * (x.ndim - 1)
     return jnp.pad(x, space).reshape(count, size, *x.shape[1:])
 
 
-def _carries(advance, begin, drive):
-    """Return the carry before every stretch, and the scores of every step."""
-
-    def visit(carry, drive):
-        after, scores = advance(carry, drive)
-        return after, (carry, scores)
-
-    return jax.lax.scan(visit, begin, drive)[1]
-
-
 def _combination(cut, features, beta):
-    """Return (G of a stretch, its number) -> [signed maps] or [signed maps, beta]."""
-    count, size, *cells, channels = features.shape
-    steps, cells = count * size, cells[0] * cells[1]
+    """Return (G, a stretch of ``seen``) -> [signed maps] or with beta, and ``seen``."""
+    steps, *cells, channels = features.shape
+    cells = cells[0] * cells[1]
     response = cut.response / cells
 
-    def with_beta(weights, place):
+    def with_beta(weights, features):
         found = jnp.einsum("otd,kd->otk", weights, response)
-        maps = jnp.einsum("otk,thwk->othw", found, features[place])
+        maps = jnp.einsum("otk,thwk->othw", found, features)
         return [maps, found] if beta else [maps]
 
     if beta or not cheaper_without_beta(
         steps, steps**2 / 2, cells, channels, response.shape[1]
     ):
-        return with_beta
-    answers = jnp.einsum("bthwk,kd->bthwd", features, response)  # Q
-    return lambda weights, place: [
-        jnp.einsum("otd,thwd->othw", weights, answers[place])
-    ]
+        return with_beta, features
+    answers = jnp.einsum("thwk,kd->thwd", features, response)  # Q
+    return lambda weights, answers: [
+        jnp.einsum("otd,thwd->othw", weights, answers)
+    ], answers
 
 
 def signed_maps(

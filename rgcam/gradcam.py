@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rgcam import blocks
+from rgcam import blocks, chunks
 from rgcam.errors import InputError
 
 Tensor = Array | np.ndarray
@@ -182,8 +182,7 @@ def explanation_bytes(
 
 @functools.partial(jax.jit, static_argnames=("module", "pick", "relu", "beta"))
 def _explain(module, variables, frames, index, length, pick, relu, beta):
-    features = module.apply(variables, frames, method="features")
-    features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+    features = chunks.features(module, variables, frames)
     one = functools.partial(_explain_features, module, variables, features)
     one = functools.partial(one, length=length, pick=pick, relu=relu, beta=beta)
     if index is None or jnp.ndim(index) == 0:
@@ -238,8 +237,9 @@ def _by_blocks(module, variables, features, index, length, beta):
     seed = _existing(index, classes) * jax.nn.one_hot(
         index, classes, dtype=features.dtype
     )
-    size = blocks.block_size(len(features), bool(jax.tree.leaves(cut.begin)))
-    return blocks.all_pairs(cut, features, seed, size=size, beta=beta)
+    block, stretch = blocks.sizes(len(features), bool(jax.tree.leaves(cut.begin)))
+    sizes = {"block": block, "stretch": stretch}
+    return blocks.all_pairs(cut, features, seed, **sizes, beta=beta)
 
 
 def _decided(scores, length):

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from rgcam import blocks, models
+from rgcam import blocks, chunks
 from rgcam.errors import InputError
 from rgcam.stretches import Maps, stretches
 
@@ -160,7 +160,7 @@ def _forward(module, variables, frames, file, max_bytes) -> _Kept:
 def _enter(module, variables, state, frames):
     """Take a stretch of frames forward, and along it the tangent of the mean maps."""
     carry, moved, last = state
-    features = _features(module, variables, last, frames)
+    features = chunks.features(module, variables, frames, last)
     cut = blocks.cut(module, variables, features)
     tangent = features.mean((1, 2)) @ cut.response
     carry, moved = (_like(cut.begin, tree) for tree in (carry, moved))
@@ -169,20 +169,6 @@ def _enter(module, variables, state, frames):
     )
     found = features, cut.drive, scores, masses
     return (carry, moved, frames[-1]), found, cut.response
-
-
-def _features(module, variables, last, frames):
-    """Return A (L h w K), a few frames at a time; views see the frame before, too."""
-    few = 8 if jax.default_backend() == "cpu" else 64
-    view = getattr(module, "view", "rgb")
-    if view == "rgb":
-        below = lambda x: module.apply(variables, x[None], method="features")[0]
-        maps = jax.lax.map(below, frames, batch_size=few)
-    else:
-        seen = models.see(jnp.concatenate([last[None], frames]), view)[1:]
-        below = lambda x: module.apply(variables, x[None], method="below")[0]
-        maps = jax.lax.map(below, seen, batch_size=few)
-    return maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
 
 
 def _go_back(visit, variables, kept, target, rows, size, width) -> Iterator[Any]:
@@ -211,7 +197,8 @@ def _visit(
     at = (rows[:, None] == places).astype(drive.dtype)
     classes = jax.eval_shape(advance, carry, drive)[1].shape[1]
     seed = jax.nn.one_hot(target, classes, dtype=drive.dtype)
-    rest, weights = blocks.back(advance, carry, drive, rest, at, seed)
+    _, pull = jax.vjp(advance, carry, drive)
+    rest, weights = blocks.back(pull, rest, at, seed)
     maps = blocks.signed_maps(weights, response, features)
     seen = rows[:, None] - places < width
     maps = jnp.where(seen[..., None, None], maps, 0)

@@ -90,7 +90,11 @@ class Classifier(nn.Module):
         With ``start`` n, ``inputs`` is what block n - 1 made of V pictures a frame:
         (T, V, h, w, K).
         """
-        return self.below(inputs if start else see(inputs, self.view), start=start)
+        return self.below(inputs if start else self.see(inputs), start=start)
+
+    def see(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "T V S S 3"]:
+        """Return the pictures that the backbone sees of each frame, one by one."""
+        return see(frames, self.view)
 
     def below(
         self, seen: Float[Tensor, "T V H W C"], *, start: int = 0

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rgcam import blocks, gradcam, models
+from rgcam import blocks, chunks, gradcam
 from rgcam.errors import InputError
 from rgcam.gradcam import Tensor
 
@@ -85,8 +85,9 @@ def start(
             "(S, S, 3) and at least 1"
         )
     frame = jnp.zeros(np.shape(frame), jnp.float32)
-    maps = jax.eval_shape(functools.partial(_features, module), variables, frame, frame)
-    features = jnp.zeros((window, *maps.shape[1:]), _wide(maps.dtype))
+    below = functools.partial(chunks.features, module)
+    maps = jax.eval_shape(below, variables, frame[None])
+    features = jnp.zeros((window, *maps.shape[1:]), maps.dtype)
     cut = blocks.cut(module, variables, features)
     nothing = jnp.zeros_like(cut.drive)
     return Stream(jnp.int32(0), frame, cut.begin, features, nothing)
@@ -114,7 +115,7 @@ def step(
     """
     frame = jnp.asarray(frame)
     before = jnp.where(state.count > 0, state.frame, frame)  # the first: no change
-    new = _features(module, variables, before, frame).astype(state.features.dtype)
+    new = chunks.features(module, variables, frame[None], before)
     cut = blocks.cut(module, variables, new)
     window = len(state.drive)
     full = state.count >= window
@@ -128,15 +129,6 @@ def step(
     beta = weights @ cut.response.T / (features.shape[1] * features.shape[2])
     maps = gradcam.heatmaps(beta[None], features, relu)
     return state, Row(scores, beta, maps[0], gradcam.importance_matrix(maps)[0])
-
-
-def _features(module, variables, before, frame):
-    """Return A (1 h w K) of a frame; views may compare it with the one before."""
-    view = getattr(module, "view", "rgb")
-    if view == "rgb":
-        return module.apply(variables, frame[None], method="features")
-    seen = models.see(jnp.stack([before, frame]), view)[1:]
-    return module.apply(variables, seen, method="below")
 
 
 def _back(cut, carry, drive, there, target):
@@ -154,7 +146,3 @@ def _back(cut, carry, drive, there, target):
 
     weights, scores = jax.grad(newest, has_aux=True)(drive)
     return scores, weights
-
-
-def _wide(dtype):
-    return jnp.promote_types(dtype, jnp.float32)

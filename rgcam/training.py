@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from rgcam import models
 from rgcam.backbones import Preprocess
+from rgcam.chunks import in_chunks
 from rgcam.data import Batch
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -138,7 +139,7 @@ def scorer(
     def below(variables, seen):
         low = {"params": {"backbone": _cast(variables["params"]["backbone"], dtype)}}
         run = lambda x: module.apply(low, x, start=start, method="below")
-        return _in_chunks(jax.checkpoint(run), seen, chunk) if chunk else run(seen)
+        return in_chunks(jax.checkpoint(run), seen, chunk) if chunk else run(seen)
 
     return forward
 
@@ -248,15 +249,6 @@ def _summed(gradient: Callable, params: Any, batch: Any, parts: int) -> Any:
         None,
     )
     return jax.lax.scan(add, zero, stacked)[0]
-
-
-def _in_chunks(run: Callable, inputs: Array, chunk: int) -> Array:
-    """Apply ``run`` to (chunk ...) frames at a time, one after the other."""
-    steps = len(inputs)
-    padding = [(0, -steps % chunk)] + [(0, 0)] * (inputs.ndim - 1)
-    chunks = jnp.pad(inputs, padding).reshape(-1, chunk, *inputs.shape[1:])
-    made = jax.lax.map(run, chunks)
-    return made.reshape(-1, *made.shape[2:])[:steps]
 
 
 def _prepare(inputs: Array, spec: Preprocess) -> Array:

@@ -50,8 +50,8 @@ def test_equals_the_loop_over_pairs(module):
     cut, classify, features = cut_of(module)
     expected = beta_by_loop(classify, features, 2)
     signed = np.einsum("otk,thwk->othw", expected, features)
-    for size in (4, 6):
-        scores, beta, maps = all_pairs(cut, features, size=size)
+    for block, stretch in ((2, 2), (4, 3), (6, 4)):
+        scores, beta, maps = all_pairs(cut, features, block=block, stretch=stretch)
         np.testing.assert_allclose(scores, classify(features), rtol=1e-4, atol=1e-6)
         assert relative(beta, expected) <= 1e-5
         assert relative(maps, signed) <= 1e-5
@@ -61,7 +61,7 @@ def test_equals_the_loop_over_pairs(module):
 def test_equals_the_loop_in_float64():
     with jax.enable_x64(True):
         cut, classify, features = cut_of(lrcn("fc"), dtype=np.float64)
-        _, beta, _ = all_pairs(cut, features, size=4)
+        _, beta, _ = all_pairs(cut, features, block=4, stretch=2)
         assert beta.dtype == np.float64
         assert relative(beta, beta_by_loop(classify, features, 2)) <= 1e-12
 
@@ -71,8 +71,8 @@ def test_equals_the_loop_in_float64():
 def test_maps_without_beta_are_the_same(monkeypatch, head, without):
     monkeypatch.setattr(blocks, "cheaper_without_beta", lambda *_: without)
     cut, _, features = cut_of(lrcn(head), 9)
-    _, _, expected = all_pairs(cut, features, size=4)
-    _, beta, maps = all_pairs(cut, features, size=4, beta=False)
+    _, _, expected = all_pairs(cut, features, block=4, stretch=2)
+    _, beta, maps = all_pairs(cut, features, block=4, stretch=2, beta=False)
     assert beta is None
     np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-6)
 
@@ -83,11 +83,17 @@ def test_order_by_count_of_multiplications():
     assert pays(256, 256**2 / 2, width=1024)
 
 
-def test_pairs_go_back_from_each_block_s_own_stretch():
-    assert blocks.pairs(3, True).tolist() == [
-        *([0, 0], [1, 1], [1, 0], [2, 2], [2, 1], [2, 0])
-    ]
-    assert blocks.pairs(3, False).tolist() == [[0, 0], [1, 1], [2, 2]]
+def test_blocks_go_back_through_those_before():
+    assert blocks.earlier_pairs(3).tolist() == [[1, 0], [2, 1], [2, 0]]
+    assert blocks.earlier_pairs(1).shape == (0, 2)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 16, 250, 256, 257, 300, 1000])
+def test_sizes_leave_little_padding(steps):
+    block, stretch = blocks.sizes(steps, True)
+    assert 1 <= block <= min(steps, blocks.ROWS) and -(-block // stretch) <= 4
+    assert -(-steps // block) * block - steps < steps / block
+    assert blocks.sizes(steps, False)[0] <= 8
 
 
 def test_response_is_what_an_offset_adds():
@@ -107,12 +113,13 @@ def explained(module, steps, **options):
     return gradcam.explain(module, variables, frames, **options), variables
 
 
+@pytest.mark.parametrize("rows", [10, 256])
 @pytest.mark.parametrize("head", ["gap", "fc"])
-def test_explain_of_several_blocks_equals_the_generic_path(head):
+def test_explain_of_several_blocks_equals_the_generic_path(head, rows, monkeypatch):
     """A function of the scores goes through one jacrev over all steps."""
+    monkeypatch.setattr(blocks, "ROWS", rows)
     e, _ = explained(lrcn(head), 37, target=1)
     whole, _ = explained(lrcn(head), 37, target=lambda y: y[:, 1])
-    assert blocks.block_size(37, True) < 37
     for found, expected in zip(e, whole, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
 
