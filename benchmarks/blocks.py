@@ -1,10 +1,11 @@
-"""Which block size is fastest? What ``rgcam.blocks.block_size`` rests on.
+"""How long should a stretch be? What ``rgcam.blocks.sizes`` rests on.
 
-    python benchmarks/blocks.py [--steps=16,32,64,128,256]
+    python benchmarks/blocks.py [--steps=16,32,64,128,256] [--parts=2,4,8]
 
 Times ``blocks.all_pairs`` above random feature maps of EfficientNet-Lite0 (T, 7, 7,
-1280) for an LRCN with 256 units, every size in turn, and prints the median of the
-ratios to one single block (a plain reverse pass over all steps) of the same round.
+1280) for an LRCN with 256 units, with a block's frames in so many stretches, in turn,
+and prints the median of the ratios to one stretch (a plain reverse pass over all rows)
+of the same round, and the seconds of compilation.
 """
 
 import functools
@@ -22,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from rgcam import blocks, models  # noqa: E402
 
 STEPS = flags.DEFINE_list("steps", ["16", "32", "64", "128", "256"], "T")
-SIZES = flags.DEFINE_list("sizes", ["8", "16", "32", "64", "128"], "of a block")
+PARTS = flags.DEFINE_list("parts", ["2", "4", "8"], "stretches of a block")
 HEADS = flags.DEFINE_list("heads", ["gap", "fc"], "gap, fc")
 REPEATS = flags.DEFINE_integer("repeats", 5, "rounds")
 CLASSES, HIDDEN = 11, 256
@@ -31,8 +32,8 @@ CLASSES, HIDDEN = 11, 256
 def main(_) -> None:
     """Print a row for each head, T, and whether beta is wanted."""
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}")
-    print("\n| head | beta | T | one block |" + " size: share |" * len(SIZES.value))
-    print("|" + "---|" * (4 + len(SIZES.value)))
+    print("\n| head | beta | T | one stretch |" + " parts: share |" * len(PARTS.value))
+    print("|" + "---|" * (4 + len(PARTS.value)))
     for head in HEADS.value:
         for beta in (True, False):
             for steps in map(int, STEPS.value):
@@ -40,32 +41,36 @@ def main(_) -> None:
 
 
 def row(head: str, beta: bool, steps: int) -> str:
-    """Measure one row: milliseconds of one block, and others' share of it."""
-    sizes = [s for s in map(int, SIZES.value) if s < steps]
-    calls = [call(head, beta, steps, size) for size in [steps, *sizes]]
+    """Measure one row: milliseconds in one stretch, and the others' share of it."""
+    parts = [1, *map(int, PARTS.value)]
+    calls, compiled = zip(*(call(head, beta, steps, p) for p in parts), strict=True)
     rounds = [[seconds(call) for call in calls] for _ in range(REPEATS.value)]
-    alone = 1e3 * statistics.median(times[0] for times in rounds)
+    alone = statistics.median(times[0] for times in rounds)
     shares = [
-        statistics.median(times[n + 1] / times[0] for times in rounds)
-        for n in range(len(sizes))
+        statistics.median(times[n] / times[0] for times in rounds)
+        for n in range(1, len(parts))
     ]
-    told = [f"{size}: {share:.2f}" for size, share in zip(sizes, shares, strict=True)]
-    told += [""] * (len(SIZES.value) - len(sizes))
-    return f"| {head} | {beta} | {steps} | {alone:.0f} ms | " + " | ".join(told) + " |"
+    told = [f"{1e3 * alone:.0f} ms, {compiled[0]:.1f} s"]
+    for part, share, wait in zip(parts[1:], shares, compiled[1:], strict=True):
+        told.append(f"{part}: {share:.2f}, {wait:.1f} s")
+    return f"| {head} | {beta} | {steps} | " + " | ".join(told) + " |"
 
 
-def call(head: str, beta: bool, steps: int, size: int):
-    """Compile all pairs of T steps in blocks of one size; return a function to time."""
+def call(head: str, beta: bool, steps: int, parts: int):
+    """Compile all pairs of T steps; return a function to time, and the seconds."""
     module, features, variables = head_of(head, steps)
+    block, _ = blocks.sizes(steps, carried=True)
+    sizes = {"block": block, "stretch": -(-block // parts)}
 
     @jax.jit
     def run(variables, features):
         cut = blocks.cut(module, variables, features)
         seed = jax.nn.one_hot(3, CLASSES)
-        return blocks.all_pairs(cut, features, seed, size=size, beta=beta)
+        return blocks.all_pairs(cut, features, seed, **sizes, beta=beta)
 
+    wait = seconds(lambda: run.lower(variables, features).compile())
     jax.block_until_ready(run(variables, features))
-    return lambda: jax.block_until_ready(run(variables, features))
+    return lambda: jax.block_until_ready(run(variables, features)), wait
 
 
 @functools.lru_cache(1)

@@ -6,8 +6,12 @@
 Explains one class at every step t' of a clip: maps L (T', T, h, w) of Eq. 2 and matrix.
 Same weights, same frames, one process on a CPU:
 
-    forward           one jitted forward pass, frames -> scores: the physical reference
+    forward           one jitted forward pass, frames -> scores, a few frames at a
+                      time as in ours, which is faster: the physical reference
+    forward-at-once   the same with the whole clip in the backbone at once, as
+                      module.apply does it
     ours              rgcam.explain: scores, beta, maps, matrix of all pairs
+    ours-maps         rgcam.explain(beta=False): all but beta, as of the tools below
     looped            Eq. 1 as written: features once, one jitted vjp of the model cut
                       at A per t'
     torch-forward     one forward pass of the same network in PyTorch
@@ -48,13 +52,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import memory, methods, tables  # noqa: E402
 from rgcam import gradcam  # noqa: E402
 
-PEERS = "looped torch-forward torch-loop torch-batched captum pytorch-grad-cam".split()
+OWN = "forward-at-once ours-maps looped".split()
+PEERS = "torch-forward torch-loop torch-batched captum pytorch-grad-cam".split()
 BACKBONES = flags.DEFINE_list("backbones", list(methods.SIZES), "of the LRCN")
 HEADS = flags.DEFINE_list("heads", ["gap", "fc"], "of the LRCN")
 STEPS = flags.DEFINE_list("steps", ["16", "32", "64", "128", "256"], "clip lengths T")
 SIZE = flags.DEFINE_integer("size", 0, "pixels; 0: 112 (resnet18), 224 (efficientnet)")
 REPEATS = flags.DEFINE_integer("repeats", 5, "paired runs")
-NAMES = flags.DEFINE_list("peers", PEERS, "beside forward and ours")
+NAMES = flags.DEFINE_list("peers", OWN + PEERS, "beside forward and ours")
 LIMIT = flags.DEFINE_float("limit", 120, "seconds of one run, and of all of a method")
 MEMORY = flags.DEFINE_bool("memory", True, "measure it; leave out what needs too much")
 TOLERANCE = 1e-3
@@ -156,11 +161,11 @@ def costs(case: methods.Case, work: methods.Work, truth: methods.Rows) -> tables
     xla = [(p.cost_analysis() or {}).get("flops", math.nan) for p in programs]
     sides = math.prod(truth.maps.shape[2:]), truth.beta.shape[-1]
     paper = methods.paper_flops(case, *sides)
-    once = methods.paper_flops(case, *sides, once=True)
+    counted = [methods.program_flops(p.jaxpr) for p in methods.traced(work)]
     result = gradcam.explanation_bytes(case.steps, case.steps, *sides)
-    f, e = zip((xla[0], xla[1] - xla[0]), paper, once, strict=True)
+    (f, e), (g, h) = ((x, y - x) for x, y in (xla, counted))
     held = [planned_bytes(program) for program in programs]
-    return tables.Costs(*f, *e, held[0], held[1], result)
+    return tables.Costs(f, g, paper[0], e, h, paper[1], held[0], held[1], result)
 
 
 def planned_bytes(program) -> int:

@@ -4,6 +4,7 @@
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rgcam import chunks, gradcam, models
+from rgcam import blocks, chunks, gradcam, models
 
 CLASSES, HIDDEN, WIDTH, TARGET = 11, 256, 512, 3
 SIZES = {"resnet18": 112, "efficientnet_lite0": 224}  # pixels, unless asked otherwise
@@ -178,31 +179,74 @@ def lower_ours(work: Work):
     return explain.lower(work.variables, work.frames, TARGET).compile()
 
 
+def traced(work: Work) -> tuple[Any, Any]:
+    """Return forward pass and ``explain`` as JAX traces them."""
+    forward = _scores(work.module)
+    explain = functools.partial(gradcam.explain, work.module)
+    return (
+        jax.make_jaxpr(forward)(work.variables, work.frames),
+        jax.make_jaxpr(explain)(work.variables, work.frames, TARGET),
+    )
+
+
 PAPER = """
 forward:           T (2 M + head + 8 H (D + H) + 2 H C)
-explain - forward: T' T (8 H (D + H) + head' + 2 hw K) + T' 2 H C + sum
+explain - forward: P (8 H H + back + 2 K S + 2 hw K) + T 2 H C + sum
 M: multiply-adds of the backbone; D: numbers that a frame vector has (K or 512);
-H: units of the LSTM; C: classes. Head gap: head = hw K, head' = sum = 0; head fc:
-head = 2 hw K D, head' = 2 K D (its kernel summed over space), sum = hw K D.
-A method that leaves out t > t' needs half of the T' T."""
+H: units of the LSTM; C: classes; P: pairs (t', t) that the blocks compute; S: numbers
+that an offset of A moves first. Head gap: head = hw K, back = sum = 0, S = 4 H; head
+fc: head = 2 hw K D, back = 8 H D, S = D, sum = 2 hw K D (its kernel over space)."""
 
 
-def paper_flops(
-    case: Case, cells: int, channels: int, once: bool = False
-) -> tuple[float, float]:
-    """Count by hand what forward, and explain on top of it, compute: see PAPER.
-
-    With ``once`` the body of the recurrent loop over t is counted once, as XLA does.
-    """
+def paper_flops(case: Case, cells: int, channels: int) -> tuple[float, float]:
+    """Count by hand what forward, and explain with beta on top of it, compute."""
     fc, area, steps = case.head == "fc", cells * channels, case.steps
-    vector, turns = WIDTH if fc else channels, 1 if once else steps
-    lstm, scores = 8 * HIDDEN * (vector + HIDDEN), steps * 2 * HIDDEN * CLASSES
+    vector = WIDTH if fc else channels
     below = 2 * MULTIPLY_ADDS[case.backbone] * (case.size / 224) ** 2
     head = 2 * area * vector if fc else area
-    pair = 2 * area + (2 * channels * vector if fc else 0)
-    forward = steps * (below + head) + turns * lstm + scores
-    added = steps * steps * pair + steps * turns * lstm + scores
-    return forward, added + (area * vector if fc else 0)
+    scores = 2 * HIDDEN * CLASSES
+    forward = steps * (below + head + 8 * HIDDEN * (vector + HIDDEN) + scores)
+    pair = 8 * HIDDEN**2 + 2 * area + 2 * channels * (vector if fc else 4 * HIDDEN)
+    pair += 8 * HIDDEN * vector if fc else 0
+    response = 2 * area * vector if fc else 0
+    return forward, computed_pairs(steps) * pair + steps * scores + response
+
+
+def computed_pairs(steps: int) -> int:
+    """Count the pairs that ``rgcam.blocks`` computes."""
+    block, stretch = blocks.sizes(steps, carried=True)
+    spans = [(s, min(s + stretch, block)) for s in range(0, block, stretch)]
+    own = sum((block - first) * (end - first) for first, end in spans)
+    return own + len(blocks.earlier_pairs(-(-steps // block))) * block**2
+
+
+def program_flops(jaxpr: Any) -> float:
+    """Count a traced program's arithmetic, the bodies of loops as often as they run.
+
+    XLA's own count has the body of a loop once. Products, convolutions, reductions and
+    the usual functions of one or two numbers count; moving data does not.
+    """
+    return sum(map(_flops, jaxpr.eqns))
+
+
+ONE_BY_ONE = {"add", "sub", "mul", "div", "max", "min", "tanh", "logistic", "exp"}
+
+
+def _flops(equation) -> float:
+    name, given = equation.primitive.name, equation.params
+    size = sum(v.aval.size for v in equation.outvars)
+    if name == "dot_general":
+        (contracted, _), _ = given["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        return 2 * size * math.prod(shape[i] for i in contracted)
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval
+        outputs = kernel.shape[given["dimension_numbers"].rhs_spec[0]]
+        return 2 * size * kernel.size / outputs
+    if name.startswith("reduce_") or name in ONE_BY_ONE:
+        return max(size, *(v.aval.size for v in equation.invars))
+    inner = sum(program_flops(j) for j in jax.core.jaxprs_in_params(given))
+    return inner * given.get("length", 1) if name == "scan" else inner
 
 
 def _scores(module: nn.Module) -> Callable:

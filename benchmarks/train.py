@@ -1,6 +1,6 @@
 """What training costs: our step beside PyTorch's, and whether the input keeps up.
 
-    python benchmarks/train.py [--backbones=small,resnet18] [--clips=8] [--steps=16]
+    python benchmarks/train.py [--backbones=small,resnet18] [--clips=4] [--steps=16]
 
 Three tables, each measured in one run. (1) One optimizer step (forward, backward,
 AdamW, gradient clipping) of the same LRCN on the same frames in JAX and in PyTorch, in
@@ -28,9 +28,9 @@ from rgcam import cache, data, models, pipeline, stickman, training, video  # no
 from rgcam.augment import Augmentation  # noqa: E402
 
 BACKBONES = flags.DEFINE_list("backbones", ["small", "resnet18"], "small, resnet18")
-CLIPS = flags.DEFINE_integer("clips", 8, "of a step")
+CLIPS = flags.DEFINE_integer("clips", 4, "of a step")
 STEPS = flags.DEFINE_integer("steps", 16, "frames of a clip")
-REPEATS = flags.DEFINE_integer("repeats", 5, "paired runs")
+REPEATS = flags.DEFINE_integer("repeats", 3, "paired runs")
 CHUNK = flags.DEFINE_integer("frames_at_once", 0, "rematerialised chunks; 0: none")
 PEAK = flags.DEFINE_float("peak_tflops", 0, "of the device, for the utilisation")
 TORCH = flags.DEFINE_bool("torch", True, "measure PyTorch too")
@@ -70,7 +70,7 @@ def step_row(name: str, dtype: str, clips: int, steps: int) -> str:
     other = torch_step(name, dtype, batch) if TORCH.value else None
     runs = [ours] + ([other] if other else [])
     for run in runs:
-        seconds(run), seconds(run)
+        seconds(run)
     pairs = [[seconds(run) for run in runs] for _ in range(REPEATS.value)]
     mine = statistics.median(p[0] for p in pairs)
     row = f"{name:<12}{dtype:>9}{clips:>7} x {steps:<4}{1e3 * mine:>7.0f}"

@@ -174,7 +174,7 @@ def back(
     seeds: Float[Array, "R L"],
     seed: Float[Array, " C"],
 ) -> tuple[Carry, Float[Array, "R L D"]]:
-    """Take R output steps back through one stretch of L frames.
+    """Take R output steps back through L frames.
 
     Args:
         pull: of ``jax.vjp(advance, carry before the stretch, its drive)``.
@@ -209,10 +209,8 @@ def _visit(advance, carry, drive, seen, rest=None, *, seed, stretch, combine):
         rest = no_cotangent(carry, 0)
     for span, pull in zip(spans[::-1], pulls[::-1], strict=True):
         length = span.stop - span.start
-        if own:
-            join = lambda x: jnp.pad(x, [(length, 0)] + [(0, 0)] * (x.ndim - 1))
-            rest = jax.tree.map(join, rest)
         rows = size - span.start if own else size
+        rest = jax.tree.map(functools.partial(_below_zeros, rows=rows), rest)
         at = jnp.eye(rows, length) if own else jnp.zeros((rows, length))
         rest, weights = back(pull, rest, at.astype(drive.dtype), seed)
         found.append(combine(weights, seen[span]))
@@ -221,9 +219,14 @@ def _visit(advance, carry, drive, seen, rest=None, *, seed, stretch, combine):
 
 def _beside(found, size):
     """Join the stretches' parts (R' L ...), with zeros above those of fewer rows."""
-    whole = lambda x: jnp.pad(x, [(size - len(x), 0)] + [(0, 0)] * (x.ndim - 1))
     parts = zip(*found, strict=True)
+    whole = functools.partial(_below_zeros, rows=size)
     return [jnp.concatenate([whole(x) for x in part], 1) for part in parts]
+
+
+def _below_zeros(x, rows):
+    """Put rows of zeros above x, so that there are ``rows``."""
+    return jnp.pad(x, [(rows - len(x), 0)] + [(0, 0)] * (x.ndim - 1))
 
 
 def _divided(x, count):
