@@ -52,14 +52,15 @@ def write(file: Path, count: int) -> None:
     video.write_video(piece, frames, RATE)
     with av.open(piece) as source, av.open(file, "w") as sink:
         stream = source.streams.video[0]
-        copy, length = sink.add_stream_from_template(stream), stream.duration
+        copy = sink.add_stream_from_template(stream)
+        length = stream.duration or 0
         for turn in range(-(-count // len(frames))):
             source.seek(0)
             for packet in source.demux(stream):
-                if packet.dts is not None:  # the last is empty
-                    packet.pts, packet.dts = (
-                        at + turn * length for at in (packet.pts, packet.dts)
-                    )
+                shown, decoded = packet.pts, packet.dts
+                if shown is not None and decoded is not None:  # the last is empty
+                    packet.pts = shown + turn * length
+                    packet.dts = decoded + turn * length
                     packet.stream = copy
                     sink.mux(packet)
 

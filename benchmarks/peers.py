@@ -151,7 +151,7 @@ def captum(model: Lrcn, frames: torch.Tensor) -> Method:
     """Captum's LayerGradCam, one call per t'."""
     from captum.attr import LayerGradCam  # pyrefly: ignore[missing-import]
 
-    tool = LayerGradCam(model, model.backbone)
+    tool: Any = LayerGradCam(model, model.backbone)
 
     def run(outs: Sequence[int]) -> Rows:
         ask = functools.partial(tool.attribute, frames, relu_attributions=True)
@@ -178,7 +178,7 @@ def pytorch_grad_cam(model: Lrcn, frames: torch.Tensor) -> Method:
             self.weights = super().get_cam_weights(*arguments, **options)
             return self.weights
 
-    tool = Kept(model=model, target_layers=[model.backbone])
+    tool: Any = Kept(model=model, target_layers=[model.backbone])
 
     def weights(out: int) -> np.ndarray:
         tool(input_tensor=frames, targets=[lambda scores: scores[out, TARGET]])

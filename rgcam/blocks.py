@@ -145,11 +145,9 @@ def all_pairs(
     size = drive.shape[1]
     inner = [features.shape[1:3], features.shape[3:]][: 1 + beta]
     empty = [jnp.zeros((count, size, count, size, *x), features.dtype) for x in inner]
-    state, kept = jax.lax.scan(
-        diagonal, (jnp.int32(0), cut.begin, *empty), (drive, seen)
-    )
-    starts, scores, rests = kept
-    results = state[2:]
+    nothing: Any = jnp.int32(0), cut.begin, *empty
+    scanned: Any = jax.lax.scan(diagonal, nothing, (drive, seen))
+    (_, _, *results), (starts, scores, rests) = scanned
     if jax.tree.leaves(cut.begin):
         state = no_cotangent(cut.begin, size), *results
         (_, *results), _ = jax.lax.scan(earlier, state, earlier_pairs(count))
