@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int, UInt8
 
-from rgcam import data, gradcam, mesh
+from rgcam import chunks, data, gradcam, mesh
 from rgcam.backbones import Preprocess
 from rgcam.gradcam import Tensor
 from rgcam.library import Model
@@ -27,7 +27,6 @@ MOST = 16  # videos on a device at once
 # What XLA keeps of a frame at once, beside its input: measured on CPUs, 16 for
 # EfficientNet-Lite0 at 224 px, 7 for the small CNN at 64 px.
 ACTIVATIONS = 16
-DECIDED = -1  # as a target: the class that the clip's last step decides for
 
 
 class Kept(NamedTuple):
@@ -62,11 +61,13 @@ class Limits(NamedTuple):
         frame: bytes that grow with T, for each frame.
         pair: bytes that grow with T^2, for each pair of frames.
         total: bytes allowed on one device.
+        most: videos on a device at once.
     """
 
     frame: int
     pair: int
     total: int
+    most: int = MOST
 
     @property
     def longest(self) -> int:
@@ -84,7 +85,7 @@ class Limits(NamedTuple):
     def batch_size(self, length: int, devices: int) -> int:
         """Return the clips of a full batch in the bucket ``length``."""
         clip = length * (self.frame + length * self.pair)
-        return devices * max(1, min(self.total // clip, MOST))
+        return devices * max(1, min(self.total // clip, self.most))
 
 
 def limits(model: Model, max_bytes: int) -> Limits:
@@ -100,7 +101,11 @@ def limits(model: Model, max_bytes: int) -> Limits:
     pair = gradcam.explanation_bytes(1, 1, height * width, channels)
     pixels = 4 * size * size * 3
     features = 4 * height * width * channels
-    return Limits((1 + ACTIVATIONS) * pixels + features, pair, max_bytes)
+    frame_bytes = (1 + ACTIVATIONS) * pixels + features
+    most = MOST
+    if jax.default_backend() == "cpu":  # fastest with few frames in the backbone
+        most = min(MOST, max(1, chunks.at_once(size * size) // SHORTEST))
+    return Limits(frame_bytes, pair, max_bytes, most)
 
 
 def padded_size(clips: int, full: int, devices: int, known: set[int]) -> int:
@@ -126,7 +131,7 @@ def explain(
     devices: Mesh,
     spec: Preprocess,
     clips: Sequence[UInt8[np.ndarray, "_ S S 3"]],
-    targets: Int[Tensor, " B"],
+    targets: Int[Tensor, " B"] | None,
     shape: tuple[int, int],
     keep: Keep,
 ) -> Kept:
@@ -138,7 +143,7 @@ def explain(
         devices: the mesh that shares the batch.
         spec: how the frames are normalised.
         clips: resized frames; T may differ.
-        targets: class of every row, or DECIDED.
+        targets: class of every row; None: what each clip's last step decides for.
         shape: (B, T): rows and frames that the clips are padded to.
         keep: what of the result.
 
@@ -171,15 +176,15 @@ def cut(kept: Kept, row: int, length: int) -> Kept:
 @functools.partial(jax.jit, static_argnames=("module", "keep"))
 def _explain(module, variables, frames, lengths, targets, keep) -> Kept:
     one = functools.partial(_explain_one, module, keep)
-    return jax.vmap(one, in_axes=(None, 0, 0, 0))(variables, frames, lengths, targets)
+    axes = None, 0, 0, None if targets is None else 0
+    return jax.vmap(one, in_axes=axes)(variables, frames, lengths, targets)
 
 
 def _explain_one(module, keep, variables, frames, length, target) -> Kept:
-    # XLA finds that explain computes the same scores again, and does it once.
-    decided = module.apply(variables, frames)[length - 1].argmax()
-    target = jnp.where(target == DECIDED, decided, target).astype(jnp.int32)
     e = gradcam.explain(
         module, variables, frames, target, length=length, beta=keep.beta
     )
     maps = e.maps if keep.all_maps else e.maps[length - 1][None]
+    target = e.scores[length - 1].argmax() if target is None else target
+    target = jnp.asarray(target, jnp.int32)
     return Kept(e.scores, target, maps, e.matrix, e.beta)

@@ -5,6 +5,8 @@ cache and, on a CPU, cost as much in fresh memory as in arithmetic. The backbone
 each frame by itself, so a few at a time give the same A.
 """
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,13 +37,14 @@ def features(
         before: the frame before the first, where the clip goes on from one.
     """
     frames = jnp.asarray(frames)
-    call = lambda method, x: module.apply(variables, x, method=method)
+    call: Any = functools.partial(module.apply, variables)
     if not (hasattr(module, "see") and hasattr(module, "below")):
-        maps = call("features", frames)
+        maps = call(frames, method="features")
     else:
         whole = frames if before is None else jnp.concatenate([before[None], frames])
-        seen = call("see", whole)[len(whole) - len(frames) :]
-        maps = in_chunks(lambda x: call("below", x), seen, _few(seen))
+        seen = call(whole, method="see")[len(whole) - len(frames) :]
+        few = at_once(math.prod(seen.shape[1:-1]))
+        maps = in_chunks(functools.partial(call, method="below"), seen, few)
     return maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
 
 
@@ -60,8 +63,7 @@ def in_chunks(
     return made.reshape(-1, *made.shape[2:])[:steps]
 
 
-def _few(seen: Array) -> int:
-    """Return how many frames make a chunk."""
-    views, height, width = seen.shape[1:4]
-    pixels = PIXELS["cpu" if jax.default_backend() == "cpu" else "other"]
-    return max(1, pixels // (views * height * width))
+def at_once(pixels: int) -> int:
+    """Return how many frames of so many pixels make a chunk."""
+    kind = "cpu" if jax.default_backend() == "cpu" else "other"
+    return max(1, PIXELS[kind] // pixels)

@@ -23,7 +23,7 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from rgcam import batches, cluster, manifest, worker
+from rgcam import cluster, manifest, worker
 from rgcam.errors import InputError
 from rgcam.folder import SUFFIXES
 from rgcam.jobs import Job, Task
@@ -197,7 +197,7 @@ def _job(arguments: Mapping[str, Any], out: Path) -> Job:
         model=_on_host(model),
         cnn=cnn and _on_host(cnn),
         cnn_classes=tuple(class_index(cnn, c) for c in model.classes) if cnn else (),
-        target=batches.DECIDED if name is None else class_index(model, name),
+        target=None if name is None else class_index(model, name),
         fps=model.description.fps if fps is None else fps,
         start=arguments["start"],
         end=arguments["end"],
@@ -216,7 +216,6 @@ def _on_host(model: Model) -> Model:
 
 def _fields(job: Job, root: Path) -> dict[str, Any]:
     """Return what a corpus's numbers and files depend on."""
-    decided = job.target == batches.DECIDED
     return {
         **{n: getattr(job, n) for n in "fps start end pictures beta".split()},
         "videos": str(root),
@@ -224,7 +223,7 @@ def _fields(job: Job, root: Path) -> dict[str, Any]:
         "weights": _digest(job.model),
         "cnn": job.cnn and job.cnn.name,
         "cnn_weights": job.cnn and _digest(job.cnn),
-        "target": None if decided else job.model.classes[job.target],
+        "target": None if job.target is None else job.model.classes[job.target],
     }
 
 

@@ -32,7 +32,7 @@ class Job(NamedTuple):
         model: what is explained.
         cnn: the frame CNN beside it in the pictures, or None.
         cnn_classes: its number of each of the model's classes.
-        target: class number, or ``batches.DECIDED``.
+        target: class number; None: what each video's last step decides for.
         fps: frames a second to look at.
         start: in seconds.
         end: in seconds; None: the video's.
@@ -47,7 +47,7 @@ class Job(NamedTuple):
     model: Model
     cnn: Model | None
     cnn_classes: tuple[int, ...]
-    target: int
+    target: int | None
     fps: float
     start: float
     end: float | None

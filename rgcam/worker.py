@@ -119,7 +119,8 @@ def _begin(worker: Worker, clips: Sequence[Seen]) -> Running:
     full = worker.limits.batch_size(length, devices)
     known = worker.sizes.setdefault(length, set())
     size = batches.padded_size(len(clips), full, devices, known)
-    targets, found = np.full(size, job.target, np.int32), []
+    targets = None if job.target is None else np.full(size, job.target, np.int32)
+    found: list[Kept] = []
     keeps = Keep(beta=job.beta), Keep(all_maps=True)
     for i, (model, keep) in enumerate(zip(job.models, keeps, strict=False)):
         kept = batches.explain(

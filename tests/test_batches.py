@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from rgcam import batches, gradcam, library, mesh, stickman
-from rgcam.batches import DECIDED, Keep, Limits, padded_size
+from rgcam import batches, chunks, gradcam, library, mesh, stickman
+from rgcam.batches import Keep, Limits, padded_size
 
 LENGTHS = (2, 5, 16)
 KEEP = Keep()
@@ -21,23 +21,23 @@ def clips():
     return [stickman.clip((1, n)).frames[:n] for n in LENGTHS]
 
 
-def explain(model, clips, shape, target=DECIDED, keep=KEEP, devices=None):
+def explain(model, clips, shape, target=None, keep=KEEP, devices=None):
     devices = devices or mesh.make()
     spec = model.description.preprocess
     variables = mesh.repeat(devices, model.variables)
-    targets = np.full(shape[0], target, np.int32)
+    targets = None if target is None else np.full(shape[0], target, np.int32)
     return batches.explain(
         model.module, variables, devices, spec, clips, targets, shape, keep
     )
 
 
-@pytest.mark.parametrize("target", [DECIDED, 3])
+@pytest.mark.parametrize("target", [None, 3])
 def test_a_batch_equals_single_explanations(model, clips, target):
     found = explain(model, clips, (8, 16), target, Keep(beta=True))
     gathered = mesh.gather(found)
     for row, (clip, length) in enumerate(zip(clips, LENGTHS, strict=True)):
         one = batches.cut(gathered, row, length)
-        chosen = one.scores[-1].argmax() if target == DECIDED else target
+        chosen = one.scores[-1].argmax() if target is None else target
         assert one.target == chosen
         frames = model.preprocess(clip)
         e = gradcam.explain(model.module, model.variables, frames, int(chosen))
@@ -66,7 +66,8 @@ def test_all_devices_share_a_batch(model, clips):
         assert shares == {(device.id, 2) for device in jax.devices()}
 
 
-def test_deciding_does_not_cost_a_second_forward_pass(model):
+def test_deciding_does_not_cost_a_second_forward_pass(model, monkeypatch):
+    monkeypatch.setattr(chunks, "PIXELS", dict.fromkeys(chunks.PIXELS, 8 * 64**2))
     frames = np.zeros((2, 16, 64, 64, 3), np.float32)
     two = np.full(2, 16, np.int32)
     arguments = model.variables, frames, two, two * 0
@@ -75,7 +76,7 @@ def test_deciding_does_not_cost_a_second_forward_pass(model):
         one = lambda x, n, c: gradcam.explain(model.module, variables, x, c, length=n)
         return jax.vmap(one)(frames, lengths, targets)
 
-    lowered = batches._explain.lower(model.module, *arguments, Keep())
+    lowered = batches._explain.lower(model.module, *arguments[:3], None, Keep())
     flops = [
         low.compile().cost_analysis()["flops"]
         for low in (lowered, jax.jit(plain).lower(*arguments))
@@ -99,7 +100,7 @@ def test_batches_fit_and_are_shared_evenly():
     for length in (16, 24, 64, limits.longest):
         size = limits.batch_size(length, 8)
         assert size % 8 == 0 and size // 8 * length * (length + 10) <= 10**4
-    assert limits.batch_size(16, 1) == min(batches.MOST, 10**4 // (16 * 26))
+    assert limits.batch_size(16, 1) == min(limits.most, 10**4 // (16 * 26))
 
 
 def test_short_batches_are_padded_to_few_sizes():

@@ -3,16 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-import pytest
 
 from rgcam import batches, mesh, worker
 from rgcam.jobs import Seen, Task
 from rgcam.video import Clip
-
-
-@pytest.fixture(autouse=True)
-def one_clip_a_device(monkeypatch):
-    monkeypatch.setattr(batches, "MOST", 1)
 
 
 class Job(NamedTuple):
@@ -26,7 +20,7 @@ def seen(number, length, error=""):
 
 
 def collected(clips, max_bytes):
-    limits = batches.Limits(frame=1, pair=1, total=10**9)
+    limits = batches.Limits(frame=1, pair=1, total=10**9, most=1)
     it = worker.Worker(Job(max_bytes), mesh.make(), (), limits, {})
     found = list(worker._batches(it, clips))
     return [[int(clip.task.video) for clip in batch] for batch in found]
