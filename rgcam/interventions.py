@@ -8,6 +8,7 @@ cut there, the same is done with A itself and ``classify``.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ from rgcam import blocks, targets
 from rgcam.errors import InputError
 from rgcam.targets import Tensor
 
-BASELINES = ("zero", "mean", "previous")
+BASELINES = ("zero", "mean", "previous", "blur")
+BLUR = 2.0  # frames, standard deviation
 AT_ONCE = 64  # clips with other frames removed that go through together
 
 
@@ -32,7 +34,7 @@ class Upper(NamedTuple):
         baseline: b (T ...), the inputs that the baseline gives.
         maps: weights (T ...) -> (T h w), each cell's part of the sum over a frame of
             ``weights * (x - b)``.
-        cell: (t, i, j) -> what cell (i, j) of frame t adds to x[t] - b[t].
+        mixed: mask (T h w) -> inputs with cells where it is 0 replaced.
         grid: (T, h, w).
         causal: whether an output step is known not to depend on later frames.
     """
@@ -41,7 +43,7 @@ class Upper(NamedTuple):
     inputs: Float[Array, "T ..."]
     baseline: Float[Array, "T ..."]
     maps: Callable[[Array], Array]
-    cell: Callable[[Any, Any, Any], Array]
+    mixed: Callable[[Array], Array]
     grid: tuple[int, int, int]
     causal: bool
 
@@ -69,17 +71,16 @@ def upper(
     if not (blocks.splits(module) and hasattr(module, "shares")):
         outputs = lambda x: targets.select(call(x, method="classify"), target)
         maps = lambda weights: (weights * change).sum(-1)
-        there = jnp.zeros_like(features[0])
-        cell: Any = lambda t, i, j: there.at[i, j].set(change[t, i, j])
-        return Upper(outputs, features, baseline, maps, cell, grid, False)
+        mixed = lambda mask: baseline + mask[..., None] * change
+        return Upper(outputs, features, baseline, maps, mixed, grid, False)
     cut = blocks.cut(module, variables, features)
     shares = call(change, method="shares")
     outputs = lambda u: targets.select(cut.advance(cut.begin, u)[1], target)
     maps = lambda weights: jnp.einsum("td,thwd->thw", weights, shares)
     begin = cut.drive - shares.sum((1, 2))
-    cell: Any = lambda t, i, j: shares[t, i, j]
+    mixed = lambda mask: begin + jnp.einsum("thw,thwd->td", mask, shares)
     causal = not callable(target)  # a function may mix the steps
-    return Upper(outputs, cut.drive, begin, maps, cell, grid, causal)
+    return Upper(outputs, cut.drive, begin, maps, mixed, grid, causal)
 
 
 def replacement(
@@ -93,8 +94,9 @@ def replacement(
         features: A.
         baseline: ``zero``; ``mean``: the clip's mean feature map, cell by cell;
             ``previous``: the frame before (the first: itself), as if the video had
-            stood still for one step; or feature maps (h w K) or (T h w K), such as
-            the mean of a reference set.
+            stood still for one step; ``blur``: the clip smoothed over time by a
+            Gaussian of BLUR frames, as if its motion were smeared; or feature maps
+            (h w K) or (T h w K), such as the mean of a reference set.
         length: number of valid frames, which the mean is taken of.
     """
     if not isinstance(baseline, str):
@@ -103,11 +105,12 @@ def replacement(
         return jnp.zeros_like(features)
     if baseline == "previous":
         return jnp.concatenate([features[:1], features[:-1]])
-    weights = jnp.ones(len(features), features.dtype)
-    if length is not None:
-        weights = (jnp.arange(len(features)) < length).astype(features.dtype)
-    mean = jnp.einsum("t,thwk->hwk", weights / weights.sum(), features)
-    return jnp.broadcast_to(mean, features.shape)
+    steps = jnp.arange(len(features), dtype=features.dtype)
+    width = jnp.inf if baseline == "mean" else BLUR
+    weights = jnp.exp(-(((steps[:, None] - steps) / width) ** 2) / 2)
+    weights = weights * (True if length is None else steps < length)
+    weights = weights / weights.sum(1, keepdims=True)
+    return jnp.einsum("st,thwk->shwk", weights, features)
 
 
 def check_baseline(baseline: Any, shape: tuple[int, ...]) -> None:
@@ -119,8 +122,8 @@ def check_baseline(baseline: Any, shape: tuple[int, ...]) -> None:
     if isinstance(baseline, str):
         if baseline not in BASELINES:
             raise InputError(
-                f"there is no baseline {baseline!r}: choose zero, mean, previous, or "
-                "give feature maps"
+                f"there is no baseline {baseline!r}: choose one of "
+                f"{', '.join(BASELINES)}, or give feature maps"
             )
     elif jnp.shape(baseline) not in (shape, shape[1:]):
         raise InputError(
@@ -148,15 +151,20 @@ def between(upper: Upper, mask: Float[Array, " T"]) -> Float[Array, "T ..."]:
     return upper.baseline + mask * (upper.inputs - upper.baseline)
 
 
+def cells_kept(upper: Upper, masks: Float[Tensor, "N T h w"]) -> Float[Array, "N out"]:
+    """Return what is explained of clips in which cells of frames are replaced."""
+    masks = jnp.asarray(masks, upper.inputs.dtype)
+    one = lambda mask: upper.outputs(upper.mixed(mask))
+    return jax.lax.map(one, masks, batch_size=min(AT_ONCE, len(masks)))
+
+
 def occlusion(upper: Upper) -> Float[Array, "out T"]:
     """Replace one frame at a time: ``y[t'](A) - y[t'](A without frame t)``.
 
     T passes above A. Zeiler and Fergus, arXiv:1311.2901, in time instead of space.
     """
-    steps = upper.grid[0]
-    masks = jnp.concatenate([1 - jnp.eye(steps), jnp.ones((1, steps))])
-    found = kept(upper, masks)
-    return structured(upper, (found[-1] - found[:-1]).T)
+    found = kept(upper, 1 - jnp.eye(upper.grid[0]))
+    return structured(upper, (upper.outputs(upper.inputs) - found).T)
 
 
 def cell_occlusion(upper: Upper) -> Float[Array, "out T h w"]:
@@ -164,15 +172,12 @@ def cell_occlusion(upper: Upper) -> Float[Array, "out T h w"]:
 
     T h w passes above A.
     """
-    flat = jnp.arange(upper.grid[0] * upper.grid[1] * upper.grid[2])
-
-    def without(number):
-        t, i, j = jnp.unravel_index(number, upper.grid)
-        return upper.outputs(upper.inputs.at[t].add(-upper.cell(t, i, j)))
-
-    found = jax.lax.map(without, flat, batch_size=min(AT_ONCE, len(flat)))
-    lost = (upper.outputs(upper.inputs) - found).T.reshape(-1, *upper.grid)
-    return structured(upper, lost)
+    numbers = jnp.arange(math.prod(upper.grid))
+    mask = lambda number: (numbers != number).reshape(upper.grid)
+    one = lambda number: upper.outputs(upper.mixed(mask(number)))
+    found = jax.lax.map(one, numbers, batch_size=min(AT_ONCE, len(numbers)))
+    lost = upper.outputs(upper.inputs) - found
+    return structured(upper, lost.T.reshape(-1, *upper.grid))
 
 
 def structured(upper: Upper, found: Float[Array, "out T ..."]) -> Array:

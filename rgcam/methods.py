@@ -5,8 +5,8 @@ family      methods                         a map's mass is
 ==========  ==============================  ==================================
 CAMs        gradcam, gradcam++, xgradcam,   a weighted sum of the feature map
             hirescam, layercam
-gradients   gradient, path                  the score's change from a baseline,
-                                            to first order or whole
+gradients   gradient, path, fade            the score's change from a baseline: to
+                                            first order, whole, or in the mean
 effects     occlusion, cells, shapley       what the score loses without the frame
 ==========  ==============================  ==================================
 """
@@ -20,7 +20,7 @@ from rgcam import interventions, paths, shapley, targets, variants
 from rgcam.errors import InputError
 
 CAMS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
-METHODS = (*CAMS, "gradient", "path", "occlusion", "cells", "shapley")
+METHODS = (*CAMS, "gradient", "path", "fade", "occlusion", "cells", "shapley")
 _WEIGH = {
     "gradcam++": variants.gradcam_pp,
     "xgradcam": variants.xgradcam,
@@ -109,8 +109,8 @@ def signed(
     upper = interventions.upper(module, variables, features, baseline, target)
     if method in ("hirescam", "gradient"):
         return paths.gradient(upper), None
-    if method == "path":
-        return paths.path(upper), None
+    if method in ("path", "fade"):
+        return {"path": paths.path, "fade": paths.fade}[method](upper), None
     if method == "cells":
         return interventions.cell_occlusion(upper), None
     if method == "occlusion":

@@ -16,6 +16,7 @@ from rgcam.interventions import Upper, between
 from rgcam.targets import Tensor
 
 STEPS = 8  # Gauss-Legendre nodes of a path
+POINTS = 8  # of fading frames
 ROWS = 64  # output steps that go back together
 
 
@@ -48,6 +49,40 @@ def path(upper: Upper, steps: int = STEPS) -> Float[Array, "out T h w"]:
     points, shares = nodes(steps)
     masks = np.repeat(points[:, None], upper.grid[0], 1)
     return averaged(upper, masks, shares)
+
+
+def fade(upper: Upper, points: int = POINTS) -> Float[Array, "out T h w"]:
+    """Average the gradient over clips each of whose frames has faded by itself.
+
+    ``L[t', t, i, j] = sum_k (A - b)[t, i, j, k] E_z( dy[t']/dA[t, i, j, k] )``
+
+    at ``b + z (A - b)``, z[t] uniform in (0, 1), each frame's by itself. A map's mass
+    is, by the fundamental theorem of calculus in z[t],
+
+    ``M[t', t] = E_z( y[t'](frame t there) - y[t'](frame t replaced) )``,
+
+    the mean effect of replacing a whole frame while the others are anywhere between
+    there and replaced: no point of a straight line favours all or no frames, which no
+    subset of frames is like. If y is linear in each z[t], M is the Banzhaf value, the
+    linear function of the frames there that fits y best over all subsets. A row need
+    not sum to y(A) - y(b): take ``path`` for that. The points are a Latin hypercube
+    (McKay et al. 1979), in which every frame takes every level once.
+
+    Args:
+        upper: the model above A.
+        points: gradients that are averaged.
+    """
+    masks = levels(points, upper.grid[0])
+    return averaged(upper, masks, np.full(points, 1 / points))
+
+
+def levels(
+    points: int, steps: int, seed: int = 0
+) -> Float[np.ndarray, "{points} {steps}"]:
+    """Draw a Latin hypercube: each frame's levels (n + 1/2) / points, shuffled."""
+    rng = np.random.default_rng(seed)
+    middle = (np.arange(points) + 0.5) / points
+    return np.stack([rng.permutation(middle) for _ in range(steps)], 1)
 
 
 def nodes(steps: int) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"]]:

@@ -85,14 +85,18 @@ def test_replacements():
     features = jnp.asarray([1.0, 3.0, 8.0]).reshape(3, 1, 1, 1)
     take = lambda *a: interventions.replacement(features, *a).ravel().tolist()
     assert take("zero") == [0, 0, 0]
-    assert take("mean") == [4, 4, 4]
-    assert take("mean", 2) == [2, 2, 2]
+    assert take("mean") == pytest.approx([4, 4, 4])
+    assert take("mean", 2) == pytest.approx([2, 2, 2])
     assert take("previous") == [1, 1, 3]
     assert take(np.float32([[[7]]])) == [7, 7, 7]
+    near, far = np.exp(-1 / 8), np.exp(-4 / 8)  # a Gaussian of 2 frames
+    first = (1 + 3 * near + 8 * far) / (1 + near + far)
+    assert take("blur")[0] == pytest.approx(first, rel=1e-5)
+    assert take("blur", 2)[0] == pytest.approx((1 + 3 * near) / (1 + near), rel=1e-5)
 
 
 def test_mistakes_get_one_sentence():
-    with pytest.raises(InputError, match="no baseline 'black': choose zero"):
+    with pytest.raises(InputError, match="no baseline 'black': choose one of zero"):
         interventions.check_baseline("black", (T, H, W, K))
     with pytest.raises(InputError, match=r"shape is \(5,\).*\(3, 2, 5\)"):
         interventions.check_baseline(np.zeros(5), (T, H, W, K))

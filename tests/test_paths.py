@@ -66,3 +66,34 @@ def test_nodes_integrate_polynomials():
     points, weights = paths.nodes(4)
     for power in range(8):
         assert (weights * points**power).sum() == pytest.approx(1 / (power + 1))
+
+
+def test_fade_is_the_mean_effect_of_a_frame_among_faded_ones():
+    upper, classify = above("gap")
+    matrix = np.asarray(paths.fade(upper, 64)).sum((2, 3))
+    rng, change, t = np.random.default_rng(1), FEATURES - BASELINE, 2
+    total = np.zeros(T)
+    for _ in range(200):
+        level = rng.random((T, 1, 1, 1)).astype(np.float32)
+        for sign in (1, -1):
+            level[t] = sign > 0
+            total += sign * classify(BASELINE + level * change) / 200
+    size = np.abs(total).max()
+    np.testing.assert_allclose(matrix[:, t], total, atol=0.1 * size)
+
+
+def test_fade_of_a_score_linear_in_each_frame_is_banzhaf_s():
+    # y = z0 z1 + 2 z0: removing frame 0 loses z1 + 2, in the mean 2.5; frame 1, z0.
+    inputs = jnp.ones((2, 1, 1, 1))
+    outputs = lambda a: (a[0] * a[1] + 2 * a[0]).reshape(1)
+    maps = lambda weights: weights.sum(-1)
+    none = jnp.zeros_like(inputs)
+    upper = interventions.Upper(outputs, inputs, none, maps, None, (2, 1, 1), False)
+    np.testing.assert_allclose(paths.fade(upper, 8).ravel(), [2.5, 0.5], rtol=1e-6)
+
+
+def test_levels_are_a_latin_hypercube():
+    levels = paths.levels(4, 3)
+    for frame in levels.T:
+        assert sorted(frame) == [0.125, 0.375, 0.625, 0.875]
+    assert len({tuple(frame) for frame in levels.T}) > 1
