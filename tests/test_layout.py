@@ -11,7 +11,7 @@ PACKAGE = Path(rgcam.__file__).parent
 ROOT = PACKAGE.parent
 PURE = (
     "gradcam models backbones training metrics render targets methods interventions "
-    "paths variants shapley"
+    "paths variants shapley faithfulness localization lags"
 ).split()
 KEPT_OUT = {
     *"imageio av tensorflow_datasets orbax grain os pathlib".split(),
