@@ -12,30 +12,19 @@ arXiv:1610.02391. One departure: the paper shows t' = T only; here t' is an axis
 
 import functools
 import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rgcam import blocks, chunks
+from rgcam import blocks, chunks, methods, targets
 from rgcam.errors import InputError
+from rgcam.targets import Target, Tensor
 
-Tensor = Array | np.ndarray
 Classify = Callable[[Float[Array, "in h w K"]], Float[Array, "out C"]]
-Target = (
-    int
-    | np.integer
-    | Int[Tensor, ""]
-    | Sequence[int]
-    | Int[Tensor, " targets"]
-    | None
-    | Callable[[Float[Array, "out C"]], Float[Array, " out"]]
-)
 
 
 class Explanation(NamedTuple):
@@ -45,7 +34,7 @@ class Explanation(NamedTuple):
         scores: y (out C), pre-softmax scores of every class at every output step.
         features: A (in h w K), the last convolutional feature map.
         beta: (out in K), importance weights of Eq. 1, in logits per unit of A; None
-            where they were not asked for.
+            where they were not asked for or the method has none.
         maps: L (out in h w), heat maps of Eq. 2, raw: not normalised, in logits.
         matrix: (out in), mass (sum over cells) of each heat map, in logits.
     """
@@ -123,7 +112,9 @@ def explain(
     frames: Tensor,  # checked below, with a sentence
     target: Target = None,
     *,
-    relu: bool = True,
+    method: str = "gradcam",
+    baseline: str | Float[Tensor, "..."] | None = None,
+    relu: bool | None = None,
     length: int | Int[Tensor, ""] | None = None,
     beta: bool = True,
 ) -> Explanation:
@@ -143,25 +134,35 @@ def explain(
             (valid) step; several indices: beta, maps and matrix of each, in a leading
             axis; or a function of the scores, see ``importance_weights``. A function
             is compiled once for each function object: define it once.
-        relu: rectify the maps (Eq. 2); False keeps their sign.
+        method: one of ``rgcam.methods.METHODS``; any but gradcam costs more.
+        baseline: what takes a frame's place in methods that compare with one: zero,
+            mean or previous, or feature maps; see ``interventions.replacement``.
+            None: zero for the CAMs, whose it is, mean for the others.
+        relu: rectify the maps (Eq. 2); False keeps their sign. None: rectify those of
+            the CAMs, as published, and keep the sign of the others.
         length: number of valid frames where the end is padding. Rows and columns
             of beta, maps and matrix beyond it are 0. Needs out == in.
         beta: False leaves beta out: T' T K numbers, for long clips most of the memory
-            and half of the time.
+            and half of the time. Methods without a weight per channel have none.
 
     Returns:
         Explanation, computed in float32 or wider whatever the features' dtype.
 
     Raises:
-        InputError: frames that are not (T, S, S, 3) floats, or a class index
-            that the model does not have.
+        InputError: frames that are not (T, S, S, 3) floats, a class index that the
+            model does not have, or a method or baseline that there is not.
     """
     _check_frames(frames)
+    methods.check(method, baseline)
     pick, index = (target, None) if callable(target) else (None, target)
     index = index if index is None else jnp.asarray(index)
-    explanation = _explain(module, variables, frames, index, length, pick, relu, beta)
+    baseline = methods.baseline_of(method, baseline)
+    name, given = (baseline, None) if isinstance(baseline, str) else (None, baseline)
+    relu = methods.rectified(method, relu)
+    how = _How(pick, relu, beta, method, name)
+    explanation = _explain(module, variables, frames, index, length, given, how)
     if index is not None:
-        _check_index(index, explanation.scores.shape[-1])
+        targets.check(index, explanation.scores.shape[-1])
     return explanation
 
 
@@ -180,32 +181,48 @@ def explanation_bytes(
     return 4 * out * steps * (channels * beta + cells + 1)
 
 
-@functools.partial(jax.jit, static_argnames=("module", "pick", "relu", "beta"))
-def _explain(module, variables, frames, index, length, pick, relu, beta):
+class _How(NamedTuple):
+    """What of an explanation is compiled."""
+
+    pick: Callable | None
+    relu: bool
+    beta: bool
+    method: str
+    baseline: str | None
+
+
+@functools.partial(jax.jit, static_argnames=("module", "how"))
+def _explain(module, variables, frames, index, length, given, how):
     features = chunks.features(module, variables, frames)
     one = functools.partial(_explain_features, module, variables, features)
-    one = functools.partial(one, length=length, pick=pick, relu=relu, beta=beta)
+    one = functools.partial(one, length=length, given=given, how=how)
     if index is None or jnp.ndim(index) == 0:
         return one(index)
     axes: Any = (None, None, 0, 0, 0)  # scores and features are everyone's
     return jax.vmap(one, out_axes=Explanation(*axes))(index)
 
 
-def _explain_features(module, variables, features, index, *, length, pick, relu, beta):
-    if not blocks.splits(module):
+def _explain_features(module, variables, features, index, *, length, given, how):
+    pick = how.pick
+    if how.method != "gradcam":
+        baseline = given if how.baseline is None else how.baseline
+        options = {"method": how.method, "baseline": baseline, "length": length}
+        target = index if pick is None else pick
+        found = methods.explain(module, variables, features, target, **options)
+    elif not blocks.splits(module):
         found = _by_offset(module, variables, features, index, length, pick)
     elif pick:
         found = _by_function(module, variables, features, pick)
     else:
-        found = _by_blocks(module, variables, features, index, length, beta)
+        found = _by_blocks(module, variables, features, index, length, how.beta)
     scores, weights, maps = found
     if length is not None:
         valid = jnp.arange(len(features)) < length
         valid = valid[:, None] & valid
         maps = jnp.where(valid[..., None, None], maps, 0)
         weights = None if weights is None else jnp.where(valid[..., None], weights, 0)
-    maps = jax.nn.relu(maps) if relu else maps
-    weights = weights if beta else None
+    maps = jax.nn.relu(maps) if how.relu else maps
+    weights = weights if how.beta else None
     return Explanation(scores, features, weights, maps, importance_matrix(maps))
 
 
@@ -214,7 +231,7 @@ def _by_offset(module, variables, features, index, length, pick):
     classify = functools.partial(module.apply, variables, method="classify")
     scores_of = lambda offset: classify(features + offset[:, None, None, :])
     if pick is None and index is None:
-        pick = lambda scores: jnp.take(scores, _decided(scores, length), axis=1)
+        pick = lambda scores: jnp.take(scores, targets.decided(scores, length), axis=1)
     beta, scores = _weights_and_scores(scores_of, features, pick or index)
     return scores, beta, heatmaps(beta, features, relu=False)
 
@@ -232,20 +249,14 @@ def _by_function(module, variables, features, pick):
 def _by_blocks(module, variables, features, index, length, beta):
     cut = blocks.cut(module, variables, features)
     if index is None:
-        index = _decided(cut.advance(cut.begin, cut.drive)[1], length)
+        index = targets.decided(cut.advance(cut.begin, cut.drive)[1], length)
     classes = jax.eval_shape(cut.advance, cut.begin, cut.drive)[1].shape[1]
-    seed = _existing(index, classes) * jax.nn.one_hot(
+    seed = targets.existing(index, classes) * jax.nn.one_hot(
         index, classes, dtype=features.dtype
     )
     block, stretch = blocks.sizes(len(features), bool(jax.tree.leaves(cut.begin)))
     sizes = {"block": block, "stretch": stretch}
     return blocks.all_pairs(cut, features, seed, **sizes, beta=beta)
-
-
-def _decided(scores, length):
-    """Return the class with the highest score at the last valid step."""
-    last = -1 if length is None else jnp.asarray(length) - 1
-    return scores[last].argmax()
 
 
 def _weights_and_scores(scores_of, features, target):
@@ -259,25 +270,9 @@ def _weights_and_scores(scores_of, features, target):
 def _jacobian(scores_of, inputs, target):
     def outputs(inputs):
         scores = scores_of(inputs)
-        return select(scores, target), scores
+        return targets.select(scores, target), scores
 
     return jax.jacrev(outputs, has_aux=True)(inputs)
-
-
-def select(scores: Float[Array, "out C"], target: Any) -> Float[Array, " out"]:
-    """Return what is explained of the scores: a class's, or a function of them.
-
-    NaN for a class that there is not, where it cannot be refused.
-    """
-    if callable(target):
-        return target(scores)
-    picked = jnp.take(scores, target, axis=1, mode="clip")
-    return picked * _existing(target, scores.shape[1])
-
-
-def _existing(index, classes):
-    """Return 1 for a class that there is, NaN for another."""
-    return jnp.where((0 <= index) & (index < classes), 1.0, jnp.nan)
 
 
 def _check_frames(frames) -> None:
@@ -288,14 +283,3 @@ def _check_frames(frames) -> None:
             "preprocessed clip, floating point (T, S, S, 3): call model.preprocess "
             "first, and jax.vmap for a batch"
         )
-
-
-def _check_index(index, classes: int) -> None:
-    if isinstance(index, jax.core.Tracer):
-        return
-    for one in np.atleast_1d(index):
-        if not 0 <= operator.index(one) < classes:
-            raise InputError(
-                f"target {one} is not a class of this model: it has {classes}, "
-                f"numbered 0 to {classes - 1}"
-            )

@@ -1,6 +1,7 @@
 """The linear map that a frame's feature map meets first."""
 
 import itertools
+import math
 
 import flax.linen as nn
 import jax
@@ -26,6 +27,22 @@ def pool(
         means = [part.mean(axis, keepdims=True) for part in parts]
         maps = jnp.concatenate(means, axis)
     return jnp.asarray(maps)
+
+
+def share_out(
+    maps: Float[Tensor, "T h w K"], kernels: Float[Tensor, "g g K D"]
+) -> Float[Array, "T h w D"]:
+    """Return what each cell adds to ``pool(maps, cells)`` times a kernel per part."""
+    cells, maps = len(kernels), jnp.asarray(maps)
+    edges = [[round(i * n / cells) for i in range(cells + 1)] for n in maps.shape[1:3]]
+    spans = [[slice(*pair) for pair in itertools.pairwise(e)] for e in edges]
+    count = lambda part: math.prod(part.shape[1:3])
+    rows = [
+        [maps[:, a, b] @ kernels[i, j] for j, b in enumerate(spans[1])]
+        for i, a in enumerate(spans[0])
+    ]
+    rows = [jnp.concatenate([p / count(p) for p in row], 2) for row in rows]
+    return jnp.concatenate(rows, 1)
 
 
 class FrameHead(nn.Module):
@@ -60,3 +77,9 @@ class FrameHead(nn.Module):
         kernel = kernel.reshape(-1, channels * self.width)
         ones = jnp.ones(len(kernel), kernel.dtype)  # 40 times faster than sum(0)
         return (ones @ kernel).reshape(channels, self.width)
+
+    def shares(self, features: Float[Tensor, "T h w K"]) -> Float[Array, "T h w D"]:
+        """Return what each cell adds to fc's vector, the bias left out."""
+        kernel = self.fc6.variables["params"]["kernel"]
+        kernel = kernel.reshape(*features.shape[1:], self.width)
+        return jnp.einsum("thwk,hwkd->thwd", features, kernel)

@@ -10,6 +10,7 @@ models are causal, and cut once more inside ``classify``, at their first linear 
 
     drive:    A -> u (T, D), affine, frame by frame
     response: S (K, D), what u answers to an offset d (K) alike in all cells of A: d @ S
+    shares:   A -> (T, h, w, D), what each cell adds to u: ``drive(A) - drive(0)``
     begin:    the carry before the first frame
     advance:  carry, u of some frames -> the next carry, their scores
 
@@ -30,7 +31,7 @@ from rgcam.backbones import Preprocess, SmallCNN
 from rgcam.efficientnet import VARIANTS, EfficientNetLite
 from rgcam.errors import InputError
 from rgcam.gradcam import Tensor
-from rgcam.heads import GRID, HEADS, FrameHead
+from rgcam.heads import GRID, HEADS, FrameHead, share_out
 from rgcam.recurrent import CELLS, Carry, Recurrent
 from rgcam.resnet import REPEATS, ResNet
 
@@ -125,6 +126,14 @@ class Classifier(nn.Module):
             return self.frame_head.response(channels)
         cells = GRID[self.head] ** 2  # each cell's mean moves by the whole offset
         return self.kernel(cells * channels).reshape(cells, channels, -1).sum(0)
+
+    def shares(self, features: Float[Tensor, "T h w K"]) -> Float[Array, "T h w D"]:
+        """Return what each cell of A adds to u, linear: ``drive(A) - drive(0)``."""
+        if self.head == "fc":
+            return self.frame_head.shares(features)
+        side, channels = GRID[self.head], features.shape[-1]
+        kernel = self.kernel(side * side * channels)
+        return share_out(features, kernel.reshape(side, side, channels, -1))
 
     def advance(
         self, carry: Carry, drive: Float[Tensor, "T D"], *, train: bool = False

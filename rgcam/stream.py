@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rgcam import blocks, chunks, gradcam
+from rgcam import blocks, chunks, gradcam, targets
 from rgcam.errors import InputError
 from rgcam.gradcam import Tensor
 
@@ -142,7 +142,7 @@ def _back(cut, carry, drive, there, target):
 
     def newest(drive):
         scores = jax.lax.scan(go_on, carry, (drive, there))[1][-1]
-        return gradcam.select(scores[None], target)[0], scores
+        return targets.select(scores[None], target)[0], scores
 
     weights, scores = jax.grad(newest, has_aux=True)(drive)
     return scores, weights

@@ -9,7 +9,10 @@ import rgcam
 
 PACKAGE = Path(rgcam.__file__).parent
 ROOT = PACKAGE.parent
-PURE = "gradcam models backbones training metrics render".split()
+PURE = (
+    "gradcam models backbones training metrics render targets methods interventions "
+    "paths variants shapley faithfulness localization lags"
+).split()
 KEPT_OUT = {
     *"imageio av tensorflow_datasets orbax grain os pathlib".split(),
     *"rgcam.video rgcam.checkpoint rgcam.cache rgcam.sources".split(),

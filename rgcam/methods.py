@@ -1,0 +1,124 @@
+"""The methods of ``explain`` by name: features -> scores, beta, signed maps.
+
+==========  ==============================  ==================================
+family      methods                         a map's mass is
+==========  ==============================  ==================================
+CAMs        gradcam, gradcam++, xgradcam,   a weighted sum of the feature map
+            hirescam, layercam
+gradients   gradient, path, fade            the score's change from a baseline: to
+                                            first order, whole, or in the mean
+effects     occlusion, cells, shapley       what the score loses without the frame
+==========  ==============================  ==================================
+"""
+
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+
+from rgcam import interventions, paths, shapley, targets, variants
+from rgcam.errors import InputError
+
+CAMS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
+METHODS = (*CAMS, "gradient", "path", "fade", "occlusion", "cells", "shapley")
+_WEIGH = {
+    "gradcam++": variants.gradcam_pp,
+    "xgradcam": variants.xgradcam,
+    "layercam": variants.layercam,
+}
+
+
+def check(method: str, baseline: Any) -> None:
+    """Refuse a method that there is not, or a baseline with one that has its own.
+
+    Raises:
+        InputError: so.
+    """
+    if method not in METHODS:
+        raise InputError(
+            f"there is no method {method!r}: choose one of {', '.join(METHODS)}"
+        )
+    if method in CAMS and not (baseline is None or _is(baseline, "zero")):
+        raise InputError(
+            f"{method} compares with a feature map of zeros: give baseline to one of "
+            f"{', '.join(METHODS[len(CAMS) :])}"
+        )
+
+
+def baseline_of(method: str, baseline: Any) -> Any:
+    """Return the baseline meant: without one, zero for CAMs, mean for the others."""
+    default = "zero" if method in CAMS else "mean"
+    return default if baseline is None else baseline
+
+
+def rectified(method: str, relu: bool | None) -> bool:
+    """Tell whether maps are rectified: unless told, those of CAMs, as published."""
+    return method in CAMS if relu is None else relu
+
+
+def explain(
+    module: Any,
+    variables: Any,
+    features: Float[Array, "T h w K"],
+    target: Any,
+    *,
+    method: str,
+    baseline: Any,
+    length: Any = None,
+) -> tuple[Array, Array | None, Array]:
+    """Compute scores, beta (or None) and signed maps of one clip's features.
+
+    Args:
+        module: any with ``classify``; those of ``rgcam.models`` cost less.
+        variables: its variables.
+        features: A.
+        target: class index, function of the scores, or None.
+        method: any but ``gradcam``, which ``rgcam.gradcam`` computes.
+        baseline: see ``interventions.replacement``.
+        length: number of valid frames.
+    """
+    interventions.check_baseline(baseline, features.shape)
+    scores = module.apply(variables, features, method="classify")
+    target = targets.decided(scores, length) if target is None else target
+    instead = interventions.replacement(features, baseline, length)
+    maps, beta = signed(method, module, variables, features, instead, target)
+    return scores, beta, maps
+
+
+def signed(
+    method: str,
+    module: Any,
+    variables: Any,
+    features: Float[Array, "T h w K"],
+    baseline: Float[Array, "T h w K"],
+    target: Any,
+) -> tuple[Array, Array | None]:
+    """Compute a method's signed maps (out T h w), and beta (out T K) if it has one.
+
+    Args:
+        method: any but ``gradcam``, which ``rgcam.gradcam`` computes.
+        module: any with ``classify``; those of ``rgcam.models`` cost less.
+        variables: its variables.
+        features: A.
+        baseline: from ``interventions.replacement``.
+        target: class index or function of the scores.
+    """
+    if method in _WEIGH:
+        weigh = _WEIGH[method]
+        return variants.all_pairs(weigh, module, variables, features, target)
+    upper = interventions.upper(module, variables, features, baseline, target)
+    if method in ("hirescam", "gradient"):
+        return paths.gradient(upper), None
+    if method in ("path", "fade"):
+        return {"path": paths.path, "fade": paths.fade}[method](upper), None
+    if method == "cells":
+        return interventions.cell_occlusion(upper), None
+    if method == "occlusion":
+        matrix = interventions.occlusion(upper)
+    else:
+        matrix = shapley.values(upper, jax.random.key(0))
+    return shapley.share_out(matrix, paths.path(upper)), None
+
+
+def _is(baseline: Any, name: str) -> bool:
+    return isinstance(baseline, str) and baseline == name

@@ -1,0 +1,63 @@
+"""Aggregation over t' by hand; lags of a decay with a closed form; detached state."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rgcam import gradcam, lags, recurrent
+from rgcam.errors import InputError
+from tests.test_gradcam import DetachedCell, H, K, T, W, head_of, lrcn, random
+
+SCORES = np.array([[0, 1.0], [3, 0], [0, 1], [0, 5], [0, 6]])
+MATRIX = np.tril(np.arange(25.0).reshape(5, 5))
+
+
+def test_steps():
+    of = lambda how: lags.choose_step(SCORES, 1, how)
+    assert (of("last"), of("decided"), of("rise")) == (4, 2, 3)
+    assert lags.choose_step(SCORES[:1], 1, "decided") == 0
+    with pytest.raises(InputError, match="no step 'first': choose one of last"):
+        of("first")
+
+
+def test_aggregations():
+    of = lambda how: lags.aggregate(MATRIX, SCORES, 1, how).tolist()
+    assert of("last") == [20, 21, 22, 23, 24]
+    assert of("rise") == [15, 16, 17, 18, 0]
+    assert of("max") == [20, 21, 22, 23, 24]
+    assert of("mean") == [10, (6 + 11 + 16 + 21) / 4, 17, 20.5, 24]
+    maps = np.repeat(MATRIX[..., None, None], 2, -1)
+    assert lags.aggregate(maps, SCORES, 1, "mean")[0].tolist() == [[10, 10]]
+    with pytest.raises(InputError, match="no aggregation 'sum'"):
+        of("sum")
+
+
+def test_a_decay_has_its_half_life():
+    lag = np.arange(9)[:, None] - np.arange(9)
+    found = lags.lags(np.where(lag >= 0, -(0.7 ** np.maximum(lag, 0)), 0))
+    np.testing.assert_allclose(found.profile, 0.7 ** np.arange(9))
+    assert found.half_life == pytest.approx(math.log(2) / -math.log(0.7))
+    assert lags.lags(np.tril(np.ones((3, 3)))).half_life == math.inf
+    assert math.isnan(lags.lags(np.zeros((3, 3))).half_life)
+    assert lags.lags(np.tril(np.ones((3, 3)))).recurrent_share == pytest.approx(0.5)
+
+
+def test_detached_state_leaves_the_diagonal(monkeypatch):
+    features = jnp.asarray(random((T, H, W, K)))
+    of = lambda: np.asarray(
+        gradcam.heatmaps(
+            gradcam.importance_weights(head_of(lrcn()), features, 0), features, False
+        ).sum((2, 3))
+    )
+    whole = of()
+    monkeypatch.setitem(recurrent.CELLS, "lstm", DetachedCell)
+    jax.clear_caches()
+    detached = of()
+    np.testing.assert_allclose(
+        detached.diagonal(), whole.diagonal(), rtol=1e-4, atol=1e-7
+    )
+    assert lags.lags(detached).recurrent_share == 0
+    assert lags.lags(whole).recurrent_share > 0.1

@@ -1,0 +1,45 @@
+"""Each measure of localization, computed by hand."""
+
+import numpy as np
+import pytest
+
+from rgcam import localization
+
+MAPS = np.array([[[4.0, 1], [0, -9]], [[2, 0], [3, 0]]])
+MASK = np.array([[[1, 0], [0, 1]], [[0, 0], [1, 0]]], bool)
+
+
+def test_energy_inside_the_mask():
+    assert localization.energy(MAPS, MASK) == pytest.approx(7 / 10)
+    assert np.isnan(localization.energy(-np.ones((1, 2, 2)), MASK[:1]))
+
+
+def test_pointing_with_tolerance():
+    assert localization.pointing(MAPS, MASK)
+    other = MAPS.copy()
+    other[1, 0, 0] = 5  # one pixel above the mask of its frame
+    assert not localization.pointing(other, MASK)
+    assert localization.pointing(other, MASK, tolerance=1.0)
+    assert not localization.pointing(0 * MAPS, np.ones_like(MASK))
+
+
+def test_best_iou():
+    # Above half of 4: the pixels of 4 and 3, both in the mask of three.
+    assert localization.best_iou(MAPS, MASK) == pytest.approx(2 / 3)
+    assert localization.best_iou(MASK.astype(float), MASK) == 1
+
+
+def test_average_precision():
+    importance = np.array([0.9, 0.8, 0.7, 0.1])
+    true = np.array([True, False, True, False])
+    # Recall 1/2 at precision 1, recall 1 at precision 2/3.
+    found = localization.average_precision(importance, true)
+    assert found == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert localization.average_precision(np.ones(4), true) == 0.5  # chance
+    assert np.isnan(localization.average_precision(importance, ~np.ones(4, bool)))
+
+
+def test_mass_inside():
+    importance = np.array([3.0, -5, 1])
+    true = np.array([True, True, False])
+    assert localization.mass_inside(importance, true) == 0.75
