@@ -183,7 +183,7 @@ def explanation_bytes(
 @functools.partial(jax.jit, static_argnames=("module", "pick", "relu", "beta"))
 def _explain(module, variables, frames, index, length, pick, relu, beta):
     features = chunks.features(module, variables, frames)
-    one = functools.partial(_explain_features, module, variables, features)
+    one = functools.partial(explain_features, module, variables, features)
     one = functools.partial(one, length=length, pick=pick, relu=relu, beta=beta)
     if index is None or jnp.ndim(index) == 0:
         return one(index)
@@ -191,7 +191,8 @@ def _explain(module, variables, frames, index, length, pick, relu, beta):
     return jax.vmap(one, out_axes=Explanation(*axes))(index)
 
 
-def _explain_features(module, variables, features, index, *, length, pick, relu, beta):
+def explain_features(module, variables, features, index, *, length, pick, relu, beta):
+    """Explain one class of features that are there already; see ``_explain``."""
     if not blocks.splits(module):
         found = _by_offset(module, variables, features, index, length, pick)
     elif pick:
