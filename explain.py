@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from rgcam import cli, corpus, gradcam, long_report, report, stickman, verify
+from rgcam import cli, corpus, gradcam, long_report, report, stickman, verify, views
 from rgcam.errors import InputError
 from rgcam.library import Model, class_index, load_cnn, load_model
 from rgcam.video import Clip, read_clip
@@ -54,7 +54,7 @@ def main() -> None:
     story = report.Story(
         clip, source, model, explanation, target, cnn, beside, arguments()
     )
-    print(report.text(report.write(out, story), out))
+    print(report.text(report.write(out, views.with_rivals(story)), out))
     if FLAGS.verify:
         errors = verify.verify(model.module, model.variables, explanation, target)
         print(f"{'verified':<10}{verify.text(errors)}")
