@@ -17,6 +17,13 @@ function fileName(data, choice, ending) {
 // Every drawing and every word that is marked data-print, where it stands on the page.
 function picturePage() {
   const area = document.getElementById("explorer");
+  area.classList.add("printing"); // leaves out what only a hand can use
+  const canvas = picture(area);
+  area.classList.remove("printing");
+  return canvas;
+}
+
+function picture(area) {
   const origin = area.getBoundingClientRect();
   const title = document.querySelector("h1").textContent;
   const ratio = Math.max(2, window.devicePixelRatio || 1);
@@ -44,10 +51,7 @@ function picturePage() {
 
 function printLegend(context, part, origin) {
   const place = part.getBoundingClientRect();
-  const key = part.querySelector("i");
-  context.fillStyle = getComputedStyle(key).borderTopColor;
-  context.fillRect(place.left - origin.left, place.top - origin.top + 45, 22, 3);
-  printWords(context, part, place.left - origin.left + 28, place.top - origin.top + 36, 999);
+  printWords(context, part, place.left - origin.left + 33, place.top - origin.top + 33, 999);
 }
 
 function printWords(context, part, x, y, width) {

@@ -39,6 +39,7 @@ function drawWhen(canvas, data, choice, scale) {
   drawCurves(context, data, place);
   drawGrid(context, data, choice, scale, place);
   drawAxes(context, data, place);
+  drawKeys();
 }
 
 function drawGrid(context, data, choice, scale, place) {
@@ -87,22 +88,31 @@ function drawCurves(context, data, place) {
   const y = (value) => CURVES - 4 - ((value - low) / (high - low)) * (CURVES - 16);
   const each = place.across / data.steps;
   const x = (o) => place.left + (frameAt(data, data.timesOut[o]) + 0.5) * each;
-  const dashes = [[], [6, 4], [2, 3], [9, 3, 2, 3]];
-  for (let k = series.length - 1; k >= 0; k--) {
-    context.beginPath();
-    series[k].forEach((value, o) => context[o ? "lineTo" : "moveTo"](x(o), y(value)));
-    context.strokeStyle = style(`--c${k}`);
-    context.lineWidth = k ? 1.5 : 3;
-    context.setLineDash(dashes[k]);
-    context.stroke();
-  }
-  context.setLineDash([]);
+  for (let k = series.length - 1; k >= 0; k--)
+    drawLine(context, k, series[k].map((value, o) => [x(o), y(value)]));
   context.fillStyle = style("--soft");
   context.textAlign = "right";
   context.fillText(Number(high.toPrecision(2)), place.left - 6, y(high) + 4);
   context.fillText(Number(low.toPrecision(2)), place.left - 6, y(low) + 2);
   context.textAlign = "left";
   upright(context, "score", 11, CURVES / 2);
+}
+
+// The k-th class's line: the explained one's is thick, each has its own dashes.
+function drawLine(context, k, points) {
+  context.beginPath();
+  for (const point of points) context.lineTo(...point);
+  context.strokeStyle = style(`--c${k}`);
+  context.lineWidth = k ? 1.5 : 3;
+  context.setLineDash([[], [6, 4], [2, 3], [9, 3, 2, 3]][k]);
+  context.stroke();
+  context.setLineDash([]);
+}
+
+function drawKeys() {
+  document.querySelectorAll("#legend canvas").forEach((canvas, k) =>
+    drawLine(fresh(canvas, 10), k, [[0, 5], [28, 5]]),
+  );
 }
 
 function upright(context, words, x, y) {

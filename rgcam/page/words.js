@@ -53,8 +53,7 @@ function barWords(name, scale, unit) {
 function legendOf(data) {
   const parts = data.targets.map((target, k) => {
     const part = document.createElement("span");
-    part.className = `k${k}`;
-    part.append(document.createElement("i"), data.classes[target]);
+    part.append(document.createElement("canvas"), data.classes[target]);
     return part;
   });
   document.getElementById("legend").replaceChildren(...parts);
