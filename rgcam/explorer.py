@@ -97,13 +97,28 @@ def page(view: View) -> str:
         "script": script,
         "style-hash": _hash(style),
         "script-hash": _hash(script),
-        "version": metadata.version("rgcam"),
+        "version": version(),
         "data": _json(_data(view, kept, about)),
         "about": "".join(_entry(*each) for each in about.items()),
         "trust-class": {None: "unknown", True: "yes", False: "no"}[view.trusted],
         **{n: html.escape(getattr(view, n)) for n in ("title", "seen", "trust")},
     }
     return re.sub(r"{{([a-z-]+)}}", lambda found: parts[found[1]], _source("page.html"))
+
+
+def seen(name: str) -> str:
+    """Say in a sentence, to who never heard of Grad-CAM, what a page shows."""
+    return (
+        "Glowing places in the picture, and bright cells in the grid, are what raised "
+        f"the model's score for “{name}”: every column of the grid is a moment of the "
+        "video, every row a moment at which the model decided, and a brighter cell is "
+        "a moment that counted more."
+    )
+
+
+def version() -> str:
+    """Return rgcam's version."""
+    return metadata.version("rgcam")
 
 
 def _data(view: View, kept: factors.Factors, about: Mapping[str, str]) -> dict:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rgcam import contrast, figures
+from rgcam import contrast, explorer, figures
 from rgcam.contrast import Signed
 from rgcam.explorer import Beside, View
 
@@ -31,7 +31,7 @@ def view(story: Any, summary: Mapping[str, Any]) -> View:
     return View(
         title=figures.title(story),
         found=found(summary),
-        seen=seen(summary),
+        seen=explorer.seen(summary["target"]),
         trust=verdict,
         trusted=trusted,
         frames=story.clip.frames,
@@ -67,16 +67,6 @@ def found(summary: Mapping[str, Any]) -> str:
     if summary["target"] != summary["prediction"]:
         said += f"; explained is what spoke for “{summary['target']}”"
     return f"{said}."
-
-
-def seen(summary: Mapping[str, Any]) -> str:
-    """Say in a sentence, to who never heard of Grad-CAM, what the page shows."""
-    return (
-        "Glowing places in the picture, and bright cells in the grid, are what raised "
-        f"the model's score for “{summary['target']}”: every column of the grid is a "
-        "moment of the video, every row a moment at which the model decided, and a "
-        "brighter cell is a moment that counted more."
-    )
 
 
 def trust(summary: Mapping[str, Any]) -> tuple[str, bool | None]:

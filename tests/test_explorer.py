@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shutil
 
 import jax
 import numpy as np
@@ -11,27 +10,10 @@ import pytest
 
 from rgcam import contrast, explorer, factors, gradcam, library, report, stickman, views
 from rgcam.video import Clip
+from tests.conftest import WIDE
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-    None,
-)
 EVIL = "<img src=x onerror=\"document.title='harmed'\">"
-WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"]
-        )
-        yield found
-        found.close()
+PHONE = {"width": 360, "height": 740}
 
 
 @pytest.fixture(scope="module")
@@ -63,32 +45,6 @@ def folder(story, tmp_path_factory):
 def arrays(folder):
     with np.load(folder / "explanation.npz") as found:
         return dict(found)
-
-
-@pytest.fixture
-def open_page(browser):
-    """Open a file; afterwards nothing was said on the console, nothing asked for."""
-    said, asked, contexts = [], [], []
-
-    def open_file(file, fragment="", **options):
-        context = browser.new_context(**({"viewport": WIDE} | options))
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url[:200]))
-        page.goto(f"{file.as_uri()}{fragment}")
-        return page
-
-    yield open_file
-    for context in contexts:
-        context.close()
-    assert not said
-    elsewhere = [
-        url for url in asked if not url.startswith(("file:", "data:", "blob:"))
-    ]
-    assert not elsewhere
-    assert sum(url.startswith("file:") for url in asked) == len(contexts)
 
 
 def cell(page):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rgcam import views
+from rgcam import explorer, views
 
 SUMMARY = {
     "prediction": "wave",
@@ -24,7 +24,8 @@ def test_found_says_what_was_decided_and_what_is_explained():
 
 
 def test_seen_is_one_sentence():
-    assert views.seen(SUMMARY).count(".") == 1 and "“wave”" in views.seen(SUMMARY)
+    said = explorer.seen("wave")
+    assert said.count(".") == 1 and said.endswith(".") and "“wave”" in said
 
 
 @pytest.mark.parametrize("head, word", [("fc", "caution"), ("gap", "first guess")])

@@ -165,6 +165,7 @@ function connectPage(data, state, view) {
   on("save-json", () => saveNumbers(data, state));
   on("save-csv", () => saveGrid(data, state));
   on("copy", () => copyLink(data, state));
+  document.getElementById("copy").hidden = location.protocol === "about:"; // a notebook
   on("theme", () => {
     const dark = getComputedStyle(document.documentElement).colorScheme === "dark";
     document.documentElement.dataset.theme = dark ? "light" : "dark";

@@ -93,10 +93,17 @@ function makeView(data, state) {
     drawWhen(by("when"), data, state.choice, scales().grid);
     bars();
     besideBar(data, state);
+    hint(data, state.choice, goTo);
     if (data.square) drawLag(by("lag"), data, state.choice);
     by("colours-label").hidden = state.choice.signed;
     cell();
     settled();
+  }
+
+  // A decision, and the frame that counted most for it.
+  function goTo(output) {
+    const [best] = topMoments(data, state.choice, output, 1);
+    move(data, state, view, { output, input: best ? best.frame : output });
   }
 
   // What follows a chosen cell, not one that is only pointed at.

@@ -59,6 +59,26 @@ function legendOf(data) {
   document.getElementById("legend").replaceChildren(...parts);
 }
 
+// Late scores may rest on what was decided long before: say when, and offer to go there.
+function hint(data, choice, go) {
+  const mass = (out) => rowOf(data, choice, out).reduce((sum, x) => (x > 0 ? sum + x : sum), 0);
+  const all = Array.from({ length: data.outs }, (_, out) => mass(out));
+  const best = all.indexOf(Math.max(...all));
+  const line = document.getElementById("hint");
+  line.hidden = all[data.outs - 1] >= 0.25 * all[best];
+  if (line.hidden) return;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = `Go to ${seconds(data.timesOut[best])}`;
+  button.addEventListener("click", () => go(best));
+  const last = short(all[data.outs - 1]);
+  line.replaceChildren(
+    `At the end little moves this score any more: all frames together count +${last}, `,
+    `at ${seconds(data.timesOut[best])} they count +${short(all[best])}. `,
+    button,
+  );
+}
+
 function momentRows(data, choice, output, go) {
   return topMoments(data, choice, output, 5).map((moment) => {
     const line = document.createElement("tr");
