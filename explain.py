@@ -29,6 +29,7 @@ OPTIONS = [
     flags.DEFINE_float("max_gib", 4.0, "memory that all pairs (or frames) may take"),
     flags.DEFINE_integer("window", None, "look back on so many frames only"),
     flags.DEFINE_string("steps", None, "output steps to explain: -1, 3,10 or ::100"),
+    flags.DEFINE_enum("vector", None, ["pdf", "svg"], "strip and matrix so too"),
     flags.DEFINE_bool("verify", False, "compare with the slow definition"),
 ]
 DEMO_SEED, WINDOW = 7, 128  # frames, where all pairs do not fit

@@ -20,7 +20,8 @@ from rgcam.library import Model
 from rgcam.video import Clip
 
 FILES = (
-    "explanation.npz report.html strip.png matrix.png overlay.mp4 summary.json".split()
+    *("explanation.npz", "report.html", "strip.png", "matrix.png"),
+    *("overlay.mp4", "overlay.gif", "summary.json"),
 )
 APART = explorer.APART  # seconds between two top moments
 Made = TypeVar("Made")
@@ -70,6 +71,11 @@ def write(folder: Path, story: Story, *, pictures: bool = True) -> dict[str, Any
         InputError: the folder cannot be written.
     """
     return replace_files(folder, lambda part: _write_all(part, story, pictures))
+
+
+def files(vector: str | None = None) -> list[str]:
+    """Name what ``write`` writes, where it was asked for ``vector`` (pdf, svg) too."""
+    return [*FILES, *(f"{n}.{vector}" for n in ("strip", "matrix") if vector)]
 
 
 def replace_files(folder: Path, make: Callable[[Path], Made]) -> Made:
@@ -171,15 +177,24 @@ def _write_all(folder: Path, story: Story, pictures: bool) -> dict[str, Any]:
     _write_arrays(folder / "explanation.npz", story)
     if not pictures:
         return summary
-    for make in (figures.strip, figures.matrix):
-        image = render.figure_to_array(make(story))
-        video.write_image(folder / f"{make.__name__}.png", image)
-    fps = figures.rate(story.clip.times, story.model.description.fps)
-    video.write_video(folder / "overlay.mp4", figures.overlay(story), fps)
+    _draw(folder, story)
     page = explorer.page(views.view(story, summary))
     (folder / "report.html").write_text(page, "utf-8", newline="\n")
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def _draw(folder: Path, story: Story) -> None:
+    for make in (figures.strip, figures.matrix):
+        image = render.figure_to_array(make(story))
+        video.write_image(folder / f"{make.__name__}.png", image)
+    fps = figures.rate(story.clip.times, story.model.description.fps)
+    frames = figures.overlay(story)
+    video.write_video(folder / "overlay.mp4", frames, fps)
+    video.write_gif(folder / "overlay.gif", *figures.gif(frames, fps))
+    if kind := story.arguments.get("vector"):
+        for name, content in figures.vector(story, kind).items():
+            (folder / name).write_bytes(content)
 
 
 def _write_arrays(file: Path, story: Story) -> None:
@@ -229,6 +244,7 @@ def text(summary: Mapping[str, Any], folder: Path) -> str:
         f"{m['time']:.2f} s ({m['share']:.0%})" for m in summary["top_moments"]
     )
     cnn = summary["cnn"] and f"{summary['cnn']['name']}: {summary['cnn_prediction']}"
+    written = files(summary["arguments"].get("vector"))
     lines = {
         "video": f"{seen['source']}, {seen['frames']} frames, {seen['seconds']:.1f} s",
         "note": "; ".join(seen["notes"]),
@@ -237,6 +253,6 @@ def text(summary: Mapping[str, Any], folder: Path) -> str:
         "beside": cnn,
         "explained": summary["target"],
         "moments": moments or f"{render.NO_EVIDENCE} for {summary['target']}",
-        "files": f"{folder}/: {', '.join(sorted(FILES))}",
+        "files": f"{folder}/: {', '.join(sorted(written))}",
     }
     return "\n".join(f"{name:<10}{line}" for name, line in lines.items() if line)

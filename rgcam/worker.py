@@ -179,7 +179,9 @@ def _write(job: Job, seen: Seen, kept: Kept, beside: Kept | None) -> Row:
 
 def _explained(job: Job, seen: Seen, summary: Mapping[str, Any]) -> Row:
     names = "prediction probability target target_score top_moments".split()
-    files = report.FILES if job.pictures else report.FILES[:1]
+    files = (
+        report.files(job.arguments.get("vector")) if job.pictures else report.FILES[:1]
+    )
     return {
         "video": seen.task.video,
         "status": "ok",

@@ -17,7 +17,7 @@ from tests.conftest import CACHE, ROOT, one_sentence
 LENGTHS = (5, 16, 17, 40)
 PICTURES = {
     *("explanation.npz", "report.html", "strip.png", "matrix.png"),
-    *("overlay.mp4", "summary.json"),
+    *("overlay.mp4", "overlay.gif", "summary.json"),
 }
 
 

@@ -12,7 +12,7 @@ from tests.conftest import one_sentence
 
 FILES = {
     *("explanation.npz", "report.html", "strip.png", "matrix.png"),
-    *("overlay.mp4", "summary.json"),
+    *("overlay.mp4", "overlay.gif", "summary.json"),
 }
 
 
