@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from rgcam import cli, corpus, gradcam, long_report, report, stickman, verify
+from rgcam import cli, corpus, gradcam, long_report, report, stickman, verify, views
 from rgcam.errors import InputError
 from rgcam.library import Model, class_index, load_cnn, load_model
 from rgcam.video import Clip, read_clip
@@ -29,6 +29,7 @@ OPTIONS = [
     flags.DEFINE_float("max_gib", 4.0, "memory that all pairs (or frames) may take"),
     flags.DEFINE_integer("window", None, "look back on so many frames only"),
     flags.DEFINE_string("steps", None, "output steps to explain: -1, 3,10 or ::100"),
+    flags.DEFINE_enum("vector", None, ["pdf", "svg"], "strip and matrix so too"),
     flags.DEFINE_bool("verify", False, "compare with the slow definition"),
 ]
 DEMO_SEED, WINDOW = 7, 128  # frames, where all pairs do not fit
@@ -54,7 +55,7 @@ def main() -> None:
     story = report.Story(
         clip, source, model, explanation, target, cnn, beside, arguments()
     )
-    print(report.text(report.write(out, story), out))
+    print(report.text(report.write(out, views.with_rivals(story)), out))
     if FLAGS.verify:
         errors = verify.verify(model.module, model.variables, explanation, target)
         print(f"{'verified':<10}{verify.text(errors)}")

@@ -30,6 +30,7 @@ from rgcam.gradcam import (
 from rgcam.library import Model, class_index, load_model
 from rgcam.long import LongExplanation, explain_long
 from rgcam.models import LRCN, FrameCNN
+from rgcam.notebook import show
 from rgcam.video import Clip, read_clip
 
 __all__ = [
@@ -48,5 +49,6 @@ __all__ = [
     "importance_weights",
     "load_model",
     "read_clip",
+    "show",
     "stream",
 ]

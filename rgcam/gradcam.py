@@ -159,7 +159,7 @@ def explain(
     baseline = methods.baseline_of(method, baseline)
     name, given = (baseline, None) if isinstance(baseline, str) else (None, baseline)
     relu = methods.rectified(method, relu)
-    how = _How(pick, relu, beta, method, name)
+    how = How(pick, relu, beta, method, name)
     explanation = _explain(module, variables, frames, index, length, given, how)
     if index is not None:
         targets.check(index, explanation.scores.shape[-1])
@@ -181,28 +181,56 @@ def explanation_bytes(
     return 4 * out * steps * (channels * beta + cells + 1)
 
 
-class _How(NamedTuple):
-    """What of an explanation is compiled."""
+class How(NamedTuple):
+    """What of an explanation is compiled, not passed: see ``explain``.
 
-    pick: Callable | None
-    relu: bool
-    beta: bool
-    method: str
-    baseline: str | None
+    Attributes:
+        pick: function of the scores (out C) -> (out,) that is the target, or None.
+        relu: rectify the maps.
+        beta: keep beta.
+        method: one of ``rgcam.methods.METHODS``.
+        baseline: its name; None: feature maps that are passed.
+    """
+
+    pick: Callable | None = None
+    relu: bool = True
+    beta: bool = True
+    method: str = "gradcam"
+    baseline: str | None = None
 
 
 @functools.partial(jax.jit, static_argnames=("module", "how"))
 def _explain(module, variables, frames, index, length, given, how):
     features = chunks.features(module, variables, frames)
-    one = functools.partial(_explain_features, module, variables, features)
-    one = functools.partial(one, length=length, given=given, how=how)
+    one = functools.partial(explain_features, module, variables, features)
+    one = functools.partial(one, how=how, length=length, given=given)
     if index is None or jnp.ndim(index) == 0:
         return one(index)
     axes: Any = (None, None, 0, 0, 0)  # scores and features are everyone's
     return jax.vmap(one, out_axes=Explanation(*axes))(index)
 
 
-def _explain_features(module, variables, features, index, *, length, given, how):
+def explain_features(
+    module: nn.Module,
+    variables: Any,
+    features: Float[Array, "in h w K"],
+    index: Int[Tensor, ""] | None,
+    *,
+    how: How,
+    length: int | Int[Tensor, ""] | None = None,
+    given: Float[Tensor, "..."] | None = None,
+) -> Explanation:
+    """Explain one class of features that are there already, not jitted.
+
+    Args:
+        module: see ``explain``.
+        variables: its variables.
+        features: A.
+        index: class; None: the one decided for, or ``how.pick``.
+        how: what else is compiled.
+        length: number of valid frames.
+        given: the baseline's feature maps where ``how`` names none.
+    """
     pick = how.pick
     if how.method != "gradcam":
         baseline = given if how.baseline is None else how.baseline

@@ -4,18 +4,19 @@ One scale holds for a whole clip, 0 stays 0, and absent evidence is said in word
 Colours: inferno, or blue to red symmetric about 0 as soon as one value is negative.
 """
 
-import functools
+import io
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from matplotlib import cm, colormaps, colors, font_manager
+from matplotlib import cm, colormaps, colors, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from rgcam import lettering
 from rgcam.errors import InputError
 
 Box = tuple[int, int, int, int]
@@ -23,7 +24,6 @@ Maps = Float[np.ndarray, "*any h w"]
 NO_EVIDENCE = "no positive evidence"
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")  # Okabe and Ito; target first
 HATCH = {"facecolor": "0.95", "edgecolor": "0.7", "hatch": "////", "linewidth": 0}
-CJK = ("Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", "PingFang SC", "SimHei")
 
 
 def normalize(maps: Maps) -> Maps:
@@ -94,11 +94,11 @@ def strip(
     end, cell = len(frames) - 1, 1.25 * frames.shape[1] / frames.shape[2]  # inches
     picks = np.rint(np.linspace(end, 0, min(end + 1, columns))).astype(int)[::-1]
     size = 1.25 * len(picks) + 2.2, (cell + 0.06) * (len(rows) + 1) + 0.75
-    figure = _figure(size, "compressed", title, note)
+    figure = lettering.figure(size, "compressed", title, note)
     axes = figure.subplots(len(rows) + 1, 1, squeeze=False)[:, 0]
     _film(axes[0], frames[picks], "(a) original video")
     seconds = [f"{time:.2f} s" for time in times[picks]]
-    axes[0].set_xticks(np.arange(len(picks)) + 0.5, seconds, **_style())
+    axes[0].set_xticks(np.arange(len(picks)) + 0.5, seconds, **lettering.style())
     for i, (label, maps) in enumerate(rows, start=1):
         heat = _heat(frames[picks], normalize(maps)[picks], _scale(maps), box, 0.6)
         _film(axes[i], heat, f"({chr(97 + i)}) {label}")
@@ -131,7 +131,7 @@ def matrix(
     """
     shown = _shown_classes(classes, target, scores[-1])
     tall = float(np.clip(0.6 * len(times_out), 1.2, 4.4))  # inches
-    figure = _figure((8.2, tall + 2.5), "constrained", title, "")
+    figure = lettering.figure((8.2, tall + 2.5), "constrained", title, "")
     top, main, side, last, legend = _panels(figure, tall)
     x = _edges(main.xaxis, times_in, 1.0)
     y = _edges(main.yaxis, times_out, (x[-1] - x[0]) / len(times_in))
@@ -143,6 +143,20 @@ def matrix(
     names = [classes[c] for c in shown] + ["t > t': not seen yet"] * int(hidden.any())
     _legend(legend, side.lines, names)
     return figure
+
+
+def figure_to_vector(figure: Figure, kind: str) -> bytes:
+    """Return a figure as a file of kind "pdf" or "svg": words as text, not as outlines.
+
+    Frames and the matrix stay pixels.
+    """
+    if kind not in ("pdf", "svg"):
+        raise InputError(f"there is no vector picture {kind!r}: choose pdf or svg")
+    fonts = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "rgcam"}
+    undated: dict[str, Any] = {"CreationDate" if kind == "pdf" else "Date": None}
+    with rc_context(fonts), io.BytesIO() as file:
+        figure.savefig(file, format=kind, metadata=undated)
+        return file.getvalue()
 
 
 def figure_to_array(figure: Figure) -> UInt8[np.ndarray, "H W 3"]:
@@ -180,33 +194,6 @@ def _heat(frames, unit, scale, box: Box | None, opacity: float):
     return out
 
 
-@functools.cache
-def _fonts() -> tuple[list[str], set[int]]:
-    """Return the fonts to use, CJK if installed, and all characters they can draw."""
-    names = ["DejaVu Sans", *set(CJK).intersection(font_manager.get_font_names())]
-    files = [font_manager.get_font(font_manager.findfont(name)) for name in names]
-    return names, set().union(*(file.get_charmap() for file in files))
-
-
-def _plain(text: str, width: int = 999) -> str:
-    """Make any name drawable: one line, at most width long, no missing glyph."""
-    text = "".join(c if ord(c) in _fonts()[1] else "□" for c in " ".join(text.split()))
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _style(size: int = 8) -> dict[str, Any]:
-    """Return how text is set: as it stands ($ and _ are no mathematics)."""
-    return {"family": _fonts()[0], "size": size, "parse_math": False}
-
-
-def _figure(size: tuple[float, float], layout: Any, title: str, note: str):
-    figure = Figure(size, dpi=120, layout=layout, facecolor="white")
-    figure.suptitle(textwrap.fill(_plain(title), int(size[0] * 11)), **_style(11))
-    note = textwrap.fill(_plain(note), int(size[0] * 15))
-    figure.supxlabel(note, color="0.3", **_style())
-    return figure
-
-
 def _film(axis, frames, label: str) -> None:
     """Draw frames side by side, each 1 wide, and the label at the left."""
     height = 0.96 * frames.shape[1] / frames.shape[2]
@@ -216,15 +203,16 @@ def _film(axis, frames, label: str) -> None:
     axis.set(xlim=(0, len(frames)), ylim=(height, 0), xticks=[], yticks=[])
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
     axis.spines[:].set_visible(False)
-    label = textwrap.fill(_plain(label), 18)
-    axis.set_ylabel(label, rotation=0, ha="right", va="center", **_style(9))
+    label = textwrap.fill(lettering.plain(label), 18)
+    axis.set_ylabel(label, rotation=0, ha="right", va="center", **lettering.style(9))
 
 
 def _film_bar(axis, scale) -> None:
     if not scale.norm.vmax:
         return _say_nothing(axis)
-    style = {"aspect": 12, "pad": 0.01, "format": "%.3g", "label": "logits"}
+    style = {"aspect": 11, "pad": 0.01, "format": "%.3g", "shrink": 0.86}
     bar = axis.figure.colorbar(scale, ax=axis, ticks=scale.get_clim(), **style)
+    bar.set_label("logits", size=8)
     bar.ax.tick_params(labelsize=8)
 
 
@@ -257,6 +245,8 @@ def _panels(figure, tall: float):
     panels["l"].sharex(panels["m"])
     for axis in panels.values():
         axis.tick_params(labelsize=8)
+        axis.xaxis.label.set_size(9)
+        axis.yaxis.label.set_size(9)
     return [panels[name] for name in "tmslk"]
 
 
@@ -269,9 +259,10 @@ def _draw_matrix(axis, top, values, x, y) -> None:
         top.set_axis_off()
         return _say_nothing(axis)
     axis.patch.set(**HATCH)
-    mesh = axis.pcolormesh(x, y, values, cmap=scale.cmap, norm=scale.norm)
+    style = {"cmap": scale.cmap, "norm": scale.norm, "rasterized": True}
+    mesh = axis.pcolormesh(x, y, values, **style)
     bar = axis.figure.colorbar(mesh, top, orientation="horizontal", ticklocation="top")
-    bar.set_label("importance (heat-map mass, logits)")
+    bar.set_label("importance (heat-map mass, logits)", size=9)
 
 
 def _draw_last(axis, values, x, time: float) -> None:
@@ -297,4 +288,4 @@ def _legend(axis, lines, names: list[str]) -> None:
     blank = ["?"] * len(keys)  # a name that starts with _ would be left out
     legend = axis.legend(keys, blank, loc="upper left", frameon=False)
     for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set(text=_plain(name, 26), **_style())
+        text.set(text=lettering.plain(name, 26), **lettering.style())

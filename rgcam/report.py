@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image
 
-from rgcam import data, render, video
+from rgcam import explorer, figures, render, video, views
+from rgcam.contrast import Signed
 from rgcam.errors import InputError
 from rgcam.library import Model
 from rgcam.video import Clip
 
-OVERLAY_SIDE = 240  # pixels; shorter sides below this are enlarged for viewing
-FILES = "explanation.npz strip.png matrix.png overlay.mp4 summary.json".split()
-APART = 0.4  # seconds between two top moments
+FILES = (
+    *("explanation.npz", "report.html", "strip.png", "matrix.png"),
+    *("overlay.mp4", "overlay.gif", "summary.json"),
+)
+APART = explorer.APART  # seconds between two top moments
 Made = TypeVar("Made")
 
 
@@ -38,6 +40,9 @@ class Story(NamedTuple):
         cnn: the frame CNN beside it, or None.
         cnn_explanation: of the class of the same name, or None.
         arguments: the command's options, for the record.
+        shown: signed maps of the target and its rivals, for the page; None: the
+            page shows the target's rectified ones alone.
+        cnn_shown: the frame CNN's of the first of these classes, or None.
     """
 
     clip: Clip
@@ -48,10 +53,12 @@ class Story(NamedTuple):
     cnn: Model | None
     cnn_explanation: Any  # Explanation | Kept | None
     arguments: Mapping[str, Any]
+    shown: Signed | None = None
+    cnn_shown: Signed | None = None
 
 
 def write(folder: Path, story: Story, *, pictures: bool = True) -> dict[str, Any]:
-    """Write explanation.npz, strip.png, matrix.png, overlay.mp4 and summary.json.
+    """Write the FILES of an explanation.
 
     All are made in a temporary folder first: a failure leaves what was there as it
     was. Files of the same names are replaced, others kept. Without ``pictures``,
@@ -64,6 +71,11 @@ def write(folder: Path, story: Story, *, pictures: bool = True) -> dict[str, Any
         InputError: the folder cannot be written.
     """
     return replace_files(folder, lambda part: _write_all(part, story, pictures))
+
+
+def files(vector: str | None = None) -> list[str]:
+    """Name what ``write`` writes, where it was asked for ``vector`` (pdf, svg) too."""
+    return [*FILES, *(f"{n}.{vector}" for n in ("strip", "matrix") if vector)]
 
 
 def replace_files(folder: Path, make: Callable[[Path], Made]) -> Made:
@@ -165,12 +177,24 @@ def _write_all(folder: Path, story: Story, pictures: bool) -> dict[str, Any]:
     _write_arrays(folder / "explanation.npz", story)
     if not pictures:
         return summary
-    for name, figure in (("strip", _strip(story)), ("matrix", _matrix(story))):
-        video.write_image(folder / f"{name}.png", render.figure_to_array(figure))
-    fps = _rate(story.clip.times, story.model.description.fps)
-    video.write_video(folder / "overlay.mp4", _overlay(story), fps)
+    _draw(folder, story)
+    page = explorer.page(views.view(story, summary))
+    (folder / "report.html").write_text(page, "utf-8", newline="\n")
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def _draw(folder: Path, story: Story) -> None:
+    for make in (figures.strip, figures.matrix):
+        image = render.figure_to_array(make(story))
+        video.write_image(folder / f"{make.__name__}.png", image)
+    fps = figures.rate(story.clip.times, story.model.description.fps)
+    frames = figures.overlay(story)
+    video.write_video(folder / "overlay.mp4", frames, fps)
+    video.write_gif(folder / "overlay.gif", *figures.gif(frames, fps))
+    if kind := story.arguments.get("vector"):
+        for name, content in figures.vector(story, kind).items():
+            (folder / name).write_bytes(content)
 
 
 def _write_arrays(file: Path, story: Story) -> None:
@@ -188,66 +212,6 @@ def _write_arrays(file: Path, story: Story) -> None:
     )
 
 
-def _strip(story: Story):
-    rows: list[tuple[str, np.ndarray]] = []
-    if story.cnn_explanation is not None:
-        rows.append(("Grad-CAM (frame CNN)", _diagonal(story.cnn_explanation.maps)))
-    rows.append(("recurrent Grad-CAM", story.explanation.maps[-1]))
-    clip = story.clip
-    return render.strip(
-        clip.frames, rows, clip.times, box=_box(story), title=_title(story)
-    )
-
-
-def _matrix(story: Story):
-    e, times = story.explanation, story.clip.times
-    return render.matrix(
-        e.matrix,
-        times,
-        times,
-        e.scores,
-        story.model.classes,
-        story.target,
-        title=_title(story),
-    )
-
-
-def _overlay(story: Story) -> np.ndarray:
-    frames, box = story.clip.frames, _box(story)
-    factor = max(1, -(-OVERLAY_SIDE // min(frames.shape[1:3])))
-    large = _enlarge(frames, factor)
-    top, left, bottom, right = (factor * edge for edge in box)
-    maps = story.explanation.maps[-1]
-    return render.overlay(large, maps, box=(top, left, bottom, right))
-
-
-def _enlarge(frames: np.ndarray, factor: int) -> np.ndarray:
-    if factor == 1:
-        return frames
-    height, width = (factor * n for n in frames.shape[1:3])
-    images = (Image.fromarray(frame) for frame in frames)
-    bicubic = Image.Resampling.BICUBIC
-    return np.stack([np.asarray(i.resize((width, height), bicubic)) for i in images])
-
-
-def _box(story: Story) -> tuple[int, int, int, int]:
-    spec = story.model.description.preprocess
-    return data.crop_box(spec, *story.clip.frames.shape[1:3])
-
-
-def _diagonal(maps: np.ndarray) -> np.ndarray:
-    """Return L[t, t]: a frame CNN's map of every frame by itself."""
-    steps = np.arange(len(maps))
-    return maps[steps, steps]
-
-
-def _title(story: Story) -> str:
-    name = Path(story.source).name
-    return (
-        f"why {story.model.name} sees “{story.model.classes[story.target]}” in {name}"
-    )
-
-
 def _cnn_decision(story: Story) -> int:
     assert story.cnn_explanation is not None
     scores = story.cnn_explanation.scores
@@ -257,11 +221,6 @@ def _cnn_decision(story: Story) -> int:
 def _softmax(scores: np.ndarray) -> np.ndarray:
     powers = np.exp(scores - scores.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
-
-
-def _rate(times: np.ndarray, fps: float) -> float:
-    """Return the frames a second that these times have, for playing."""
-    return (len(times) - 1) / float(times[-1] - times[0]) if len(times) > 1 else fps
 
 
 def about(model: Model) -> dict[str, Any]:
@@ -285,6 +244,7 @@ def text(summary: Mapping[str, Any], folder: Path) -> str:
         f"{m['time']:.2f} s ({m['share']:.0%})" for m in summary["top_moments"]
     )
     cnn = summary["cnn"] and f"{summary['cnn']['name']}: {summary['cnn_prediction']}"
+    written = files(summary["arguments"].get("vector"))
     lines = {
         "video": f"{seen['source']}, {seen['frames']} frames, {seen['seconds']:.1f} s",
         "note": "; ".join(seen["notes"]),
@@ -293,6 +253,6 @@ def text(summary: Mapping[str, Any], folder: Path) -> str:
         "beside": cnn,
         "explained": summary["target"],
         "moments": moments or f"{render.NO_EVIDENCE} for {summary['target']}",
-        "files": f"{folder}/: {', '.join(sorted(FILES))}",
+        "files": f"{folder}/: {', '.join(sorted(written))}",
     }
     return "\n".join(f"{name:<10}{line}" for name, line in lines.items() if line)

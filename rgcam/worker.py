@@ -121,7 +121,8 @@ def _begin(worker: Worker, clips: Sequence[Seen]) -> Running:
     size = batches.padded_size(len(clips), full, devices, known)
     targets = None if job.target is None else np.full(size, job.target, np.int32)
     found: list[Kept] = []
-    keeps = Keep(beta=job.beta), Keep(all_maps=True)
+    own = Keep(beta=job.beta, all_maps=job.pictures)
+    keeps = own, Keep(all_maps=True)
     for i, (model, keep) in enumerate(zip(job.models, keeps, strict=False)):
         kept = batches.explain(
             model.module,
@@ -178,7 +179,9 @@ def _write(job: Job, seen: Seen, kept: Kept, beside: Kept | None) -> Row:
 
 def _explained(job: Job, seen: Seen, summary: Mapping[str, Any]) -> Row:
     names = "prediction probability target target_score top_moments".split()
-    files = report.FILES if job.pictures else report.FILES[:1]
+    files = (
+        report.files(job.arguments.get("vector")) if job.pictures else report.FILES[:1]
+    )
     return {
         "video": seen.task.video,
         "status": "ok",

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -26,6 +27,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+BROWSERS = "chromium", "chromium-browser", "google-chrome"
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+WIDE = {"width": 1280, "height": 900}
 REAL_CLIPS = HERE.parents[1] / "shared" / "data"
 
 
@@ -71,6 +75,44 @@ def call(monkeypatch, capsys):
         return exit.value.code or 0, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Start a headless Chromium, or skip where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        options = {"executable_path": CHROMIUM, "args": ["--no-sandbox"]}
+        found = playwright.chromium.launch(**options)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open a file; afterwards nothing was said on the console, nothing asked for."""
+    said, asked, contexts = [], [], []
+
+    def open_file(file, fragment="", **options):
+        context = browser.new_context(**({"viewport": WIDE} | options))
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url[:200]))
+        page.goto(f"{file.as_uri()}{fragment}")
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert not said
+    local = "file:", "data:", "blob:", "about:"
+    assert not [url for url in asked if not url.startswith(local)]
+    assert sum(url.startswith("file:") for url in asked) == len(contexts)
 
 
 def one_sentence(err):

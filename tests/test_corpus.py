@@ -15,7 +15,10 @@ from rgcam.errors import InputError
 from tests.conftest import CACHE, ROOT, one_sentence
 
 LENGTHS = (5, 16, 17, 40)
-PICTURES = {"explanation.npz", "strip.png", "matrix.png", "overlay.mp4", "summary.json"}
+PICTURES = {
+    *("explanation.npz", "report.html", "strip.png", "matrix.png"),
+    *("overlay.mp4", "overlay.gif", "summary.json"),
+}
 
 
 def write(path, seed=0, length=16):

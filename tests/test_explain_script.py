@@ -10,7 +10,10 @@ import pytest
 from rgcam import library, stickman, video
 from tests.conftest import one_sentence
 
-FILES = {"explanation.npz", "strip.png", "matrix.png", "overlay.mp4", "summary.json"}
+FILES = {
+    *("explanation.npz", "report.html", "strip.png", "matrix.png"),
+    *("overlay.mp4", "overlay.gif", "summary.json"),
+}
 
 
 @pytest.fixture(scope="module")

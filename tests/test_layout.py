@@ -41,7 +41,7 @@ def test_pure_modules_import_no_files_or_codecs(name):
 def test_public_names():
     for name in (
         "importance_weights heatmaps importance_matrix explain Explanation "
-        "load_model Model read_clip Clip InputError"
+        "load_model Model read_clip Clip InputError show"
     ).split():
         assert hasattr(rgcam, name) and name in rgcam.__all__
 

@@ -298,3 +298,14 @@ def test_figure_to_array_is_the_figure_in_pixels():
     width, height = figure.get_size_inches() * figure.dpi
     assert pixels.shape == (round(height), round(width), 3) and pixels.dtype == np.uint8
     assert (pixels[0, 0] == 255).all() and pixels.std() > 10
+
+
+@pytest.mark.parametrize("kind, magic", [("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_figure_to_vector_keeps_words(kind, magic):
+    values, *rest = causal()
+    figure = render.matrix(values, *rest, CLASSES, 0, title="why $walk$?")
+    data = render.figure_to_vector(figure, kind)
+    assert data.startswith(magic)
+    assert kind == "pdf" or b"why $walk$?" in data
+    with pytest.raises(InputError, match="choose pdf or svg"):
+        render.figure_to_vector(figure, "png")

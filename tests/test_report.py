@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from rgcam import gradcam, library, report, stickman, video
+from rgcam import figures, gradcam, library, report, stickman, video
 from rgcam.errors import InputError
 
 TIMES = np.arange(10) / 7.5
@@ -79,12 +79,7 @@ def test_write_is_all_or_nothing(story, tmp_path, monkeypatch):
 
 
 def test_a_failed_first_write_leaves_no_folder(story, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "_strip", lambda story: 1 / 0)
+    monkeypatch.setattr(figures, "strip", lambda story: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         report.write(tmp_path / "out", story)
     assert not (tmp_path / "out").exists()
-
-
-def test_diagonal_of_the_frame_cnn():
-    maps = np.arange(9.0).reshape(3, 3, 1, 1)
-    np.testing.assert_array_equal(report._diagonal(maps)[:, 0, 0], [0, 4, 8])

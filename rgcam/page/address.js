@@ -1,0 +1,48 @@
+// The view in the URL's fragment, so that a link restores it.
+
+function writeAddress(data, state) {
+  const named = {
+    t: state.cell.input,
+    s: state.cell.output,
+    class: data.classes[data.targets[state.choice.k]],
+    rather: state.choice.j < 0 ? "" : data.classes[data.targets[state.choice.j]],
+    kind: state.choice.signed ? "signed" : "positive",
+    scale: state.scale,
+    rows: state.rows ? 1 : 0,
+    colours: state.colours,
+    heat: Math.round(100 * state.opacity),
+    beside: state.beside ? 1 : 0,
+    follow: state.follow ? 1 : 0,
+  };
+  const fragment = `#${new URLSearchParams(named)}`;
+  if (fragment === location.hash) return;
+  try {
+    history.replaceState(null, "", fragment);
+  } catch {
+    // A sandboxed frame has no address of its own.
+  }
+}
+
+function readAddress(data, state) {
+  const named = new URLSearchParams(location.hash.slice(1));
+  const whole = (name, size, other) => {
+    const value = Number(named.get(name) ?? NaN);
+    return Number.isInteger(value) && value >= 0 && value < size ? value : other;
+  };
+  const place = (name) => data.targets.findIndex((t) => data.classes[t] === named.get(name));
+  state.cell = {
+    input: whole("t", data.steps, state.cell.input),
+    output: whole("s", data.outs, state.cell.output),
+  };
+  if (place("class") >= 0) state.choice.k = place("class");
+  if (data.signed) {
+    state.choice.j = place("rather") === state.choice.k ? -1 : place("rather");
+    if (named.has("kind")) state.choice.signed = named.get("kind") === "signed";
+  }
+  if (["clip", "row"].includes(named.get("scale"))) state.scale = named.get("scale");
+  if (Object.hasOwn(data.sequential, named.get("colours") ?? "")) state.colours = named.get("colours");
+  state.opacity = whole("heat", 101, Math.round(100 * state.opacity)) / 100;
+  state.rows = whole("rows", 2, Number(state.rows)) === 1;
+  state.beside = whole("beside", 2, Number(state.beside)) === 1;
+  state.follow = whole("follow", 2, Number(state.follow)) === 1;
+}

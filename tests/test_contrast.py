@@ -1,0 +1,39 @@
+"""Rivals and their signed maps, from features that are there already."""
+
+import numpy as np
+import pytest
+
+from rgcam import contrast, gradcam, library, stickman
+
+
+def test_rivals_by_hand():
+    last = np.array([1.0, 5.0, 3.0, 4.0])
+    assert contrast.rivals("abcd", last, 0, 3) == ["a", "b", "d"]
+    assert contrast.rivals("abcd", last, 1) == ["b", "d", "c", "a"]
+
+
+@pytest.mark.parametrize("name", ["stickman-lrcn", "stickman-cnn"])
+def test_maps_are_those_of_explain(name):
+    m = library.load_model(name)
+    frames = m.preprocess(stickman.clip(1).frames)
+    features = gradcam.explain(m.module, m.variables, frames).features
+    found = contrast.signed(m, features, ["kick", "wave"])
+    assert found.targets == (m.classes.index("kick"), m.classes.index("wave"))
+    expected = gradcam.explain(
+        m.module, m.variables, frames, found.targets, relu=False, beta=False
+    )
+    np.testing.assert_allclose(found.maps, expected.maps, rtol=1e-3, atol=1e-6)
+    pair = lambda y: y[:, found.targets[0]] - y[:, found.targets[1]]
+    why = gradcam.explain(m.module, m.variables, frames, pair, relu=False)
+    np.testing.assert_allclose(
+        found.maps[0] - found.maps[1], why.maps, rtol=1e-3, atol=1e-5
+    )
+
+
+def test_classes_that_a_model_lacks_are_left_out():
+    m = library.load_model("stickman-lrcn")
+    features = gradcam.explain(
+        m.module, m.variables, m.preprocess(stickman.clip(1).frames)
+    ).features
+    found = contrast.signed(m, features, ["fly", "kick"])
+    assert found.targets == () and found.maps.shape == (0, 16, 16, 8, 8)

@@ -1,0 +1,94 @@
+"""README and docs/: code blocks run, commands exist, the site builds without warnings."""
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from absl import flags
+
+from rgcam import stickman, video
+from tests.conftest import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if blocks(p, "python")], ids=lambda page: page.name
+)
+def test_python_blocks_run(page, tmp_path, monkeypatch):
+    """All blocks of a page in a row, as a reader would run them."""
+    monkeypatch.chdir(tmp_path)
+    video.write_video("my.mp4", stickman.clip(3).frames, 7.5)
+    names = {"__name__": "__docs__"}
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), names)
+
+
+def commands(page):
+    """Return every command of a page: in blocks, and in `code` that runs Python."""
+    lines = "\n".join(blocks(page, "bash")).replace("\\\n", " ")
+    inline = re.findall(
+        r"`((?:python|train\.py|explain\.py|mkdocs) [^`]+)`", page.read_text()
+    )
+    return [
+        part for line in [*lines.splitlines(), *inline] for part in line.split("&&")
+    ]
+
+
+@pytest.fixture(scope="module")
+def known():
+    """Return all flags that a script of this repository can have."""
+    sys.path.insert(0, str(ROOT))
+    for name in ("explain", "train", "rgcam.datasets", "rgcam.contact_sheet"):
+        importlib.import_module(name)
+    return set(flags.FLAGS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist(page, known):
+    from configs import base
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    known = known | {f"config.{path}" for path in _paths(base.get_config())}
+    for command in commands(page):
+        files = re.findall(r"[\w/]+\.py\b", command)
+        assert all((ROOT / file).is_file() for file in files), command
+        for extra in re.findall(r"'\.\[(\w+)\]'", command):
+            assert extra in project["optional-dependencies"], command
+        options = set(re.findall(r"--([a-z_]+[a-z_.]*)", command))
+        if files and files[0].startswith("benchmarks/"):
+            own = (ROOT / files[0]).read_text()
+            assert all(name in own for name in options), command
+        elif files or "-m rgcam" in command:
+            assert options <= known, command
+
+
+def _paths(fields, above=""):
+    found = set()
+    for name, value in fields.items():
+        found.add(f"{above}{name}")
+        if hasattr(value, "items"):
+            found |= _paths(value, f"{above}{name}.")
+    return found
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="pip install -e '.[docs]'")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", tmp_path]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    assert "WARNING" not in built.stderr
+    reference = (tmp_path / "api" / "index.html").read_text()
+    for name in ("importance_weights", "show", "read_clip"):
+        assert f'id="rgcam.{name}"' in reference
