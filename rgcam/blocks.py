@@ -37,6 +37,7 @@ from jaxtyping import Array, Float, Int
 
 Carry = Any
 ROWS = 256  # output steps of a block at most
+LONGEST = 32  # frames of a stretch, by ``benchmarks/blocks.py``
 
 
 class Cut(NamedTuple):
@@ -72,8 +73,8 @@ def splits(module: Any) -> bool:
 def sizes(steps: int, carried: bool) -> tuple[int, int]:
     """Return how many output steps go back together, and how long a stretch is.
 
-    Four stretches a block, by ``benchmarks/blocks.py``: more of them skip more of the
-    empty half, but make smaller products and take longer to compile.
+    Four stretches a block, and more where they would exceed LONGEST: more of them
+    skip more of the empty half, but make smaller products and take longer to compile.
 
     Args:
         steps: T.
@@ -82,7 +83,7 @@ def sizes(steps: int, carried: bool) -> tuple[int, int]:
     if not carried:
         return min(steps, 8), 8
     block = -(-steps // -(-steps // ROWS))  # blocks alike, so that little is padding
-    return block, max(8, -(-block // 4))
+    return block, max(8, min(-(-block // 4), LONGEST))
 
 
 def all_pairs(
