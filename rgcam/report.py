@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from rgcam import data, render, video
+from rgcam import data, render, selfcheck, video
 from rgcam.errors import InputError
 from rgcam.library import Model
+from rgcam.selfcheck import Check
 from rgcam.video import Clip
 
 OVERLAY_SIDE = 240  # pixels; shorter sides below this are enlarged for viewing
@@ -38,6 +39,7 @@ class Story(NamedTuple):
         cnn: the frame CNN beside it, or None.
         cnn_explanation: of the class of the same name, or None.
         arguments: the command's options, for the record.
+        check: how far the explanation can be trusted, or None.
     """
 
     clip: Clip
@@ -48,6 +50,7 @@ class Story(NamedTuple):
     cnn: Model | None
     cnn_explanation: Any  # Explanation | Kept | None
     arguments: Mapping[str, Any]
+    check: Check | None = None
 
 
 def write(folder: Path, story: Story, *, pictures: bool = True) -> dict[str, Any]:
@@ -154,6 +157,7 @@ def summarize(story: Story) -> dict[str, Any]:
         "model": about(story.model),
         "cnn": story.cnn and about(story.cnn),
         "cnn_prediction": story.cnn and story.cnn.classes[_cnn_decision(story)],
+        "self_check": selfcheck.summary(story.check),
         "arguments": dict(story.arguments),
         "versions": versions(),
     }
@@ -192,11 +196,10 @@ def _strip(story: Story):
     rows: list[tuple[str, np.ndarray]] = []
     if story.cnn_explanation is not None:
         rows.append(("Grad-CAM (frame CNN)", _diagonal(story.cnn_explanation.maps)))
-    rows.append(("recurrent Grad-CAM", story.explanation.maps[-1]))
+    rows.append((selfcheck.title(story.check), story.explanation.maps[-1]))
+    said = {"title": _title(story), "note": selfcheck.verdict(story.check)}
     clip = story.clip
-    return render.strip(
-        clip.frames, rows, clip.times, box=_box(story), title=_title(story)
-    )
+    return render.strip(clip.frames, rows, clip.times, box=_box(story), **said)
 
 
 def _matrix(story: Story):
@@ -292,6 +295,7 @@ def text(summary: Mapping[str, Any], folder: Path) -> str:
         "by": summary["model"]["name"],
         "beside": cnn,
         "explained": summary["target"],
+        "trust": summary["self_check"]["verdict"],
         "moments": moments or f"{render.NO_EVIDENCE} for {summary['target']}",
         "files": f"{folder}/: {', '.join(sorted(FILES))}",
     }
