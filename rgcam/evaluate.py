@@ -10,31 +10,19 @@ Running the same command again goes on where the last one ended.
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from rgcam import (
-    cli,
-    evaluation,
-    evaluation_tables,
-    folder,
-    manifest,
-    methods,
-    stickman,
-)
-from rgcam.errors import InputError
-from rgcam.evaluation import Subject
-from rgcam.library import Model, class_index, load_cnn, load_model
-from rgcam.video import read_clip
+from rgcam import cli, evaluation, evaluation_tables, manifest, methods, subjects
+from rgcam.library import load_cnn, load_model
+from rgcam.subjects import Subject
 
 FLAGS = flags.FLAGS
 EXTRA = ("fade:mean", "fade:blur", "fade:zero", "path:mean", "gradient:mean")
-SEED = 50_000  # of the first stickman clip: no training or test clip's
+OF_CLIPS = ("data", "group", "clips", "length", "concatenate")
 
 
 def main() -> None:
@@ -43,10 +31,12 @@ def main() -> None:
     cnn = load_cnn(FLAGS.model, FLAGS.cnn)
     asked = _asked()
     out, other = Path(FLAGS.out), {}
-    names = "model data group clips length concatenate cnn".split()
+    names = "model", "cnn", *OF_CLIPS
     fields = {name: FLAGS[name].value for name in names} | {"methods": asked}
     with manifest.opened(out, fields) as record:
-        for subject in tqdm(subjects(model), total=FLAGS.clips, unit="clip"):
+        options: dict[str, Any] = {name: FLAGS[name].value for name in OF_CLIPS}
+        clips = subjects.load(model, **options)
+        for subject in tqdm(clips, total=FLAGS.clips, unit="clip"):
             if record.is_done(subject.name):
                 continue
             measures = evaluation.measure(model, cnn, subject, asked, other)
@@ -60,67 +50,6 @@ def main() -> None:
     (out / "table.md").write_text(evaluation_tables.markdown(found, title))
     print(evaluation_tables.markdown(found, title))
     print(f"written   {out}/table.md, table.json")
-
-
-def subjects(model: Model) -> Iterator[Subject]:
-    """Yield --clips clips of --data, all of the same length."""
-    if FLAGS.clips < 1 or FLAGS.length < 4:
-        raise InputError("--clips must be 1 or more, and --length 4 or more")
-    if FLAGS.data == "stickman":
-        if FLAGS.concatenate:
-            raise InputError("--concatenate is for a folder of clips")
-        return (_stickman(model, SEED + n) for n in range(FLAGS.clips))
-    return _joined(model) if FLAGS.concatenate else _from_folder(model)
-
-
-def _stickman(model: Model, seed: int) -> Subject:
-    clip = stickman.clip(seed, length=FLAGS.length)
-    true = np.zeros(FLAGS.length, bool)
-    true[slice(*clip.interval)] = True
-    frames = model.preprocess(clip.frames)
-    name = f"stickman {seed}"
-    return Subject(name, name, frames, clip.frames, None, clip.mask, true)
-
-
-def _from_folder(model: Model, length: int = 0) -> Iterator[Subject]:
-    """Yield the first frames of clips in a random order; shorter ones are left."""
-    items, classes = folder.scan(FLAGS.data, FLAGS.group)
-    numbers = [class_index(model, name) for name in classes]
-    order = np.random.default_rng(0).permutation(len(items))
-    length, count = length or FLAGS.length, 0
-    for item in (items[i] for i in order):
-        pixels = read_clip(item.clip, model.description.fps).frames[:length]
-        if len(pixels) < length:
-            continue
-        frames = model.preprocess(pixels)
-        group = f"{classes[item.label]} {item.group}"
-        target = numbers[item.label]
-        yield Subject(item.place, group, frames, pixels, target, None, None)
-        count += 1
-        if count == FLAGS.clips and not FLAGS.concatenate:
-            return
-
-
-def _joined(model: Model) -> Iterator[Subject]:
-    """Yield pairs of clips of two classes in sequence, for each class in turn."""
-    half, first, count = FLAGS.length // 2, None, 0
-    for subject in _from_folder(model, half):
-        if first is None or first.target == subject.target:
-            first = subject
-            continue
-        for number, part in enumerate((first, subject)):
-            true = np.arange(2 * half) // half == number
-            yield Subject(
-                f"{first.name} + {subject.name} {number}",
-                part.group,
-                np.concatenate([first.frames, subject.frames]),
-                np.concatenate([first.pixels, subject.pixels]),
-                *(part.target, None, true),
-            )
-            count += 1
-            if count == FLAGS.clips:
-                return
-        first = None
 
 
 def _asked() -> list[str]:

@@ -1,11 +1,10 @@
 """One clip, all methods: how faithful, how true, how sane, and what the check says."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
 
 from rgcam import (
     chunks,
@@ -20,33 +19,12 @@ from rgcam import (
     trivial,
 )
 from rgcam.library import Model
+from rgcam.subjects import Subject
 
 SETS = 200  # of random frames, by which all methods of a baseline are measured
 TOLERANCE = 1 / 16  # of the side, by which pointing may miss: 15 of 224 pixels, 4 of 64
 CNN = "frame CNN"
 Measures = dict[str, float]
-
-
-class Subject(NamedTuple):
-    """A clip to measure by.
-
-    Attributes:
-        name: of the clip.
-        group: its recording.
-        frames: preprocessed (T S S 3).
-        pixels: (T H W 3), as the eye sees them.
-        target: the class to explain; None: the one decided for.
-        mask: (T H W), where the truth is, or None.
-        true: (T,), when it is, or None.
-    """
-
-    name: str
-    group: str
-    frames: Float[np.ndarray, "T S S 3"]
-    pixels: UInt8[np.ndarray, "T H W 3"]
-    target: int | None
-    mask: Bool[np.ndarray, "T H W"] | None
-    true: Bool[np.ndarray, " T"] | None
 
 
 def measure(
