@@ -1,7 +1,6 @@
 """One clip, all methods: how faithful, how true, how sane, and what the check says."""
 
 import functools
-from typing import Any
 
 import jax
 import numpy as np
@@ -44,33 +43,31 @@ def measure(
         other: maps of the clip before by method, which a broken explanation shows;
             replaced by this clip's.
     """
-    module, variables = model.module, model.variables
-    features = np.asarray(features_of(module, variables, subject.frames))
-    scores: Any = module.apply(variables, features, method="classify")
-    target = int(scores[-1].argmax()) if subject.target is None else subject.target
+    features = np.asarray(features_of(model.module, model.variables, subject.frames))
+    target = subject.target
+    if target is None:
+        target = int(_scores(model.module, model.variables, features)[-1].argmax())
     wrong = _random_models(model, subject, features)
     truths = functools.cache(functools.partial(_truth, model, features, target))
     found = {}
     for name in asked:
         method, baseline = split(name)
-        explain = functools.partial(maps_of, module, method=method, baseline=baseline)
-        maps = np.asarray(explain(variables, features, target))
-        check = _check(model, features, maps, target, method, baseline)
+        options = {"method": method, "baseline": baseline}
+        explain = functools.partial(maps_of, model.module, **options)
+        check = functools.partial(
+            *(selfcheck.check, model.module, model.variables, features),
+            **{"target": target, **options},
+        )
+        maps = np.asarray(explain(model.variables, features, target))
         random = [np.asarray(explain(*w, target)) for w in wrong]
-        found[name] = {
-            **_faithful(maps, *truths(baseline)),
-            **_checked(check),
-            **_true(maps, subject),
-            **{
-                f"like {part}": sanity.similarity(maps[-1], made[-1])
-                for part, made in zip(sanity.CASCADE, random, strict=True)
-            },
-        }
         broken = {"shuffled": _shuffled(maps), "model": random[1]}
         broken |= {"clip": other[name]} if name in other else {}
-        for kind, made in broken.items():
-            check = _check(model, features, made, target, method, baseline)
-            found[name][f"trusts {kind}"] = float(check.trusted)
+        found[name] = {
+            **_faithful(maps, *truths(baseline)),
+            **_checked(check, maps, broken),
+            **_true(maps, subject),
+            **_likeness(maps, random),
+        }
         other[name] = maps
     for name, maps in _to_beat(cnn, subject, features, target).items():
         faithful = _faithful(maps, *truths("previous"))
@@ -89,6 +86,11 @@ def split(name: str) -> tuple[str, str]:
 def features_of(module, variables, frames):
     """Return A, compiled once for a length."""
     return chunks.features(module, variables, frames)
+
+
+@functools.partial(jax.jit, static_argnames=("module",))
+def _scores(module, variables, features):
+    return module.apply(variables, features, method="classify")
 
 
 @functools.partial(jax.jit, static_argnames=("module", "method", "baseline"))
@@ -136,17 +138,23 @@ def _faithful(maps, removed, lost, single) -> Measures:
     }
 
 
-def _check(model, features, maps, target, method, baseline):
-    about = model.module, model.variables, features, maps, target
-    return selfcheck.check(*about, method=method, baseline=baseline)
-
-
-def _checked(check: selfcheck.Check) -> Measures:
+def _checked(check, maps, broken) -> Measures:
+    """Return the self-check, and whether it trusts broken explanations."""
+    right = check(maps)
     return {
-        "space": check.space,
-        "deletion": check.deletion,
-        "check": check.score,
-        "trusted": float(check.trusted),
+        "space": right.space,
+        "deletion": right.deletion,
+        "check": right.score,
+        "trusted": float(right.trusted),
+        **{f"trusts {k}": float(check(made).trusted) for k, made in broken.items()},
+    }
+
+
+def _likeness(maps, random) -> Measures:
+    """Compare the last step's maps with those of models randomised more and more."""
+    return {
+        f"like {part}": sanity.similarity(maps[-1], made[-1])
+        for part, made in zip(sanity.CASCADE, random, strict=True)
     }
 
 
