@@ -7,11 +7,9 @@ python explain.py --model=NAME|RUN --videos='FOLDER/**/*.mp4' --out=DIR [--pictu
 
 from pathlib import Path
 
-import jax
-import numpy as np
 from absl import flags
 
-from rgcam import cli, corpus, gradcam, long_report, report, stickman, verify, views
+from rgcam import cli, corpus, long_report, report, single, stickman, verify, views
 from rgcam.errors import InputError
 from rgcam.library import Model, class_index, load_cnn, load_model
 from rgcam.video import Clip, read_clip
@@ -37,6 +35,7 @@ DEMO_SEED, WINDOW = 7, 128  # frames, where all pairs do not fit
 
 def main() -> None:
     """Load, explain, write, and say what was found."""
+    single.check_flags(FLAGS, "videos", "window", "steps", "verify")
     if corpus.VIDEOS.value:
         return corpus.main(arguments())
     out = Path(FLAGS.out)
@@ -47,13 +46,13 @@ def main() -> None:
     cnn = load_cnn(FLAGS.model, FLAGS.cnn)
     target = None if FLAGS.target is None else class_index(model, FLAGS.target)
     clip = read(model)
-    explanation = explain(model, clip, target)
+    explanation, check = single.explain(model, clip, target)
     if target is None:
         target = int(explanation.scores[-1].argmax())
-    beside = cnn and explain(cnn, clip, class_index(cnn, model.classes[target]))
+    beside = cnn and single.gradcam_of(cnn, clip, model.classes[target])
     source = FLAGS.video or f"stickman clip {DEMO_SEED}"
     story = report.Story(
-        clip, source, model, explanation, target, cnn, beside, arguments()
+        clip, source, model, explanation, target, cnn, beside, arguments(), check
     )
     print(report.text(report.write(out, views.with_rivals(story)), out))
     if FLAGS.verify:
@@ -65,6 +64,7 @@ def explain_long(model: Model, out: Path) -> None:
     """Explain a file piece by piece; write, and say what was found."""
     if FLAGS.video is None:
         raise InputError("--window and --steps are for a --video=FILE")
+    single.refuse_long()
     target = None if FLAGS.target is None else class_index(model, FLAGS.target)
     steps = long_report.parse_steps(FLAGS.steps)
     window = WINDOW if FLAGS.window is None and not steps else FLAGS.window
@@ -79,14 +79,7 @@ def explain_long(model: Model, out: Path) -> None:
 
 def arguments() -> dict:
     """Return the command's options, for the record."""
-    return {option.name: option.value for option in OPTIONS}
-
-
-def explain(model: Model, clip: Clip, target: int | None) -> gradcam.Explanation:
-    """Explain a clip whose pairs all fit in memory."""
-    frames = model.preprocess(clip.frames)
-    result = gradcam.explain(model.module, model.variables, frames, target)
-    return jax.tree.map(np.asarray, result)
+    return {option.name: option.value for option in (*OPTIONS, *single.OPTIONS)}
 
 
 def read(model: Model) -> Clip:

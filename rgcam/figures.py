@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from rgcam import data, render
+from rgcam import data, render, selfcheck
 
 OVERLAY_SIDE = 240  # pixels; shorter sides below this are enlarged for viewing
 GIF_SIDE, GIF_FRAMES = 240, 64  # at most, so that a GIF can be mailed
@@ -22,11 +22,10 @@ def strip(story: Any):
     rows: list[tuple[str, np.ndarray]] = []
     if story.cnn_explanation is not None:
         rows.append(("Grad-CAM (frame CNN)", diagonal(story.cnn_explanation.maps)))
-    rows.append(("recurrent Grad-CAM", story.explanation.maps[-1]))
+    rows.append((selfcheck.title(story.check), story.explanation.maps[-1]))
+    said = {"title": title(story), "note": selfcheck.verdict(story.check)}
     clip = story.clip
-    return render.strip(
-        clip.frames, rows, clip.times, box=box(story), title=title(story)
-    )
+    return render.strip(clip.frames, rows, clip.times, box=box(story), **said)
 
 
 def matrix(story: Any):

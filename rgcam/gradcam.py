@@ -136,8 +136,9 @@ def explain(
             is compiled once for each function object: define it once.
         method: one of ``rgcam.methods.METHODS``; any but gradcam costs more.
         baseline: what takes a frame's place in methods that compare with one: zero,
-            mean or previous, or feature maps; see ``interventions.replacement``.
-            None: zero for the CAMs, whose it is, mean for the others.
+            mean, previous or blur, or feature maps; see
+            ``interventions.replacement``. None: zero for the CAMs, whose it is,
+            previous for the others.
         relu: rectify the maps (Eq. 2); False keeps their sign. None: rectify those of
             the CAMs, as published, and keep the sign of the others.
         length: number of valid frames where the end is padding. Rows and columns

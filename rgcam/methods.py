@@ -21,6 +21,19 @@ from rgcam.errors import InputError
 
 CAMS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
 METHODS = (*CAMS, "gradient", "path", "fade", "occlusion", "cells", "shapley")
+TITLES = {
+    "gradcam": "recurrent Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "xgradcam": "XGrad-CAM",
+    "hirescam": "HiResCAM",
+    "layercam": "LayerCAM",
+    "gradient": "gradient × change",
+    "path": "path",
+    "fade": "fade",
+    "occlusion": "occlusion",
+    "cells": "occlusion of cells",
+    "shapley": "Shapley values",
+}
 _WEIGH = {
     "gradcam++": variants.gradcam_pp,
     "xgradcam": variants.xgradcam,
@@ -46,8 +59,12 @@ def check(method: str, baseline: Any) -> None:
 
 
 def baseline_of(method: str, baseline: Any) -> Any:
-    """Return the baseline meant: without one, zero for CAMs, mean for the others."""
-    default = "zero" if method in CAMS else "mean"
+    """Return the baseline meant: without one, zero for CAMs, previous for the others.
+
+    By docs/which-method.md: of the named ones, what sums of a matrix can predict best
+    and what lies best on what moves.
+    """
+    default = "zero" if method in CAMS else "previous"
     return default if baseline is None else baseline
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from rgcam.interventions import Upper, between
 from rgcam.targets import Tensor
 
-STEPS = 8  # Gauss-Legendre nodes of a path
+STEPS = 16  # Gauss-Legendre nodes of a path
 POINTS = 8  # of fading frames
 ROWS = 64  # output steps that go back together
 
@@ -40,7 +40,9 @@ def path(upper: Upper, steps: int = STEPS) -> Float[Array, "out T h w"]:
 
     by Gauss-Legendre quadrature. Integrated gradients (Sundararajan et al.,
     arXiv:1703.01365) of the feature map; a row of the matrix sums to
-    ``y[t'](A) - y[t'](b)``.
+    ``y[t'](A) - y[t'](b)``. What quadrature misses of that (in the median 1 to 3 % of
+    the largest change by 16 nodes, for the bundled model that has ReLUs) is shared out
+    in proportion to ``|L|``: the sum is exact, the parts are as good as the nodes.
 
     Args:
         upper: the model above A.
@@ -48,7 +50,13 @@ def path(upper: Upper, steps: int = STEPS) -> Float[Array, "out T h w"]:
     """
     points, shares = nodes(steps)
     masks = np.repeat(points[:, None], upper.grid[0], 1)
-    return averaged(upper, masks, shares)
+    maps = averaged(upper, masks, shares)
+    change = upper.outputs(upper.inputs) - upper.outputs(upper.baseline)
+    missing = change - maps.sum((1, 2, 3))
+    size = jnp.abs(maps)
+    total = size.sum((1, 2, 3), keepdims=True)
+    parts = size / jnp.where(total > 0, total, 1)
+    return maps + missing[:, None, None, None] * parts
 
 
 def fade(upper: Upper, points: int = POINTS) -> Float[Array, "out T h w"]:

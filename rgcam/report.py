@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from rgcam import explorer, figures, render, video, views
+from rgcam import explorer, figures, render, selfcheck, video, views
 from rgcam.contrast import Signed
 from rgcam.errors import InputError
 from rgcam.library import Model
+from rgcam.selfcheck import Check
 from rgcam.video import Clip
 
 FILES = (
@@ -40,6 +41,7 @@ class Story(NamedTuple):
         cnn: the frame CNN beside it, or None.
         cnn_explanation: of the class of the same name, or None.
         arguments: the command's options, for the record.
+        check: how far the explanation can be trusted, or None.
         shown: signed maps of the target and its rivals, for the page; None: the
             page shows the target's rectified ones alone.
         cnn_shown: the frame CNN's of the first of these classes, or None.
@@ -53,6 +55,7 @@ class Story(NamedTuple):
     cnn: Model | None
     cnn_explanation: Any  # Explanation | Kept | None
     arguments: Mapping[str, Any]
+    check: Check | None = None
     shown: Signed | None = None
     cnn_shown: Signed | None = None
 
@@ -166,6 +169,7 @@ def summarize(story: Story) -> dict[str, Any]:
         "model": about(story.model),
         "cnn": story.cnn and about(story.cnn),
         "cnn_prediction": story.cnn and story.cnn.classes[_cnn_decision(story)],
+        "self_check": selfcheck.summary(story.check),
         "arguments": dict(story.arguments),
         "versions": versions(),
     }
@@ -252,6 +256,7 @@ def text(summary: Mapping[str, Any], folder: Path) -> str:
         "by": summary["model"]["name"],
         "beside": cnn,
         "explained": summary["target"],
+        "trust": summary["self_check"]["verdict"],
         "moments": moments or f"{render.NO_EVIDENCE} for {summary['target']}",
         "files": f"{folder}/: {', '.join(sorted(written))}",
     }

@@ -91,7 +91,8 @@ def test_blocks_go_back_through_those_before():
 @pytest.mark.parametrize("steps", [1, 7, 16, 250, 256, 257, 300, 1000])
 def test_sizes_leave_little_padding(steps):
     block, stretch = blocks.sizes(steps, True)
-    assert 1 <= block <= min(steps, blocks.ROWS) and -(-block // stretch) <= 4
+    assert 1 <= block <= min(steps, blocks.ROWS) and stretch <= blocks.LONGEST
+    assert -(-block // stretch) <= max(4, -(-block // blocks.LONGEST))
     assert -(-steps // block) * block - steps < steps / block
     assert blocks.sizes(steps, False)[0] <= 8
 

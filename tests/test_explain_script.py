@@ -56,12 +56,26 @@ def test_explain_writes_what_it_says(call, clip_file, tmp_path):
     assert summary["prediction"] == classes[scores[-1].argmax()]
     assert summary["video"]["source"] == str(clip_file)
     assert summary["arguments"]["target"] == "Kick"
+    assert summary["self_check"]["verdict"] in out
     if summary["top_moments"]:
         best = summary["top_moments"][0]
         assert best["frame"] == matrix[-1].argmax()
         assert best["time"] == pytest.approx(times[best["frame"]], abs=1e-3)
     overlay = video.probe(tmp_path / "o" / "overlay.mp4")
     assert overlay.fps == pytest.approx(7.5) and overlay.height >= 240
+
+
+def test_another_method_is_checked_and_says_so(call, clip_file, tmp_path):
+    code, out, err = call(
+        "explain", f"--video={clip_file}", f"--out={tmp_path}", "--method=fade"
+    )
+    assert code == 0, err
+    check = json.loads((tmp_path / "summary.json").read_text())["self_check"]
+    assert check["trusted"] and check["method"] == "fade"
+    assert check["baseline"] == "previous" and check["score"] > 0.9
+    assert f"trust     {check['verdict']}" in out and "closely" in check["verdict"]
+    with np.load(tmp_path / "explanation.npz") as arrays:
+        assert (arrays["maps"] < 0).any() and "beta" not in arrays
 
 
 def test_an_explanation_is_verified(call, clip_file, tmp_path):
@@ -149,6 +163,12 @@ def bad_inputs(folder, clip_file):
         (fine, "--steps=x"): "first:end:stride",
         (fine, "--steps=3,99"): "a video of 16 frames does not have",
         ("--steps=-1",): "are for a --video",
+        (fine, "--method=cam"): "no method 'cam': choose one of gradcam, ",
+        (fine, "--baseline=mean"): "gradcam compares with",
+        (fine, "--method=path", "--baseline=x"): "no baseline 'x'",
+        (fine, "--method=path", "--steps=-1"): "leave it out beside --steps",
+        (f"--videos={clip_file}", "--relu"): "--relu is for one whole clip",
+        (fine, "--method=path", "--max_gib=0.000001"): "by --start and --end",
     }
 
 

@@ -11,7 +11,8 @@ PACKAGE = Path(rgcam.__file__).parent
 ROOT = PACKAGE.parent
 PURE = (
     "gradcam models backbones training metrics render targets methods interventions "
-    "paths variants shapley faithfulness localization lags"
+    "paths variants shapley faithfulness localization lags trivial sanity "
+    "selfcheck"
 ).split()
 KEPT_OUT = {
     *"imageio av tensorflow_datasets orbax grain os pathlib".split(),

@@ -52,8 +52,7 @@ def test_path_is_the_integral_and_its_rows_sum_to_the_change(head, plain):
     np.testing.assert_allclose(maps, expected, atol=0.03 * size)
     whole = classify(FEATURES) - classify(BASELINE)
     error = np.abs(maps.sum((1, 2, 3)) - whole).max()
-    near = 0.05 if head == "fc" else 0.01  # nine ReLUs have kinks
-    assert error <= near * np.abs(whole).max()
+    assert error <= 1e-4 * np.abs(whole).max()
 
 
 def test_future_is_exactly_zero():

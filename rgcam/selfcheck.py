@@ -1,0 +1,161 @@
+"""How far can this picture be trusted? Every explanation, held against interventions.
+
+Random sets of frames, and of quarters of frames, are replaced by the method's own
+baseline; what the explanation says that they are worth is correlated with what the
+scores lose. That takes passes above the feature map only.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from rgcam import faithfulness, interventions, methods
+from rgcam.targets import Tensor
+
+SETS = 64  # random sets of frames, and as many of quarters of frames
+REMOVED = 0.4  # share of the frames in a set
+ORDERS = 4  # random orders beside the explanation's
+SIDE = 2  # parts of a frame, a side
+# By ``python -m rgcam.evaluate``, see docs/which-method.md: below TRUSTED lie 5 % of
+# the explanations by fade and 97 % of those of another clip, model or order.
+TRUSTED, CLOSE = 0.65, 0.85
+
+
+class Check(NamedTuple):
+    """What an explanation's agreement with its model is.
+
+    Attributes:
+        method: that made it.
+        baseline: that it and the interventions replace frames by.
+        time: mean subset fidelity of the matrix, over the later half of the steps.
+        space: the same of the maps, for sets of quarters of frames.
+        deletion: how far the last step's score falls below random orders' when frames
+            are removed by importance, in units of the whole drop; above 0 is better.
+        completeness: largest error of a row's sum, of the largest change; of ``path``.
+    """
+
+    method: str
+    baseline: str
+    time: float
+    space: float
+    deletion: float
+    completeness: float | None
+
+    @property
+    def score(self) -> float:
+        """Return the mean of both fidelities."""
+        return (self.time + self.space) / 2
+
+    @property
+    def trusted(self) -> bool:
+        """Tell whether the score is as those of right explanations are."""
+        return bool(self.score >= TRUSTED)
+
+
+def check(
+    module: nn.Module,
+    variables: Any,
+    features: Float[Tensor, "T h w K"],
+    maps: Float[Tensor, "T T h w"],
+    target: int,
+    *,
+    method: str = "gradcam",
+    baseline: str | None = None,
+    seed: int = 0,
+) -> Check:
+    """Hold an explanation against interventions of its own baseline.
+
+    Args:
+        module: that was explained.
+        variables: its variables.
+        features: A of the clip.
+        maps: of all output steps, as they are shown: rectified or not.
+        target: class.
+        method: that made them.
+        baseline: of the method; None: its own.
+        seed: of the random sets.
+    """
+    name = methods.baseline_of(method, baseline)
+    maps, rng = np.asarray(maps), np.random.default_rng(seed)
+    matrix = maps.sum((2, 3))
+    frames, cells = random_sets(rng, maps.shape[1:])
+    lines = [matrix[-1], *(rng.random(len(maps)) for _ in range(ORDERS))]
+    deleted = [1 - faithfulness.order(line) for line in lines]
+    removed = np.concatenate([frames, *deleted])
+    found = _lost(module, variables, features, target, removed, cells, name)
+    lost, lost_cells = np.asarray(found[0]), np.asarray(found[1])
+    told = np.einsum("nthw,othw->no", cells, maps)
+    curves = -lost[SETS:, -1].reshape(len(lines), -1)
+    whole = lost[SETS + len(maps)]  # all frames replaced
+    complete = faithfulness.completeness_error(matrix, whole)
+    return Check(
+        method,
+        name,
+        time=_late(faithfulness.subset_fidelity(matrix, frames, lost[:SETS])),
+        space=_late(faithfulness.correlation(told, lost_cells)),
+        deletion=faithfulness.below_random(curves[0], curves[1:]),
+        completeness=complete if method == "path" else None,
+    )
+
+
+def random_sets(
+    rng: np.random.Generator, grid: tuple[int, ...]
+) -> tuple[Float[np.ndarray, "N T"], Float[np.ndarray, "N T h w"]]:
+    """Draw SETS sets of frames and of quarters of frames, 1 where one is removed."""
+    steps, height, width = grid
+    frames = rng.random((SETS, steps)) < REMOVED
+    parts = rng.random((SETS, steps, SIDE, SIDE)) < REMOVED
+    rows, columns = (np.arange(n) * SIDE // n for n in (height, width))
+    cells = parts[:, :, rows[:, None], columns]
+    return frames.astype(np.float32), cells.astype(np.float32)
+
+
+def title(check: Check | None) -> str:
+    """Name the method for a picture; without a check it is the default."""
+    return methods.TITLES[check.method if check else "gradcam"]
+
+
+def verdict(check: Check | None) -> str:
+    """Say in one sentence what the check found; "" without one."""
+    if check is None:
+        return ""
+    score = f"({check.score:.2f})" if math.isfinite(check.score) else "(no effect)"
+    if check.trusted:
+        closely = " closely" if check.score >= CLOSE else ""
+        return f"the picture follows the model{closely} {score}"
+    other = "fade" if check.method != "fade" else "path"
+    return (
+        f"the picture does not follow what the model uses {score}: try --method={other}"
+    )
+
+
+def summary(check: Check | None) -> dict[str, Any]:
+    """Return what summary.json says of it."""
+    if check is None:
+        return {"verdict": "", "trusted": None}
+    plain = lambda x: x if not isinstance(x, float) or math.isfinite(x) else None
+    numbers = {name: plain(value) for name, value in check._asdict().items()}
+    score = plain(check.score)
+    said = {"verdict": verdict(check), "trusted": check.trusted, "score": score}
+    return said | numbers
+
+
+@functools.partial(jax.jit, static_argnames=("module", "baseline"))
+def _lost(module, variables, features, target, removed, cells, baseline):
+    """Return what removals take from the target's score, (N T) each."""
+    instead = interventions.replacement(features, baseline)
+    upper = interventions.upper(module, variables, features, instead, target)
+    whole = upper.outputs(upper.inputs)
+    frames = whole - interventions.kept(upper, 1 - removed)
+    return frames, whole - interventions.cells_kept(upper, 1 - cells)
+
+
+def _late(fidelity: np.ndarray) -> float:
+    """Return the mean over the later half of the steps, which see more frames."""
+    late = fidelity[len(fidelity) // 2 :]
+    return float(np.nanmean(late)) if np.isfinite(late).any() else math.nan

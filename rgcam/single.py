@@ -1,0 +1,89 @@
+"""One clip explained by the method that the flags ask for, and checked."""
+
+import jax
+import numpy as np
+from absl import flags
+
+from rgcam import gradcam, interventions, methods, selfcheck
+from rgcam.errors import InputError
+from rgcam.gradcam import Explanation
+from rgcam.library import Model, class_index
+from rgcam.selfcheck import Check
+from rgcam.video import Clip
+
+METHOD = flags.DEFINE_string("method", "gradcam", ", ".join(methods.METHODS))
+BASELINE = flags.DEFINE_string(
+    "baseline", None, f"{', '.join(interventions.BASELINES)}: what replaces frames"
+)
+RELU = flags.DEFINE_bool("relu", None, "positive evidence only [of the CAMs]")
+OPTIONS = [METHOD, BASELINE, RELU]
+
+
+def check_flags(values: flags.FlagValues, *elsewhere: str) -> None:
+    """Refuse a method or baseline that there is not, or where it is not offered.
+
+    Args:
+        values: the parsed flags.
+        elsewhere: flags that go with recurrent Grad-CAM alone.
+
+    Raises:
+        InputError: so.
+    """
+    methods.check(METHOD.value, BASELINE.value)
+    if BASELINE.value is not None:
+        interventions.check_baseline(BASELINE.value, ())
+    for name in elsewhere:
+        if _asked() and values[name].value not in (None, False):
+            raise InputError(
+                f"--{_asked()[0]} is for one whole clip: leave it out beside "
+                f"--{name}, which takes recurrent Grad-CAM"
+            )
+
+
+def refuse_long() -> None:
+    """Refuse another method where all pairs of a video do not fit in memory.
+
+    Raises:
+        InputError: so.
+    """
+    if _asked():
+        raise InputError(
+            f"all pairs of this video do not fit in --max_gib: --{_asked()[0]} needs "
+            "more of it, or a part of the video by --start and --end"
+        )
+
+
+def explain(
+    model: Model, clip: Clip, target: int | None
+) -> tuple[Explanation, Check | None]:
+    """Explain a clip as the flags ask, and hold the result against interventions.
+
+    Args:
+        model: to explain.
+        clip: uint8 frames.
+        target: class, or None: the one decided for.
+
+    Returns:
+        The explanation as numpy arrays and, of a clip in which anything can be
+        removed, the check.
+    """
+    frames = model.preprocess(clip.frames)
+    named = {"method": METHOD.value, "baseline": BASELINE.value}
+    options = {**named, "relu": RELU.value}
+    found = gradcam.explain(model.module, model.variables, frames, target, **options)
+    found = jax.tree.map(np.asarray, found)
+    target = int(found.scores[-1].argmax()) if target is None else target
+    about = model.module, model.variables, found.features, found.maps, target
+    return found, selfcheck.check(*about, **named)
+
+
+def gradcam_of(cnn: Model, clip: Clip, name: str) -> Explanation:
+    """Explain the frame CNN that is shown beside, by Grad-CAM, for a class by name."""
+    arguments = cnn.module, cnn.variables, cnn.preprocess(clip.frames)
+    found = gradcam.explain(*arguments, class_index(cnn, name))
+    return jax.tree.map(np.asarray, found)
+
+
+def _asked() -> list[str]:
+    """Name the flags that were given."""
+    return [option.name for option in OPTIONS if option.value != option.default]

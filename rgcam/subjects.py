@@ -1,0 +1,110 @@
+"""The clips by which methods are measured: all of one length, truth beside them."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from rgcam import folder, stickman
+from rgcam.errors import InputError
+from rgcam.library import Model, class_index
+from rgcam.video import read_clip
+
+SEED = 50_000  # of the first stickman clip: no training or test clip's
+
+
+class Subject(NamedTuple):
+    """A clip to measure by.
+
+    Attributes:
+        name: of the clip.
+        group: its recording.
+        frames: preprocessed (T S S 3).
+        pixels: (T H W 3), as the eye sees them.
+        target: the class to explain; None: the one decided for.
+        mask: (T H W), where the truth is, or None.
+        true: (T,), when it is, or None.
+    """
+
+    name: str
+    group: str
+    frames: Float[np.ndarray, "T S S 3"]
+    pixels: UInt8[np.ndarray, "T H W 3"]
+    target: int | None
+    mask: Bool[np.ndarray, "T H W"] | None
+    true: Bool[np.ndarray, " T"] | None
+
+
+def load(
+    model: Model,
+    *,
+    data: str,
+    group: str = "",
+    clips: int = 60,
+    length: int = 16,
+    concatenate: bool = False,
+) -> Iterator[Subject]:
+    """Yield clips one after the other.
+
+    Args:
+        model: that will see them.
+        data: ``stickman``, whose truth is known, or a folder of classes.
+        group: pattern of the groups in file names.
+        clips: how many at most; of a folder, in a random order.
+        length: frames of each; a file's first, and shorter files are left out.
+        concatenate: two clips of a folder in sequence, half the length each, of two
+            classes: one after the other is explained, true is its half.
+
+    Raises:
+        InputError: too few clips or frames asked for, or stickman clips to concatenate.
+    """
+    if clips < 1 or length < 8:
+        raise InputError("--clips must be 1 or more, and --length 8 or more")
+    if data != "stickman":
+        part = length // 2 if concatenate else length
+        found = _from_folder(model, data, group, part)
+        found = _joined(found) if concatenate else found
+    elif concatenate:
+        raise InputError("--concatenate is for a folder of clips")
+    else:
+        found = (_stickman(model, SEED + n, length) for n in range(clips))
+    return (subject for subject, _ in zip(found, range(clips), strict=False))
+
+
+def _stickman(model: Model, seed: int, length: int) -> Subject:
+    clip = stickman.clip(seed, length=length)
+    true = np.zeros(length, bool)
+    true[slice(*clip.interval)] = True
+    frames, name = model.preprocess(clip.frames), f"stickman {seed}"
+    return Subject(name, name, frames, clip.frames, None, clip.mask, true)
+
+
+def _from_folder(model: Model, data: str, group: str, length: int) -> Iterator[Subject]:
+    items, classes = folder.scan(data, group)
+    numbers = [class_index(model, name) for name in classes]
+    for index in np.random.default_rng(0).permutation(len(items)):
+        item = items[index]
+        pixels = read_clip(item.clip, model.description.fps).frames[:length]
+        if len(pixels) == length:
+            name = f"{classes[item.label]} {item.group}"
+            frames = model.preprocess(pixels)
+            target = numbers[item.label]
+            yield Subject(item.place, name, frames, pixels, target, None, None)
+
+
+def _joined(found: Iterator[Subject]) -> Iterator[Subject]:
+    """Put every clip before the next one of another class; explain both classes."""
+    first = next(found)
+    for second in found:
+        if first.target == second.target:
+            continue
+        frames, pixels = (
+            np.concatenate([getattr(first, n), getattr(second, n)])
+            for n in ("frames", "pixels")
+        )
+        for number, part in enumerate((first, second)):
+            true = np.arange(len(frames)) // len(first.frames) == number
+            name = f"{first.name} + {second.name} {number}"
+            yield Subject(name, part.group, frames, pixels, part.target, None, true)
+        first = second

@@ -1,0 +1,48 @@
+"""python -m rgcam.evaluate as a person calls it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, one_sentence
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def evaluate(*arguments):
+    command = [sys.executable, "-m", "rgcam.evaluate", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_measures_clips_and_goes_on(tmp_path):
+    options = "--methods=fade,gradcam", "--length=8", f"--out={tmp_path}"
+    code, out, err = evaluate(*options, "--clips=2")
+    assert code == 0, err
+    found = json.loads((tmp_path / "table.json").read_text())["table"]
+    assert {"fade", "gradcam", "motion", "frame CNN"} <= found.keys()
+    fade = found["fade"]
+    assert fade["subset"]["mean"] > found["uniform"]["subset"]["mean"]
+    assert fade["subset"]["mean"] <= fade["best of any matrix"]["mean"] + 1e-6
+    assert 0 <= fade["energy"]["mean"] <= 1 and "trusts model" in fade
+    assert (
+        "## Faithfulness" in out and "| fade |" in (tmp_path / "table.md").read_text()
+    )
+    lines = (tmp_path / "manifest.jsonl").read_text()
+    code, _, err = evaluate(*options, "--clips=2")
+    assert code == 0 and (tmp_path / "manifest.jsonl").read_text() == lines
+    code, _, err = evaluate(*options, "--clips=3")
+    assert code == 2 and "begun with other options (clips 2 -> 3)" in err
+
+
+@pytest.mark.parametrize(
+    "argument,says",
+    [("--methods=cam", "no method 'cam'"), ("--clips=0", "--clips must be 1")],
+)
+def test_bad_input_is_one_sentence(argument, says, tmp_path):
+    code, _, err = evaluate(argument, f"--out={tmp_path}")
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 2 and says in one_sentence("\n".join(lines))

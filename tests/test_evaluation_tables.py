@@ -1,0 +1,39 @@
+"""Means, intervals over groups, and the tables' text."""
+
+import numpy as np
+import pytest
+
+from rgcam import evaluation_tables as tables
+
+
+def row(group, check, energy, subset=0.5):
+    fade = {"check": check, "energy": energy, "subset": subset}
+    return {"group": group, "measures": {"fade": fade, "uniform": {"energy": 0.1}}}
+
+
+ROWS = [row("a", 0.1, 0.2), row("a", 0.2, 0.4), row("b", 0.9, 0.5), row("c", 0.7, None)]
+
+
+def test_mean_and_interval_over_groups():
+    found = tables.table(ROWS)["fade"]["energy"]
+    assert found["mean"] == pytest.approx(1.1 / 3) and found["clips"] == 3
+    assert found["low"] == pytest.approx(0.3) and found["high"] == pytest.approx(0.5)
+    same = tables.table(ROWS)["fade"]["subset"]
+    assert same["low"] == same["mean"] == same["high"] == 0.5
+    nothing = tables.summary(np.array([np.nan]), ["a"])
+    assert nothing["mean"] is None and nothing["clips"] == 0
+
+
+def test_agreement_of_the_check_with_the_truth():
+    found = tables.agreement(ROWS, ["fade"])
+    assert found["energy"]["within"] == pytest.approx(1)
+    assert "moments" not in found
+
+
+def test_markdown():
+    text = tables.markdown(tables.table(ROWS), "fade on 4 clips")
+    assert text.startswith("# fade on 4 clips\n")
+    assert "| method | subset |" in text
+    assert "| fade | 0.37 (0.30 to 0.50) |" in text
+    assert "| uniform | 0.10 (0.10 to 0.10) |" in text
+    assert "Likeness" not in text
