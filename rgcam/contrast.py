@@ -7,11 +7,12 @@ the class, so the maps of "why A rather than B" are the difference of A's and B'
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from rgcam import gradcam
 from rgcam.gradcam import Tensor
@@ -29,8 +30,8 @@ class Signed(NamedTuple):
             were computed.
     """
 
-    targets: tuple[int, ...]
-    maps: Float[Tensor, "classes out in h w"]
+    targets: tuple[int, ...] | Int[Tensor, "*batch classes"]
+    maps: Float[Tensor, "*batch classes out in h w"]
 
 
 def rivals(
@@ -59,14 +60,17 @@ def signed(
     """
     known = itertools.takewhile(lambda name: name in model.classes, names)
     targets = tuple(model.classes.index(name) for name in known)
-    maps = [_maps(model.module, model.variables, features, c) for c in targets]
+    found = [maps(model.module, model.variables, features, c) for c in targets]
     steps, height, width = features.shape[:3]
     none = np.zeros((0, steps, steps, height, width), np.float32)
-    return Signed(targets, np.stack([*map(np.asarray, maps)]) if maps else none)
+    return Signed(targets, np.stack([*map(np.asarray, found)]) if found else none)
 
 
 @functools.partial(jax.jit, static_argnames="module")
-def _maps(module, variables, features, target) -> Array:
-    options = {"length": None, "pick": None, "relu": False, "beta": False}
+def maps(
+    module: nn.Module, variables: Any, features: Tensor, target, length=None
+) -> Float[Array, "out in h w"]:
+    """Compute one class's signed maps from features that are there already."""
+    options = {"length": length, "pick": None, "relu": False, "beta": False}
     call = gradcam.explain_features
     return call(module, variables, features, target, **options).maps
