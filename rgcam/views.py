@@ -27,6 +27,7 @@ def view(story: Any, summary: Mapping[str, Any]) -> View:
     """Put everything together for ``explorer.page``."""
     e = story.explanation
     shown = story.shown or Signed((story.target,), np.asarray(e.maps)[None])
+    signed = bool((np.asarray(shown.maps) < 0).any())
     verdict, trusted = trust(summary)
     return View(
         title=figures.title(story),
@@ -41,8 +42,8 @@ def view(story: Any, summary: Mapping[str, Any]) -> View:
         classes=story.model.classes,
         scores=e.scores,
         shown=shown,
-        is_signed=story.shown is not None,
-        matrix=e.matrix,
+        is_signed=story.shown is not None or signed,
+        matrix=_positive(e.matrix, shown),
         beside=_beside(story),
         about=about(summary),
     )
@@ -51,11 +52,15 @@ def view(story: Any, summary: Mapping[str, Any]) -> View:
 def with_rivals(story: Any) -> Any:
     """Return the story with the signed maps of its class and of that class's rivals.
 
-    The explanations must hold their features: maps are computed from there.
+    The explanations must hold their features: maps are computed from there. One that
+    was made in another way than by Eq. 1 is left as it is.
     """
     e, beside = story.explanation, story.cnn_explanation
     names = contrast.rivals(story.model.classes, e.scores[-1], story.target)
     shown = contrast.signed(story.model, e.features, names)
+    mass, peak = np.maximum(shown.maps[0], 0).sum((-2, -1)), np.abs(e.matrix).max()
+    if not np.allclose(mass, e.matrix, rtol=0.01, atol=1e-3 * peak):
+        return story
     cnn_shown = beside and contrast.signed(story.cnn, beside.features, names)
     return story._replace(shown=shown, cnn_shown=cnn_shown)
 
@@ -100,6 +105,12 @@ def command(arguments: Mapping[str, Any]) -> str:
     given = {n: v for n, v in arguments.items() if v is not None and v is not False}
     options = [f"--{n}" if v is True else f"--{n}={v}" for n, v in given.items()]
     return shlex.join(["python", "explain.py", *options])
+
+
+def _positive(matrix: np.ndarray, shown: Signed) -> np.ndarray:
+    """Return the rectified maps' mass: the matrix itself, unless it is signed."""
+    maps = np.asarray(shown.maps[0])
+    return np.maximum(maps, 0).sum((-2, -1)) if (matrix < 0).any() else matrix
 
 
 def _length(summary: Mapping[str, Any]) -> str:

@@ -1,8 +1,10 @@
 """What the page says: the decision, what is seen, how far to trust it."""
 
+import numpy as np
 import pytest
 
-from rgcam import explorer, views
+from rgcam import explorer, gradcam, library, report, stickman, views
+from rgcam.video import Clip
 
 SUMMARY = {
     "prediction": "wave",
@@ -14,6 +16,25 @@ SUMMARY = {
     "arguments": {"video": "a b.mp4", "verify": True, "window": None, "beta": False},
     "versions": {"jax": "1"},
 }
+
+
+def test_what_was_not_made_by_eq_1_keeps_its_own_maps():
+    model = library.load_model("stickman-lrcn")
+    clip = stickman.clip(1)
+    found = gradcam.explain(
+        model.module, model.variables, model.preprocess(clip.frames), 1
+    )
+    e = gradcam.Explanation(*map(np.asarray, found))
+    story = report.Story(
+        *(Clip(clip.frames, clip.times), "", model, e, 1, None, None, {})
+    )
+    assert views.with_rivals(story).shown.targets[0] == 1
+    other = e._replace(maps=2 * e.maps, matrix=2 * e.matrix)
+    kept = views.with_rivals(story._replace(explanation=other))
+    assert kept.shown is None
+    page = views.view(kept, report.summarize(kept))
+    np.testing.assert_array_equal(page.shown.maps[0], other.maps)
+    assert page.shown.targets == (1,) and not page.is_signed
 
 
 def test_found_says_what_was_decided_and_what_is_explained():
