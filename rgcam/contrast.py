@@ -6,7 +6,7 @@ the class, so the maps of "why A rather than B" are the difference of A's and B'
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -56,14 +56,29 @@ def signed(
     Args:
         model: what is explained.
         features: A, such as ``Explanation.features``.
-        names: classes; those from the first one on that the model lacks are left out.
+        names: some of its classes.
+    """
+    found = [np.asarray(own) for own in _each(model, features, names)]
+    return Signed(tuple(map(model.classes.index, names)), np.stack(found))
+
+
+def diagonals(
+    model: Model, features: Float[Tensor, "in h w K"], names: Sequence[str]
+) -> Float[np.ndarray, "classes in h w"]:
+    """Compute L[t, t] of each class: a frame CNN's signed maps of every frame alone.
+
+    Classes from the first one on that the model lacks are left out.
     """
     known = itertools.takewhile(lambda name: name in model.classes, names)
-    targets = tuple(model.classes.index(name) for name in known)
-    found = [maps(model.module, model.variables, features, c) for c in targets]
-    steps, height, width = features.shape[:3]
-    none = np.zeros((0, steps, steps, height, width), np.float32)
-    return Signed(targets, np.stack([*map(np.asarray, found)]) if found else none)
+    steps = np.arange(len(features))
+    found = [np.asarray(own)[steps, steps] for own in _each(model, features, known)]
+    return np.stack([*found, np.zeros(features.shape[:3], np.float32)])[:-1]
+
+
+def _each(model: Model, features: Tensor, names: Iterable[str]) -> Iterator[Array]:
+    for name in names:
+        target = model.classes.index(name)
+        yield maps(model.module, model.variables, features, target)
 
 
 @functools.partial(jax.jit, static_argnames="module")

@@ -42,7 +42,7 @@ class Story(NamedTuple):
         arguments: the command's options, for the record.
         shown: signed maps of the target and its rivals, for the page; None: the
             page shows the target's rectified ones alone.
-        cnn_shown: the frame CNN's of the first of these classes, or None.
+        cnn_shown: the frame CNN's L[t, t] of the first of these classes, or None.
     """
 
     clip: Clip
@@ -54,7 +54,7 @@ class Story(NamedTuple):
     cnn_explanation: Any  # Explanation | Kept | None
     arguments: Mapping[str, Any]
     shown: Signed | None = None
-    cnn_shown: Signed | None = None
+    cnn_shown: np.ndarray | None = None
 
 
 def write(folder: Path, story: Story, *, pictures: bool = True) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def with_rivals(story: Any) -> Any:
     mass, peak = np.maximum(shown.maps[0], 0).sum((-2, -1)), np.abs(e.matrix).max()
     if not np.allclose(mass, e.matrix, rtol=0.01, atol=1e-3 * peak):
         return story
-    cnn_shown = beside and contrast.signed(story.cnn, beside.features, names)
+    cnn_shown = beside and contrast.diagonals(story.cnn, beside.features, names)
     return story._replace(shown=shown, cnn_shown=cnn_shown)
 
 
@@ -126,8 +126,8 @@ def _fields(fields: Mapping[str, Any]) -> str:
 
 
 def _beside(story: Any) -> Beside | None:
-    if story.cnn_shown is not None and story.cnn_shown.targets:
-        return Beside(story.cnn.name, figures.diagonal(story.cnn_shown.maps))
+    if story.cnn_shown is not None and len(story.cnn_shown):
+        return Beside(story.cnn.name, story.cnn_shown)
     if story.cnn_explanation is not None:
         maps = np.asarray(story.cnn_explanation.maps)
         return Beside(story.cnn.name, figures.diagonal(maps)[None])
