@@ -19,7 +19,7 @@ from absl import app, flags
 from playwright.sync_api import sync_playwright
 
 from rgcam import explorer, gradcam, report, stickman, views
-from rgcam.library import load_model
+from rgcam.library import load_cnn, load_model
 from rgcam.video import Clip
 
 LENGTHS = flags.DEFINE_list("lengths", ["16", "64", "512"], "frames of the clips")
@@ -67,7 +67,11 @@ def _write(file: Path, length: int) -> None:
     found = gradcam.explain(model.module, model.variables, frames, beta=False)
     e = jax.tree.map(np.asarray, found)
     target = int(e.scores[-1].argmax())
-    story = report.Story(clip, f"{length}", model, e, target, None, None, {})
+    cnn = load_cnn(MODEL.value)
+    beside = cnn and jax.tree.map(
+        np.asarray, gradcam.explain(cnn.module, cnn.variables, frames, target)
+    )
+    story = report.Story(clip, f"{length}", model, e, target, cnn, beside, {})
     story = views.with_rivals(story)
     file.write_text(explorer.page(views.view(story, report.summarize(story))))
 

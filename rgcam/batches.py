@@ -17,8 +17,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int, UInt8
 
-from rgcam import chunks, data, gradcam, mesh
+from rgcam import chunks, contrast, data, gradcam, mesh
 from rgcam.backbones import Preprocess
+from rgcam.contrast import Signed
 from rgcam.gradcam import Tensor
 from rgcam.library import Model
 
@@ -38,6 +39,7 @@ class Kept(NamedTuple):
         maps: L (rows in h w), of the last output step (1 row) or of all.
         matrix: (out in), in logits.
         beta: (out in K), or None.
+        shown: signed maps of the target and its rivals, or None.
     """
 
     scores: Float[Tensor, "out C"]
@@ -45,13 +47,21 @@ class Kept(NamedTuple):
     maps: Float[Tensor, "rows in h w"]
     matrix: Float[Tensor, "out in"]
     beta: Float[Tensor, "out in K"] | None
+    shown: Signed | None = None
 
 
 class Keep(NamedTuple):
-    """Which of the big arrays to keep: beta, and the maps of all output steps."""
+    """Which of the big arrays to keep.
+
+    Attributes:
+        beta: of the target.
+        all_maps: those of all output steps.
+        classes: how many classes' signed maps, the target's and its rivals'.
+    """
 
     beta: bool = False
     all_maps: bool = False
+    classes: int = 0
 
 
 class Limits(NamedTuple):
@@ -88,10 +98,11 @@ class Limits(NamedTuple):
         return devices * max(1, min(self.total // clip, self.most))
 
 
-def limits(model: Model, max_bytes: int) -> Limits:
+def limits(model: Model, max_bytes: int, classes: int = 0) -> Limits:
     """Return what fits of a model in ``max_bytes`` of every device.
 
-    Counted are beta, maps and matrix of all pairs (``gradcam.explanation_bytes``)
+    Counted are beta, maps and matrix of all pairs (``gradcam.explanation_bytes``), the
+    signed maps of ``classes``
     and, for each frame, input, feature map and the backbone's activations.
     """
     size = model.description.preprocess.size
@@ -99,6 +110,7 @@ def limits(model: Model, max_bytes: int) -> Limits:
     cut = functools.partial(model.module.apply, method="features")
     _, height, width, channels = jax.eval_shape(cut, model.variables, frame).shape
     pair = gradcam.explanation_bytes(1, 1, height * width, channels)
+    pair += 4 * classes * height * width
     pixels = 4 * size * size * 3
     features = 4 * height * width * channels
     frame_bytes = (1 + ACTIVATIONS) * pixels + features
@@ -170,7 +182,13 @@ def cut(kept: Kept, row: int, length: int) -> Kept:
         one.maps[:length, :length],
         one.matrix[:length, :length],
         None if one.beta is None else one.beta[:length, :length],
+        one.shown and _cut_shown(one.shown, length),
     )
+
+
+def _cut_shown(shown: Signed, length: int) -> Signed:
+    targets = tuple(int(target) for target in shown.targets)
+    return Signed(targets, shown.maps[:, :length, :length])
 
 
 @functools.partial(jax.jit, static_argnames=("module", "keep"))
@@ -187,4 +205,10 @@ def _explain_one(module, keep, variables, frames, length, target) -> Kept:
     maps = e.maps if keep.all_maps else e.maps[length - 1][None]
     target = e.scores[length - 1].argmax() if target is None else target
     target = jnp.asarray(target, jnp.int32)
-    return Kept(e.scores, target, maps, e.matrix, e.beta)
+    shown = None
+    if keep.classes:
+        last = e.scores[length - 1].at[target].set(jnp.inf)
+        chosen = jnp.argsort(-last)[: keep.classes].astype(jnp.int32)
+        one = functools.partial(contrast.maps, module, variables, e.features)
+        shown = Signed(chosen, jax.lax.map(lambda c: one(c, length), chosen))
+    return Kept(e.scores, target, maps, e.matrix, e.beta, shown)

@@ -6,12 +6,14 @@ the class, so the maps of "why A rather than B" are the difference of A's and B'
 
 import functools
 import itertools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from rgcam import gradcam, methods
 from rgcam.gradcam import How, Tensor
@@ -29,8 +31,8 @@ class Signed(NamedTuple):
             were computed.
     """
 
-    targets: tuple[int, ...]
-    maps: Float[Tensor, "classes out in h w"]
+    targets: tuple[int, ...] | Int[Tensor, "*batch classes"]
+    maps: Float[Tensor, "*batch classes out in h w"]
 
 
 def rivals(
@@ -60,20 +62,50 @@ def signed(
     Args:
         model: what is explained.
         features: A, such as ``Explanation.features``.
-        names: classes; those from the first one on that the model lacks are left out.
+        names: some of its classes.
         method: as of ``gradcam.explain``.
         baseline: its name, as of ``gradcam.explain``.
     """
+    how = {"method": method, "baseline": baseline}
+    found = [np.asarray(own) for own in _each(model, features, names, **how)]
+    return Signed(tuple(map(model.classes.index, names)), np.stack(found))
+
+
+def diagonals(
+    model: Model, features: Float[Tensor, "in h w K"], names: Sequence[str]
+) -> Float[np.ndarray, "classes in h w"]:
+    """Compute L[t, t] of each class: a frame CNN's signed maps of every frame alone.
+
+    Classes from the first one on that the model lacks are left out.
+    """
     known = itertools.takewhile(lambda name: name in model.classes, names)
-    targets = tuple(model.classes.index(name) for name in known)
+    steps = np.arange(len(features))
+    found = [np.asarray(own)[steps, steps] for own in _each(model, features, known)]
+    return np.stack([*found, np.zeros(features.shape[:3], np.float32)])[:-1]
+
+
+def _each(
+    model: Model, features: Tensor, names: Iterable[str], **how: Any
+) -> Iterator[Array]:
+    for name in names:
+        target = model.classes.index(name)
+        yield maps(model.module, model.variables, features, target, **how)
+
+
+@functools.partial(jax.jit, static_argnames=("module", "method", "baseline"))
+def maps(
+    module: nn.Module,
+    variables: Any,
+    features: Float[Tensor, "in h w K"],
+    target: int | Int[Tensor, ""],
+    length: int | Int[Tensor, ""] | None = None,
+    *,
+    method: str = "gradcam",
+    baseline: str | None = None,
+) -> Float[Array, "out in h w"]:
+    """Compute one class's signed maps from features that are there already."""
     baseline = methods.baseline_of(method, baseline)
     how = How(relu=False, beta=False, method=method, baseline=baseline)
-    maps = [_maps(model.module, model.variables, features, c, how) for c in targets]
-    steps, height, width = features.shape[:3]
-    none = np.zeros((0, steps, steps, height, width), np.float32)
-    return Signed(targets, np.stack([*map(np.asarray, maps)]) if maps else none)
-
-
-@functools.partial(jax.jit, static_argnames=("module", "how"))
-def _maps(module, variables, features, target, how) -> Array:
-    return gradcam.explain_features(module, variables, features, target, how=how).maps
+    options = {"how": how, "length": length}
+    arguments = module, variables, jnp.asarray(features), jnp.asarray(target)
+    return gradcam.explain_features(*arguments, **options).maps

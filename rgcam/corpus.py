@@ -33,7 +33,7 @@ from rgcam.manifest import Manifest, Row
 VIDEOS = flags.DEFINE_string(
     "videos", None, "many files to explain: a quoted pattern (** goes down), or folder"
 )
-_PICTURES = flags.DEFINE_bool("pictures", False, "of --videos: strip, matrix, overlay")
+_PICTURES = flags.DEFINE_bool("pictures", False, "of --videos: page, strip and all")
 _BETA = flags.DEFINE_bool("beta", False, "of --videos: keep beta, which is large")
 _THREADS = flags.DEFINE_integer("threads", 0, "that decode --videos; 0: up to 8")
 _ENGINE = flags.DEFINE_string("engine", "local", "local, or ray: a cluster's workers")

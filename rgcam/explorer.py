@@ -132,6 +132,7 @@ def _data(view: View, kept: factors.Factors, about: Mapping[str, str]) -> dict:
     return {
         "classes": list(view.classes),
         "targets": list(view.shown.targets),
+        "curves": _curves(view),
         "foundWords": view.found,
         "times": [round(float(t), 6) for t in view.times],
         "timesOut": [round(float(t), 6) for t in view.times_out],
@@ -159,6 +160,13 @@ def _data(view: View, kept: factors.Factors, about: Mapping[str, str]) -> dict:
         "diverging": _table(*DIVERGING),
         "about": dict(about),
     }
+
+
+def _curves(view: View) -> list[int]:
+    """Return whose scores are drawn: the shown classes', the best others' up to 4."""
+    shown = list(view.shown.targets)
+    order = np.argsort(-np.asarray(view.scores)[-1], kind="stable")
+    return shown + [int(c) for c in order if c not in shown][: max(0, 4 - len(shown))]
 
 
 def _positive(view: View, maps: np.ndarray) -> np.ndarray:

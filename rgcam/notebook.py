@@ -79,7 +79,7 @@ def show(
         clip = Clip(clip, np.arange(len(clip)) / fps)
     shown, scores = _shown(explanation, target), np.asarray(explanation.scores)
     _check(shown, scores, clip, classes)
-    name = classes[shown.targets[0]]
+    name = classes[int(shown.targets[0])]
     tall, wide = clip.frames.shape[1:3]
     maps = np.asarray(shown.maps)
     view = explorer.View(

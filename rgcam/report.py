@@ -44,7 +44,7 @@ class Story(NamedTuple):
         check: how far the explanation can be trusted, or None.
         shown: signed maps of the target and its rivals, for the page; None: the
             page shows the target's rectified ones alone.
-        cnn_shown: the frame CNN's of the first of these classes, or None.
+        cnn_shown: the frame CNN's L[t, t] of the first of these classes, or None.
     """
 
     clip: Clip
@@ -57,7 +57,7 @@ class Story(NamedTuple):
     arguments: Mapping[str, Any]
     check: Check | None = None
     shown: Signed | None = None
-    cnn_shown: Signed | None = None
+    cnn_shown: np.ndarray | None = None
 
 
 def write(folder: Path, story: Story, *, pictures: bool = True) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rgcam import contrast, explorer, figures
+from rgcam import contrast, explorer, figures, methods
 from rgcam.contrast import Signed
 from rgcam.explorer import Beside, View
 
@@ -27,6 +27,7 @@ def view(story: Any, summary: Mapping[str, Any]) -> View:
     """Put everything together for ``explorer.page``."""
     e = story.explanation
     shown = story.shown or Signed((story.target,), np.asarray(e.maps)[None])
+    signed = bool((np.asarray(shown.maps) < 0).any())
     verdict, trusted = trust(summary)
     return View(
         title=figures.title(story),
@@ -41,8 +42,8 @@ def view(story: Any, summary: Mapping[str, Any]) -> View:
         classes=story.model.classes,
         scores=e.scores,
         shown=shown,
-        is_signed=story.shown is not None,
-        matrix=e.matrix,
+        is_signed=story.shown is not None or signed,
+        matrix=_positive(e.matrix, shown),
         beside=_beside(story),
         about=about(summary),
     )
@@ -51,12 +52,15 @@ def view(story: Any, summary: Mapping[str, Any]) -> View:
 def with_rivals(story: Any) -> Any:
     """Return the story with the signed maps of its class and of that class's rivals.
 
-    The explanations must hold their features: maps are computed from there.
+    The explanations must hold their features: maps are computed from there, by the
+    method that made the explanation.
     """
     e, beside = story.explanation, story.cnn_explanation
     names = contrast.rivals(story.model.classes, e.scores[-1], story.target)
-    shown = contrast.signed(story.model, e.features, names)
-    cnn_shown = beside and contrast.signed(story.cnn, beside.features, names)
+    check = story.check
+    how = {"method": check.method, "baseline": check.baseline} if check else {}
+    shown = contrast.signed(story.model, e.features, names, **how)
+    cnn_shown = beside and contrast.diagonals(story.cnn, beside.features, names)
     return story._replace(shown=shown, cnn_shown=cnn_shown)
 
 
@@ -72,14 +76,16 @@ def found(summary: Mapping[str, Any]) -> str:
 def trust(summary: Mapping[str, Any]) -> tuple[str, bool | None]:
     """Say in a sentence how far to trust it: the self-check's verdict, if it ran."""
     check = summary.get("self_check")
-    if check:
-        return check["verdict"], bool(check["trusted"])
+    if check and check["verdict"]:
+        verdict = check["verdict"]
+        return f"{verdict[0].upper()}{verdict[1:]}.", bool(check["trusted"])
     return HEADS.get(summary["model"]["arch"].get("head"), HEADS["gap"]), None
 
 
 def about(summary: Mapping[str, Any]) -> dict[str, str]:
     """List where the page comes from."""
     model, cnn, video = summary["model"], summary["cnn"], summary["video"]
+    check = summary.get("self_check") or {}
     lines = {
         "Video": f"{video['source']}, {video['frames']} frames looked at",
         "Notes": "; ".join(video["notes"]),
@@ -87,8 +93,8 @@ def about(summary: Mapping[str, Any]) -> dict[str, str]:
         "Its results": _fields(model["results"]),
         "Frame CNN": cnn and f"{cnn['name']}: {_fields(cnn['arch'])}",
         "It decided": cnn and summary["cnn_prediction"],
-        "Method": summary.get("method") or "recurrent Grad-CAM (Yamashita et al.)",
-        "Self-check": _fields(summary.get("self_check") or {}),
+        "Method": methods.TITLES[check.get("method", "gradcam")],
+        "Self-check": _fields(check),
         "Command": command(summary["arguments"]),
         "Versions": ", ".join(f"{n} {v}" for n, v in summary["versions"].items()),
     }
@@ -100,6 +106,12 @@ def command(arguments: Mapping[str, Any]) -> str:
     given = {n: v for n, v in arguments.items() if v is not None and v is not False}
     options = [f"--{n}" if v is True else f"--{n}={v}" for n, v in given.items()]
     return shlex.join(["python", "explain.py", *options])
+
+
+def _positive(matrix: np.ndarray, shown: Signed) -> np.ndarray:
+    """Return the rectified maps' mass: the matrix itself, unless it is signed."""
+    maps = np.asarray(shown.maps[0])
+    return np.maximum(maps, 0).sum((-2, -1)) if (matrix < 0).any() else matrix
 
 
 def _length(summary: Mapping[str, Any]) -> str:
@@ -115,8 +127,8 @@ def _fields(fields: Mapping[str, Any]) -> str:
 
 
 def _beside(story: Any) -> Beside | None:
-    if story.cnn_shown is not None and story.cnn_shown.targets:
-        return Beside(story.cnn.name, figures.diagonal(story.cnn_shown.maps))
+    if story.cnn_shown is not None and len(story.cnn_shown):
+        return Beside(story.cnn.name, story.cnn_shown)
     if story.cnn_explanation is not None:
         maps = np.asarray(story.cnn_explanation.maps)
         return Beside(story.cnn.name, figures.diagonal(maps)[None])

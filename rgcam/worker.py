@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from rgcam import batches, jobs, mesh, report
+from rgcam import batches, contrast, jobs, mesh, report
 from rgcam.ahead import read_ahead
 from rgcam.batches import Keep, Kept, Limits
 from rgcam.errors import InputError
@@ -55,7 +55,8 @@ def start(job: Job) -> Worker:
     """Put a job's models on this process's devices."""
     devices, models = mesh.make(), job.models
     variables = tuple(mesh.repeat(devices, m.variables) for m in models)
-    allowed = [batches.limits(m, job.max_bytes) for m in models]
+    classes = contrast.CLASSES * job.pictures
+    allowed = [batches.limits(m, job.max_bytes, classes) for m in models]
     limits = min(allowed, key=lambda each: each.longest)
     return Worker(job, devices, variables, limits, {})
 
@@ -121,7 +122,7 @@ def _begin(worker: Worker, clips: Sequence[Seen]) -> Running:
     size = batches.padded_size(len(clips), full, devices, known)
     targets = None if job.target is None else np.full(size, job.target, np.int32)
     found: list[Kept] = []
-    own = Keep(beta=job.beta, all_maps=job.pictures)
+    own = Keep(beta=job.beta, classes=contrast.CLASSES * job.pictures)
     keeps = own, Keep(all_maps=True)
     for i, (model, keep) in enumerate(zip(job.models, keeps, strict=False)):
         kept = batches.explain(
@@ -165,7 +166,9 @@ def _write(job: Job, seen: Seen, kept: Kept, beside: Kept | None) -> Row:
     """Write a video's files and return its row; a full disk is not its fault."""
     task, target = seen.task, int(kept.target)
     story = report.Story(
-        seen.clip, task.path, job.model, kept, target, job.cnn, beside, job.arguments
+        *(seen.clip, task.path, job.model, kept, target, job.cnn, beside),
+        arguments=job.arguments,
+        shown=kept.shown,
     )
     try:
         folder = Path(job.out) / task.folder

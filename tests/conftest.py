@@ -77,7 +77,7 @@ def call(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     """Start a headless Chromium, or skip where there is none."""
     if CHROMIUM is None:

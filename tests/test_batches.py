@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from rgcam import batches, chunks, gradcam, library, mesh, stickman
+from rgcam import batches, chunks, contrast, gradcam, library, mesh, stickman
 from rgcam.batches import Keep, Limits, padded_size
 
 LENGTHS = (2, 5, 16)
@@ -56,6 +56,18 @@ def test_all_maps_are_kept_where_asked(model, clips):
     e = gradcam.explain(model.module, model.variables, model.preprocess(clips[1]), 3)
     np.testing.assert_allclose(one.maps, e.maps, rtol=1e-5, atol=1e-5)
     assert one.beta is None
+
+
+def test_signed_maps_of_rivals_are_kept_where_asked(model, clips):
+    found = explain(model, clips, (8, 16), None, Keep(classes=3))
+    one = batches.cut(mesh.gather(found), 1, 5)
+    expected = contrast.rivals(model.classes, one.scores[-1], int(one.target), 3)
+    assert [model.classes[c] for c in one.shown.targets] == expected
+    features = gradcam.explain(
+        model.module, model.variables, model.preprocess(clips[1])
+    ).features
+    alone = contrast.signed(model, features, expected)
+    np.testing.assert_allclose(one.shown.maps, alone.maps, rtol=1e-3, atol=1e-5)
 
 
 def test_all_devices_share_a_batch(model, clips):
@@ -113,4 +125,5 @@ def test_short_batches_are_padded_to_few_sizes():
 def test_limits_count_what_explanation_bytes_counts(model):
     found = batches.limits(model, 2**30)
     assert found.pair == gradcam.explanation_bytes(1, 1, 64, 64)
+    assert batches.limits(model, 2**30, 4).pair == found.pair + 4 * 4 * 64
     assert found.longest < (2**30 / found.pair) ** 0.5

@@ -30,10 +30,12 @@ def test_maps_are_those_of_explain(name):
     )
 
 
-def test_classes_that_a_model_lacks_are_left_out():
-    m = library.load_model("stickman-lrcn")
-    features = gradcam.explain(
-        m.module, m.variables, m.preprocess(stickman.clip(1).frames)
-    ).features
-    found = contrast.signed(m, features, ["fly", "kick"])
-    assert found.targets == () and found.maps.shape == (0, 16, 16, 8, 8)
+def test_a_frame_cnns_maps_of_the_classes_that_it_has():
+    m = library.load_model("stickman-cnn")
+    frames = m.preprocess(stickman.clip(1).frames)
+    features = gradcam.explain(m.module, m.variables, frames).features
+    found = contrast.diagonals(m, features, ["kick", "wave", "fly", "jump"])
+    maps = contrast.signed(m, features, ["kick", "wave"]).maps
+    steps = np.arange(len(frames))
+    np.testing.assert_array_equal(found, maps[:, steps, steps])
+    assert contrast.diagonals(m, features, ["fly"]).shape == (0, 16, 8, 8)

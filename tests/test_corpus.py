@@ -88,6 +88,16 @@ def test_pictures_are_those_of_a_single_explanation(call, videos, tmp_path):
         assert set(a.files) == set(b.files)
         for key in ("beta", "maps", "matrix", "scores"):
             np.testing.assert_allclose(a[key], b[key], rtol=1e-5, atol=1e-5)
+    pages = [page_data(f / "report.html") for f in (one, folder)]
+    for key in ("targets", "curves", "signed", "causal", "rank", "times"):
+        assert pages[0][key] == pages[1][key], key
+    assert pages[1]["signed"] and len(pages[1]["targets"]) == 4
+
+
+def page_data(page):
+    """Return what a page's scripts read."""
+    text = page.read_text().split('id="data">')[1].split("</script>")[0]
+    return json.loads(text)
 
 
 def test_failed_videos_are_recorded_and_tried_again(call, tmp_path):

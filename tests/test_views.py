@@ -1,8 +1,19 @@
 """What the page says: the decision, what is seen, how far to trust it."""
 
+import numpy as np
 import pytest
 
-from rgcam import explorer, views
+from rgcam import (
+    explorer,
+    gradcam,
+    library,
+    methods,
+    report,
+    selfcheck,
+    stickman,
+    views,
+)
+from rgcam.video import Clip
 
 SUMMARY = {
     "prediction": "wave",
@@ -14,6 +25,27 @@ SUMMARY = {
     "arguments": {"video": "a b.mp4", "verify": True, "window": None, "beta": False},
     "versions": {"jax": "1"},
 }
+
+
+@pytest.mark.parametrize("method", ["gradcam", "path"])
+def test_rivals_are_shown_by_the_method_of_the_explanation(method):
+    model = library.load_model("stickman-lrcn")
+    clip = stickman.clip(1)
+    run = model.module, model.variables
+    found = gradcam.explain(*run, model.preprocess(clip.frames), 1, method=method)
+    e = gradcam.Explanation(*(x if x is None else np.asarray(x) for x in found))
+    check = selfcheck.check(*run, e.features, e.maps, 1, method=method)
+    told = Clip(clip.frames, clip.times), "", model, e, 1, None, None, {}, check
+    story = views.with_rivals(report.Story(*told))
+    assert len(story.shown.targets) == 4 and story.shown.targets[0] == 1
+    maps = story.shown.maps[0]
+    maps = np.maximum(maps, 0) if method == "gradcam" else maps
+    np.testing.assert_allclose(maps, e.maps, rtol=1e-4, atol=1e-7)
+    page = views.view(story, report.summarize(story))
+    positive = np.maximum(e.maps, 0).sum((2, 3))
+    np.testing.assert_allclose(page.matrix, positive, rtol=1e-4, atol=1e-6)
+    assert page.about["Method"] == methods.TITLES[method]
+    assert str(round(check.score, 2)) in page.trust
 
 
 def test_found_says_what_was_decided_and_what_is_explained():
@@ -37,8 +69,11 @@ def test_trust_without_a_check_claims_none(head, word):
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_trust_is_the_self_check_where_there_is_one(trusted):
-    check = {"verdict": "Removing frames agrees.", "trusted": trusted, "r": 0.91234567}
-    assert views.trust(SUMMARY | {"self_check": check}) == (check["verdict"], trusted)
+    check = {"verdict": "removing frames agrees", "trusted": trusted, "r": 0.91234567}
+    assert views.trust(SUMMARY | {"self_check": check}) == (
+        "Removing frames agrees.",
+        trusted,
+    )
     assert "r 0.9123" in views.about(SUMMARY | {"self_check": check})["Self-check"]
 
 

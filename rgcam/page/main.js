@@ -32,6 +32,7 @@ function makeView(data, state) {
   const map = new Float32Array(data.cells);
   const paint = heatPainter(data.height, data.width, 96);
   const small = heatPainter(data.height, data.width, 40);
+  const alone = data.beside && heatPainter(data.besideHeight, data.besideWidth, 96);
   const images = loadFrames(data, (t) => arrived(t));
   const scales = () => scalesOf(data, state);
   let waiting = 0;
@@ -53,7 +54,7 @@ function makeView(data, state) {
     if (!state.beside) return;
     const other = besideOf(data, state);
     const own = other.map && other.map.subarray(input * data.besideCells, (input + 1) * data.besideCells);
-    const cover = own && ((c, ...at) => other.paint(c, own, other.scale, state.opacity, ...at));
+    const cover = own && ((c, ...at) => alone(c, own, other.scale, state.opacity, ...at));
     drawPicture(by("beside"), data, images[input], cover, other.words || (largest(own) ? "" : "no evidence in this frame"));
   }
 
@@ -145,9 +146,13 @@ function besideOf(data, state) {
   const size = data.steps * data.besideCells;
   const raw = data.beside.subarray(k * size, (k + 1) * size);
   if (!raw.length) return { map: null, words: "not computed for this class" };
-  const map = signed ? raw : raw.map((value) => Math.max(value, 0));
-  const paint = heatPainter(data.besideHeight, data.besideWidth, 96);
-  return { map, paint, scale: scaleOf(data, state.choice, largest(map), state.colours), words: "" };
+  const key = `beside ${k} ${signed}`;
+  if (!data.found.has(key)) {
+    const map = signed ? raw : raw.map((value) => Math.max(value, 0));
+    data.found.set(key, { map, peak: largest(map) });
+  }
+  const { map, peak } = data.found.get(key);
+  return { map, scale: scaleOf(data, state.choice, peak, state.colours), words: "" };
 }
 
 function besideBar(data, state) {

@@ -80,7 +80,7 @@ function hatch(context, place) {
 
 // Score curves of the classes shown, in logits, by output time.
 function drawCurves(context, data, place) {
-  const series = data.targets.map((target) =>
+  const series = data.curves.map((target) =>
     Array.from({ length: data.outs }, (_, o) => data.scores[o * data.classes.length + target]),
   );
   const low = Math.min(...series.map((s) => Math.min(...s)));
@@ -102,9 +102,10 @@ function drawCurves(context, data, place) {
 function drawLine(context, k, points) {
   context.beginPath();
   for (const point of points) context.lineTo(...point);
-  context.strokeStyle = style(`--c${k}`);
+  if (points.length === 1) context.arc(...points[0], 3, 0, 7);
+  context.strokeStyle = style(`--c${k % 4}`);
   context.lineWidth = k ? 1.5 : 3;
-  context.setLineDash([[], [6, 4], [2, 3], [9, 3, 2, 3]][k]);
+  context.setLineDash([[], [6, 4], [2, 3], [9, 3, 2, 3]][k % 4]);
   context.stroke();
   context.setLineDash([]);
 }
@@ -144,7 +145,8 @@ function drawAxes(context, data, place) {
   for (const o of ticks(data.outs, place.tall))
     context.fillText(data.timesOut[o].toFixed(1), place.left - 6, place.top + ((o + 0.5) / data.outs) * place.tall + 4);
   context.textAlign = "left";
-  upright(context, "time of the decision, t′ (s)", 11, place.top + place.tall / 2);
+  const words = place.tall < 160 ? "t′ (s)" : "time of the decision, t′ (s)";
+  upright(context, words, 11, place.top + place.tall / 2);
 }
 
 // The layer above: cross-hair, the row's bars beneath, the column's at the right, each

@@ -51,7 +51,7 @@ function barWords(name, scale, unit) {
 }
 
 function legendOf(data) {
-  const parts = data.targets.map((target, k) => {
+  const parts = data.curves.map((target) => {
     const part = document.createElement("span");
     part.append(document.createElement("canvas"), data.classes[target]);
     return part;
