@@ -21,8 +21,8 @@ SETS = 64  # random sets of frames, and as many of quarters of frames
 REMOVED = 0.4  # share of the frames in a set
 ORDERS = 4  # random orders beside the explanation's
 SIDE = 2  # parts of a frame, a side
-# By ``python -m rgcam.evaluate``, see docs/which-method.md: below TRUSTED lie 5 % of
-# the explanations by fade and 97 % of those of another clip, model or order.
+# By docs/which-method.md: on 40 stickman clips every picture by fade or path is above
+# TRUSTED, and none of another clip, of frames in another order or of a random model.
 TRUSTED, CLOSE = 0.65, 0.85
 
 
