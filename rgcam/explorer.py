@@ -63,6 +63,7 @@ class View(NamedTuple):
         matrix: (out in) of the explained class, rectified, as in explanation.npz.
         beside: the frame CNN, or None.
         about: where it comes from: labels and texts.
+        method: what made the maps, as the picture's heading begins.
     """
 
     title: str
@@ -81,6 +82,7 @@ class View(NamedTuple):
     matrix: Float[np.ndarray, "out in"]
     beside: Beside | None
     about: Mapping[str, str]
+    method: str = "heat map"
 
 
 def page(view: View) -> str:
@@ -134,6 +136,7 @@ def _data(view: View, kept: factors.Factors, about: Mapping[str, str]) -> dict:
         "targets": list(view.shown.targets),
         "curves": _curves(view),
         "foundWords": view.found,
+        "method": view.method[0].upper() + view.method[1:],
         "times": [round(float(t), 6) for t in view.times],
         "timesOut": [round(float(t), 6) for t in view.times_out],
         "apart": APART,

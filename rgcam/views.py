@@ -46,6 +46,7 @@ def view(story: Any, summary: Mapping[str, Any]) -> View:
         matrix=_positive(e.matrix, shown),
         beside=_beside(story),
         about=about(summary),
+        method=made_by(summary),
     )
 
 
@@ -93,12 +94,18 @@ def about(summary: Mapping[str, Any]) -> dict[str, str]:
         "Its results": _fields(model["results"]),
         "Frame CNN": cnn and f"{cnn['name']}: {_fields(cnn['arch'])}",
         "It decided": cnn and summary["cnn_prediction"],
-        "Method": methods.TITLES[check.get("method", "gradcam")],
+        "Method": made_by(summary),
         "Self-check": _fields(check),
         "Command": command(summary["arguments"]),
         "Versions": ", ".join(f"{n} {v}" for n, v in summary["versions"].items()),
     }
     return {name: text for name, text in lines.items() if text}
+
+
+def made_by(summary: Mapping[str, Any]) -> str:
+    """Name the method."""
+    check = summary.get("self_check") or {}
+    return methods.TITLES[check.get("method", "gradcam")]
 
 
 def command(arguments: Mapping[str, Any]) -> str:

@@ -44,7 +44,7 @@ def test_rivals_are_shown_by_the_method_of_the_explanation(method):
     page = views.view(story, report.summarize(story))
     positive = np.maximum(e.maps, 0).sum((2, 3))
     np.testing.assert_allclose(page.matrix, positive, rtol=1e-4, atol=1e-6)
-    assert page.about["Method"] == methods.TITLES[method]
+    assert page.about["Method"] == page.method == methods.TITLES[method]
     assert str(round(check.score, 2)) in page.trust
 
 

@@ -86,7 +86,7 @@ function makeView(data, state) {
     film();
     const decision = seconds(data.timesOut[state.shown.output]);
     say("film-title", `What the decision at ${decision} for ${asked(data, state.choice)} looked at`);
-    say("picture-title", `Recurrent Grad-CAM of the decision at ${decision}`);
+    say("picture-title", `${data.method} of the decision at ${decision}`);
     sayCell(data, state);
   }
 
