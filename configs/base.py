@@ -23,7 +23,7 @@ def get_config() -> config_dict.ConfigDict:
             "init_from": "",  # run or bundled name to take backbone and head from
             "finetune": 0,  # backbone blocks that are trained: last n; -1: all
             "data": {
-                "source": "folder",  # "dataset" (python -m rgcam.datasets), "stickman"
+                "source": "folder",  # "dataset" (rgcam.datasets), "stickman", "cue"
                 "root": "",  # folder of the classes, or --data_dir of the dataset
                 "fps": 7.5,  # the paper's rate
                 "length": 32,  # steps of a training clip, a random window
@@ -33,6 +33,7 @@ def get_config() -> config_dict.ConfigDict:
                     "crop": 1.0,
                     "colour": 0.0,
                     "stride": 1,
+                    "shake": 0.0,
                 },
                 "group": "",  # regular expression; (...) is the recording's name
                 "groups_per_class": False,  # group 1 of two classes: two recordings
@@ -45,6 +46,7 @@ def get_config() -> config_dict.ConfigDict:
                 "validation_groups": "",  # of the training groups; they choose
                 "validation_fraction": 0.0,  # the best checkpoint
                 "cache": "",  # folder of frames and features; "" is ~/.cache/rgcam
+                "random_labels": False,  # in training, for a sanity check
                 "workers": 0,  # processes that load batches; 0: threads
                 "max_broken": 0.05,  # share of clips that may break during a run
             },

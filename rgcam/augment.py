@@ -1,10 +1,10 @@
-"""Random views of a clip for training: the same change for all of its frames."""
+"""Random views of a clip for training: one change for all frames, and a shaky hand."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from rgcam.errors import InputError
@@ -21,12 +21,16 @@ class Augmentation(NamedTuple):
         colour: largest relative change of brightness, of contrast and of saturation;
             0 is none.
         stride: every s-th frame is taken, s drawn from 1 to this; 1 is none.
+        shake: largest shift of a frame against the scene, as a share of the side, as of
+            a camera in a hand: a clip's largest is drawn from 0 to this, then every
+            frame's by itself; 0 is none.
     """
 
     mirror: bool = False
     crop: float = 1.0
     colour: float = 0.0
     stride: int = 1
+    shake: float = 0.0
 
 
 def from_config(fields: Mapping[str, Any]) -> Augmentation:
@@ -36,6 +40,7 @@ def from_config(fields: Mapping[str, Any]) -> Augmentation:
         ("crop", 0 < made.crop <= 1, "above 0 and at most 1"),
         ("colour", 0 <= made.colour < 1, "at least 0 and below 1"),
         ("stride", made.stride >= 1, "1 or more"),
+        ("shake", 0 <= made.shake < 0.5, "at least 0 and below 0.5"),
     ):
         if not fine:
             value = getattr(made, name)
@@ -45,7 +50,7 @@ def from_config(fields: Mapping[str, Any]) -> Augmentation:
 
 def changes_pixels(options: Augmentation) -> bool:
     """Tell whether features cannot be computed once for all epochs."""
-    return options.crop < 1 or options.colour > 0
+    return options.crop < 1 or options.colour > 0 or options.shake > 0
 
 
 def window(
@@ -67,11 +72,14 @@ def pixels(
     options: Augmentation,
     rng: np.random.Generator,
 ) -> UInt8[np.ndarray, "T S S 3"]:
-    """Crop and recolour a clip, every frame alike."""
+    """Crop and recolour a clip, every frame alike, and shake it."""
     if options.crop < 1:
         frames = crop(frames, *random_box(options.crop, rng))
     if options.colour > 0:
         frames = recolour(frames, *(1 + options.colour * rng.uniform(-1, 1, 3)))
+    if options.shake > 0:
+        most = options.shake * rng.random() * frames.shape[1]
+        frames = shake(frames, random_shifts(len(frames), most, rng))
     return frames
 
 
@@ -105,6 +113,21 @@ def recolour(
     matrix: Float[np.ndarray, "3 3"] = (brightness * contrast * mix).astype(np.float32)
     changed = frames.astype(np.float32) @ matrix + brightness * (1 - contrast) * mean
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+
+
+def random_shifts(steps: int, most: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw each frame's shift (T, 2) in whole pixels, up to ``most`` each way."""
+    return np.rint(rng.uniform(-most, most, (steps, 2))).astype(int)
+
+
+def shake(frames: np.ndarray, shifts: Int[np.ndarray, "T 2"]) -> np.ndarray:
+    """Move every frame (H, W, ...) down and right by its shift; edges are repeated."""
+    rows, columns = (
+        np.clip(np.arange(side) - shifts[:, axis, None], 0, side - 1)
+        for axis, side in enumerate(frames.shape[1:3])
+    )
+    steps = np.arange(len(frames))[:, None, None]
+    return frames[steps, rows[:, :, None], columns[:, None, :]]
 
 
 _BICUBIC = Image.Resampling.BICUBIC

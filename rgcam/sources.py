@@ -21,7 +21,6 @@ from rgcam import (
     heads,
     models,
     splits,
-    stickman,
 )
 from rgcam.backbones import Preprocess
 from rgcam.errors import InputError
@@ -68,17 +67,29 @@ class Frozen(NamedTuple):
 def load(config: Mapping[str, Any], spec: Preprocess, frozen: Frozen | None) -> Source:
     """Load the clips that ``config.data`` describes.
 
+    With ``random_labels`` those of the training clips change places, by one fixed
+    seed: what can be learnt is by heart only (Zhang et al., arXiv:1611.03530), and an
+    explanation of such a model is what a right one must differ from.
+
     Args:
-        config: the ``data`` part of a config; its ``source`` is stickman, folder or
-            dataset.
+        config: the ``data`` part of a config; its ``source`` is folder, dataset or one
+            of ``data.DRAWN``.
         spec: what the model's frames look like.
         frozen: the clips are then features from ``frozen_features``; None: frames.
 
     Raises:
         InputError: another source, or what ``scan`` and ``split`` raise.
     """
-    if config["source"] == "stickman":
-        return _stickman(config, spec, frozen)
+    drawn = config["source"] in data.DRAWN
+    found = (_drawn if drawn else _read)(config, spec, frozen)
+    if not config.get("random_labels"):
+        return found
+    labels = np.random.default_rng(0).permutation(found.train.labels)
+    return found._replace(train=found.train._replace(labels=labels))
+
+
+def _read(config: Mapping[str, Any], spec: Preprocess, frozen: Frozen | None) -> Source:
+    """Read the clips of a folder or a dataset."""
     items, classes = _scan(config)
     place = Path(config["cache"] or cache.default_folder()).expanduser()
     make = lambda items: cache.Frames(
@@ -132,12 +143,14 @@ def frozen_features(
     return features
 
 
-def _stickman(
+def _drawn(
     config: Mapping[str, Any], spec: Preprocess, frozen: Frozen | None
 ) -> Source:
+    """Draw the clips of a module of ``data.DRAWN``."""
+    kind = config["source"]
     shape = {"size": spec.size, "length": config["length"]}
     parts = [
-        data.stickman_clips(seed, config[count], **shape)
+        data.drawn_clips(kind, seed, config[count], **shape)
         for seed, count in ((1, "train_clips"), (2, "test_clips"))
     ]
     if frozen is not None:
@@ -146,13 +159,14 @@ def _stickman(
         parts = [
             p._replace(inputs=[below(p.inputs[i]) for i in numbers(p)]) for p in parts
         ]
-    return Source(parts[0], None, parts[1], stickman.CLASSES, "fresh clips")
+    return Source(parts[0], None, parts[1], data.DRAWN[kind].CLASSES, "fresh clips")
 
 
 def _scan(config: Mapping[str, Any]) -> tuple[list[folder.Item], tuple[str, ...]]:
     if config["source"] not in _ROOT:
         raise InputError(
-            f"data.source is {config['source']!r}; use stickman, folder or dataset"
+            f"data.source is {config['source']!r}; use folder, dataset, "
+            f"{' or '.join(data.DRAWN)}"
         )
     if not config["root"]:
         raise InputError(_ROOT[config["source"]])

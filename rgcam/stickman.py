@@ -7,6 +7,7 @@ in reverse order and are equal in distribution otherwise: chance (`_Take`) never
 the label and is itself the same forwards and backwards. Only order tells them apart.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -95,23 +96,27 @@ def clip(
     Raises:
         InputError: if an argument is out of range.
     """
-    _check(seed, size, length, label)
+    check(seed, size, length, label)
     take = _take(np.random.default_rng(seed), size, length)
     return _film(take, take.label if label is None else label)
 
 
-def _check(
-    seed: int | tuple[int, ...], size: int, length: int, label: int | None
+def check(
+    seed: int | tuple[int, ...],
+    size: int,
+    length: int,
+    label: int | None,
+    classes: Sequence[str] = CLASSES,
 ) -> None:
     """Raise InputError for arguments of ``clip`` that are out of range."""
     if np.min(seed, initial=0) < 0:
-        raise InputError(f"seed is {seed}: a stickman seed cannot be negative.")
+        raise InputError(f"seed is {seed}: a clip's seed cannot be negative.")
     if size < 32:
-        raise InputError(f"size is {size}: stickman frames need 32 pixels or more.")
+        raise InputError(f"size is {size}: drawn frames need 32 pixels or more.")
     if length < 8:
-        raise InputError(f"length is {length}: a stickman clip needs 8 frames or more.")
-    if label is not None and not 0 <= label < len(CLASSES):
-        raise InputError(f"label is {label}: it must be in 0..{len(CLASSES) - 1}.")
+        raise InputError(f"length is {length}: a drawn clip needs 8 frames or more.")
+    if label is not None and not 0 <= label < len(classes):
+        raise InputError(f"label is {label}: it must be in 0..{len(classes) - 1}.")
 
 
 def _take(rng: np.random.Generator, size: int, length: int) -> _Take:

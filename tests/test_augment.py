@@ -30,6 +30,7 @@ def test_no_augmentation_changes_nothing():
     assert not augment.changes_pixels(Augmentation(mirror=True, stride=3))
     assert augment.changes_pixels(Augmentation(crop=0.9))
     assert augment.changes_pixels(Augmentation(colour=0.1))
+    assert augment.changes_pixels(Augmentation(shake=0.1))
 
 
 def test_crop_enlarges_the_square():
@@ -60,6 +61,24 @@ def test_recolour_by_hand():
     np.testing.assert_array_equal(augment.recolour(frame, 1.0, 1.0, 1.0), frame)
 
 
+def test_shake_by_hand():
+    frames = np.arange(18).reshape(2, 3, 3)
+    moved = augment.shake(frames, np.array([[0, 0], [1, -2]]))
+    np.testing.assert_array_equal(moved[0], frames[0])
+    assert moved[1].tolist() == [[11, 11, 11], [11, 11, 11], [14, 14, 14]]
+    colours = augment.shake(noise(), np.zeros((3, 2), int))
+    np.testing.assert_array_equal(colours, noise())
+
+
+def test_every_frame_shakes_by_itself_and_clips_more_or_less():
+    still = np.repeat(noise(1), 6, axis=0)
+    moved = [augment.pixels(still, Augmentation(shake=0.2), rng(s)) for s in range(9)]
+    kinds = [len({frame.tobytes() for frame in clip}) for clip in moved]
+    assert max(kinds) > 4 and min(kinds) < max(kinds)
+    shifts = augment.random_shifts(500, 2.4, rng())
+    assert set(np.unique(shifts)) == {-2, -1, 0, 1, 2}
+
+
 def test_window_is_contiguous_and_everywhere():
     steps = np.arange(10)
     starts = set()
@@ -84,7 +103,14 @@ def test_stride_skips_steps_only_where_enough_are_left():
 
 @pytest.mark.parametrize(
     "fields",
-    [{"crop": 0}, {"crop": 1.2}, {"colour": 1.0}, {"colour": -1}, {"stride": 0}],
+    [
+        {"crop": 0},
+        {"crop": 1.2},
+        {"colour": 1.0},
+        {"colour": -1},
+        {"stride": 0},
+        {"shake": 0.5},
+    ],
 )
 def test_impossible_options_are_one_sentence(fields):
     (name,) = fields

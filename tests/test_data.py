@@ -41,12 +41,11 @@ def test_channels_have_their_own_range():
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_stickman_clips_are_those_of_stickman(seed):
-    from rgcam import stickman
-
-    source = data.stickman_clips(seed, 3)
+@pytest.mark.parametrize("kind", data.DRAWN)
+def test_drawn_clips_are_those_of_their_module(kind, seed):
+    source = data.drawn_clips(kind, seed, 3)
     for i in range(3):
-        clip = stickman.clip((seed, i))
+        clip = data.DRAWN[kind].clip((seed, i))
         np.testing.assert_array_equal(source.inputs[i], clip.frames)
         assert source.labels[i] == clip.label
         assert source.lengths[i] == len(clip.frames) == 16

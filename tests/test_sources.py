@@ -53,6 +53,20 @@ def test_groups_may_be_counted_anew_in_each_class(root, tmp_path):
     assert source.train.groups == ["a 1", "a 3", "b 1", "b 3"]
 
 
+def test_random_labels_change_places_in_training_alone(root, tmp_path):
+    right = load(root, tmp_path, source="stickman", train_clips=40, test_clips=5)
+    options = {"source": "stickman", "train_clips": 40, "test_clips": 5}
+    found = load(root, tmp_path, **options, random_labels=True)
+    assert (found.test.labels == right.test.labels).all()
+    assert sorted(found.train.labels) == sorted(right.train.labels)
+    assert (found.train.labels != right.train.labels).sum() > 20
+
+
+def test_an_unknown_source_is_one_sentence(root, tmp_path):
+    with pytest.raises(InputError, match="folder, dataset, stickman or cue"):
+        load(root, tmp_path, source="sticks")
+
+
 def test_a_dataset_source_is_scanned(root, tmp_path, monkeypatch):
     from rgcam import datasets, folder
 

@@ -4,14 +4,16 @@
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from rgcam import stickman
+from rgcam import cue, stickman
 from rgcam.backbones import Preprocess
+
+DRAWN: dict[str, Any] = {"stickman": stickman, "cue": cue}  # from a seed, no files
 
 
 @runtime_checkable
@@ -92,14 +94,25 @@ def preprocess(
     return normalize(resize(frames, spec), spec)
 
 
-def stickman_clips(seed: int, count: int, *, size: int = 64, length: int = 16) -> Clips:
-    """Draw ``count`` stickman clips in memory (count * length * size^2 * 3 bytes).
+def drawn_clips(
+    kind: str, seed: int, count: int, *, size: int = 64, length: int = 16
+) -> Clips:
+    """Draw ``count`` clips in memory (count * length * size^2 * 3 bytes).
 
-    Clip i is ``rgcam.stickman.clip((seed, i))``, its label uniform over the classes.
-    Different seeds give different clips: take one for training, one for testing.
+    Clip i is ``clip((seed, i))`` of the module in ``DRAWN``, its label uniform over
+    the classes. Different seeds give different clips: take one for training, one for
+    testing.
+
+    Args:
+        kind: of ``DRAWN``.
+        seed: of all.
+        count: of clips.
+        size: pixels a side.
+        length: frames.
     """
-    clips = [stickman.clip((seed, i), size=size, length=length) for i in range(count)]
+    draw = DRAWN[kind].clip
+    clips = [draw((seed, i), size=size, length=length) for i in range(count)]
     labels = np.array([clip.label for clip in clips], np.int32)
-    names = [f"stickman-{seed}-{i}" for i in range(count)]
+    names = [f"{kind}-{seed}-{i}" for i in range(count)]
     lengths = np.full(count, length)
     return Clips([clip.frames for clip in clips], labels, names, names, lengths)

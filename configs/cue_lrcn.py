@@ -1,0 +1,18 @@
+"""Train the LRCN on clips that one early frame decides, nothing to download.
+
+python train.py --config=configs/cue_lrcn.py --workdir=runs/cue_lrcn
+"""
+
+from ml_collections import config_dict
+
+from configs import stickman_lrcn
+
+
+def get_config() -> config_dict.ConfigDict:
+    """Return the fields of this experiment."""
+    config = stickman_lrcn.get_config()
+    config.model.update(head="gap", hidden=64)
+    config.data.update(source="cue", test_clips=400)
+    config.loss = "last_step"
+    config.epochs = 4
+    return config
