@@ -23,7 +23,14 @@ def get_config() -> config_dict.ConfigDict:
             "fps": 7.5,
             "length": 16,  # steps of a clip
             "bucket": 0,
-            "augment": {"mirror": False, "crop": 1.0, "colour": 0.0, "stride": 1},
+            "augment": {
+                "mirror": False,
+                "crop": 1.0,
+                "colour": 0.0,
+                "stride": 1,
+                "shake": 0.0,
+            },
+            "random_labels": False,
             "workers": 0,
             "max_broken": 0.0,
         }
