@@ -83,6 +83,12 @@ def upper(
     return Upper(outputs, cut.drive, begin, maps, mixed, grid, causal)
 
 
+def ended(upper: Upper, length: Any) -> Upper:
+    """Return the same with nothing explained of steps from ``length`` on, padding."""
+    outputs = lambda x: jnp.where(jnp.arange(len(x)) < length, upper.outputs(x), 0)
+    return upper._replace(outputs=outputs)
+
+
 def replacement(
     features: Float[Array, "T h w K"],
     baseline: str | Float[Tensor, "..."],

@@ -21,6 +21,7 @@ from rgcam.errors import InputError
 
 CAMS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
 METHODS = (*CAMS, "gradient", "path", "fade", "occlusion", "cells", "shapley")
+SHARES = 16  # points of the path that says where in a frame its effect lies
 TITLES = {
     "gradcam": "recurrent Grad-CAM",
     "gradcam++": "Grad-CAM++",
@@ -98,7 +99,8 @@ def explain(
     scores = module.apply(variables, features, method="classify")
     target = targets.decided(scores, length) if target is None else target
     instead = interventions.replacement(features, baseline, length)
-    maps, beta = signed(method, module, variables, features, instead, target)
+    about = module, variables, features, instead, target, length
+    maps, beta = signed(method, *about)
     return scores, beta, maps
 
 
@@ -109,6 +111,7 @@ def signed(
     features: Float[Array, "T h w K"],
     baseline: Float[Array, "T h w K"],
     target: Any,
+    length: Any = None,
 ) -> tuple[Array, Array | None]:
     """Compute a method's signed maps (out T h w), and beta (out T K) if it has one.
 
@@ -119,11 +122,13 @@ def signed(
         features: A.
         baseline: from ``interventions.replacement``.
         target: class index or function of the scores.
+        length: number of valid frames; later rows then say nothing.
     """
     if method in _WEIGH:
         weigh = _WEIGH[method]
         return variants.all_pairs(weigh, module, variables, features, target)
     upper = interventions.upper(module, variables, features, baseline, target)
+    upper = upper if length is None else interventions.ended(upper, length)
     if method in ("hirescam", "gradient"):
         return paths.gradient(upper), None
     if method in ("path", "fade"):
@@ -134,7 +139,7 @@ def signed(
         matrix = interventions.occlusion(upper)
     else:
         matrix = shapley.values(upper, jax.random.key(0))
-    return shapley.share_out(matrix, paths.path(upper)), None
+    return shapley.share_out(matrix, paths.path(upper, SHARES)), None
 
 
 def _is(baseline: Any, name: str) -> bool:

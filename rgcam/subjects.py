@@ -6,12 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from rgcam import folder, stickman
+from rgcam import augment, cue, folder, stickman
 from rgcam.errors import InputError
 from rgcam.library import Model, class_index
 from rgcam.video import read_clip
 
-SEED = 50_000  # of the first stickman clip: no training or test clip's
+SEED = 50_000  # of the first drawn clip: no training or test clip's
+SHAKE = 3 / 64  # of the side, a hand-held camera's largest shift
+DRAWN = ("stickman", "handheld", "cue")
 
 
 class Subject(NamedTuple):
@@ -49,7 +51,9 @@ def load(
 
     Args:
         model: that will see them.
-        data: ``stickman``, whose truth is known, or a folder of classes.
+        data: a folder of classes or, with the truth, ``stickman``; ``handheld``: the
+            same clips with every frame moved by up to SHAKE, so that all edges move in
+            all frames; ``cue``: one early frame decides (``rgcam.cue``).
         group: pattern of the groups in file names.
         clips: how many at most; of a folder, in a random order.
         length: frames of each; a file's first, and shorter files are left out.
@@ -57,27 +61,32 @@ def load(
             classes: one after the other is explained, true is its half.
 
     Raises:
-        InputError: too few clips or frames asked for, or stickman clips to concatenate.
+        InputError: too few clips or frames asked for, or drawn clips to concatenate.
     """
     if clips < 1 or length < 8:
         raise InputError("--clips must be 1 or more, and --length 8 or more")
-    if data != "stickman":
+    if data not in DRAWN:
         part = length // 2 if concatenate else length
         found = _from_folder(model, data, group, part)
         found = _joined(found) if concatenate else found
     elif concatenate:
         raise InputError("--concatenate is for a folder of clips")
     else:
-        found = (_stickman(model, SEED + n, length) for n in range(clips))
+        found = (_drawn(model, data, SEED + n, length) for n in range(clips))
     return (subject for subject, _ in zip(found, range(clips), strict=False))
 
 
-def _stickman(model: Model, seed: int, length: int) -> Subject:
-    clip = stickman.clip(seed, length=length)
+def _drawn(model: Model, kind: str, seed: int, length: int) -> Subject:
+    clip = (cue if kind == "cue" else stickman).clip(seed, length=length)
+    pixels, mask = clip.frames, clip.mask
+    if kind == "handheld":
+        rng, most = np.random.default_rng(seed), SHAKE * pixels.shape[1]
+        shifts = augment.random_shifts(length, most, rng)
+        pixels, mask = augment.shake(pixels, shifts), augment.shake(mask, shifts)
     true = np.zeros(length, bool)
     true[slice(*clip.interval)] = True
-    frames, name = model.preprocess(clip.frames), f"stickman {seed}"
-    return Subject(name, name, frames, clip.frames, None, clip.mask, true)
+    frames, name = model.preprocess(pixels), f"{kind} {seed}"
+    return Subject(name, name, frames, pixels, None, mask, true)
 
 
 def _from_folder(model: Model, data: str, group: str, length: int) -> Iterator[Subject]:

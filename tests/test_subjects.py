@@ -30,6 +30,22 @@ def test_stickman_clips_have_their_truth():
     assert 4 <= first.true.sum() < 16 and first.target is None
 
 
+def test_a_camera_in_a_hand_moves_the_truth_along():
+    (still,) = subjects.load(MODEL, data="stickman", clips=1)
+    (moved,) = subjects.load(MODEL, data="handheld", clips=1)
+    assert (moved.true == still.true).all() and moved.mask.shape == still.mask.shape
+    assert (moved.pixels != still.pixels).any((1, 2, 3)).sum() > 10
+    reds = [s.pixels[..., 0][s.mask].astype(float).mean() for s in (still, moved)]
+    assert abs(reds[0] - reds[1]) < 3  # the limbs' colour
+    assert 0.9 < moved.mask.sum() / still.mask.sum() <= 1.05
+
+
+def test_a_cue_is_one_early_frame():
+    (subject,) = subjects.load(MODEL, data="cue", clips=1)
+    assert subject.true.sum() == 1 and subject.true.argmax() < 8
+    assert (subject.mask.any((1, 2)) == subject.true).all()
+
+
 def test_clips_of_a_folder(folder):
     found = list(subjects.load(MODEL, data=folder, group=r"_g(\d)_", length=8))
     assert len(found) == 5  # one is shorter

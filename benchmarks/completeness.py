@@ -1,0 +1,72 @@
+r"""How exactly ``path``'s rows add up, and how many points that takes.
+
+    python benchmarks/completeness.py --model=stickman-lrcn --data=stickman
+    python benchmarks/completeness.py --model=ucf101-lrcn --data=FOLDER --clips=20
+
+For every baseline, over clips: the error of the worst row's sum, of the largest row's
+change (``rgcam.faithfulness.completeness_error``), and the points that were taken.
+"""
+
+import functools
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import app, flags
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from rgcam import (  # noqa: E402
+    evaluation,
+    faithfulness,
+    interventions,
+    library,
+    paths,
+    quadrature,
+    subjects,
+)
+
+MODEL = flags.DEFINE_string("model", "stickman-lrcn", "to explain")
+DATA = flags.DEFINE_string("data", "stickman", "or a folder of classes")
+CLIPS = flags.DEFINE_integer("clips", 40, "to measure by")
+
+
+def main(_) -> None:
+    """Measure and print."""
+    model = library.load_model(MODEL.value)
+    clips = list(subjects.load(model, data=DATA.value, clips=CLIPS.value))
+    print(f"{MODEL.value}, {len(clips)} clips\n")
+    print("| baseline | error, median | 90 % below | worst | points, median | most |")
+    print("|---|---|---|---|---|---|")
+    for baseline in interventions.BASELINES:
+        found = [measure(model, clip, baseline) for clip in clips]
+        errors, points = np.array(found).T
+        high = np.quantile(errors, 0.9)
+        print(
+            f"| {baseline} | {np.median(errors):.2%} | {high:.2%} | {errors.max():.2%} "
+            f"| {np.median(points):.0f} | {points.max():.0f} |"
+        )
+
+
+def measure(model, clip, baseline) -> tuple[float, int]:
+    """Return the error of a clip's rows, and the points."""
+    about = model.module, model.variables
+    features = evaluation.features_of(*about, clip.frames)
+    target = int(np.asarray(model.module.apply(*about[1:], clip.frames))[-1].argmax())
+    matrix, change, count = run(*about, features, target, baseline)
+    matrix, change = (np.asarray(x, np.float64) for x in (matrix, change))
+    return faithfulness.completeness_error(matrix, change), int(count)
+
+
+@functools.partial(jax.jit, static_argnames=("module", "baseline"))
+def run(module, variables, features, target, baseline):
+    """Return the matrix, what its rows should sum to, and the points."""
+    instead = interventions.replacement(features, baseline)
+    upper = interventions.upper(module, variables, features, instead, target)
+    change = upper.outputs(upper.inputs) - upper.outputs(upper.baseline)
+    count = quadrature.enough(upper, quadrature.spread(upper))
+    return paths.path(upper).sum((2, 3)), change, count
+
+
+if __name__ == "__main__":
+    app.run(main)
