@@ -19,6 +19,24 @@ def correlation(a: Numbers, b: Numbers, axis: int = 0) -> Numbers:
         return np.where(size > 0, (a * b).sum(axis) / size, np.nan)
 
 
+def beyond(a: Numbers, b: Numbers, given: Numbers) -> Numbers:
+    """Correlate what is left of a and b when all that ``given`` says is taken out.
+
+    Partial correlation along the first axis: a line of least squares through ``given``
+    is taken from both. NaN where nothing is left of one.
+    """
+    centred = given - given.mean(0)
+    size = (centred**2).sum(0)
+    share = np.where(size > 0, 1 / np.where(size > 0, size, 1), 0)
+    rest = lambda x: x - x.mean(0) - centred * (centred * x).sum(0) * share
+    own, other = rest(a), rest(b)
+    small = lambda x, whole: (
+        (x**2).sum(0) <= 1e-10 * ((whole - whole.mean(0)) ** 2).sum(0)
+    )
+    nothing = small(own, a) | small(other, b)
+    return np.where(nothing, np.nan, correlation(own, other))
+
+
 def rank(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Return ranks from 0, those of equal values their mean (for Spearman's)."""
     _, number, counts = np.unique(values, return_inverse=True, return_counts=True)

@@ -2,7 +2,9 @@
 
 Random sets of frames, and of quarters of frames, are replaced by the method's own
 baseline; what the explanation says that they are worth is correlated with what the
-scores lose. That takes passes above the feature map only.
+scores lose. How much was replaced is taken out of both first: it says what a picture
+that is the same everywhere would, and so do broken pictures whose values are all
+positive. That takes passes above the feature map only.
 """
 
 import functools
@@ -32,7 +34,8 @@ class Check(NamedTuple):
     Attributes:
         method: that made it.
         baseline: that it and the interventions replace frames by.
-        time: mean subset fidelity of the matrix, over the later half of the steps.
+        time: mean fidelity of the matrix to sets of frames, over the later half of the
+            steps: partial correlation, given how many of the frames seen went.
         space: the same of the maps, for sets of quarters of frames.
         deletion: how far the last step's score falls below random orders' when frames
             are removed by importance, in units of the whole drop; above 0 is better.
@@ -89,15 +92,17 @@ def check(
     removed = np.concatenate([frames, *deleted])
     found = _lost(module, variables, features, target, removed, cells, name)
     lost, lost_cells = np.asarray(found[0]), np.asarray(found[1])
-    told = np.einsum("nthw,othw->no", cells, maps)
+    told, told_cells = frames @ matrix.T, np.einsum("nthw,othw->no", cells, maps)
+    seen = np.tril(np.ones_like(matrix))
+    gone, gone_cells = frames @ seen.T, cells.sum((2, 3)) @ seen.T
     curves = -lost[SETS:, -1].reshape(len(lines), -1)
     whole = lost[SETS + len(maps)]  # all frames replaced
     complete = faithfulness.completeness_error(matrix, whole)
     return Check(
         method,
         name,
-        time=_late(faithfulness.subset_fidelity(matrix, frames, lost[:SETS])),
-        space=_late(faithfulness.correlation(told, lost_cells)),
+        time=_late(faithfulness.beyond(told, lost[:SETS], gone)),
+        space=_late(faithfulness.beyond(told_cells, lost_cells, gone_cells)),
         deletion=faithfulness.below_random(curves[0], curves[1:]),
         completeness=complete if method == "path" else None,
     )

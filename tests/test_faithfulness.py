@@ -66,3 +66,13 @@ def test_average_drop_and_increase():
 def test_completeness():
     error = faithfulness.completeness_error(MATRIX, np.array([2.0, 5.0]))
     assert error == pytest.approx(1 / 5)
+
+
+def test_partial_correlation_by_hand():
+    given = np.array([-1.0, 1.0, -1.0, 1.0])
+    rest = np.array([1.0, 1.0, -1.0, -1.0])  # not correlated with it
+    a, b = 5 * given + rest, 7 * given - 2 * rest
+    assert faithfulness.beyond(a, b, given) == pytest.approx(-1)
+    assert faithfulness.correlation(a, b) > 0.85
+    assert np.isnan(faithfulness.beyond(3 * given, b, given))
+    assert faithfulness.beyond(a, a, 0 * given) == pytest.approx(1)

@@ -52,6 +52,15 @@ def test_wrong_maps_are_not_trusted():
     )
 
 
+def test_a_picture_that_is_the_same_everywhere_says_nothing():
+    found = check_of(lambda maps: np.tril(np.ones((8, 8)))[..., None, None] + 0 * maps)
+    assert not found.trusted and np.isnan(found.score)
+    mixed = check_of(
+        lambda maps: maps + 100 * np.tril(np.ones((8, 8)))[..., None, None]
+    )
+    assert mixed.score == pytest.approx(1, abs=1e-3)  # what is beyond it still counts
+
+
 def test_nothing_said_is_not_trusted():
     found = check_of(lambda maps: 0 * maps)
     assert not found.trusted and np.isnan(found.score)
