@@ -37,7 +37,10 @@ CLIPS = flags.DEFINE_integer("clips", 24, "to measure by")
 LENGTH = flags.DEFINE_integer("length", 16, "frames of each")
 METHODS = {
     "gradient": paths.gradient,
-    **{f"path, {n} points": functools.partial(paths.path, steps=n) for n in (4, 8, 16)},
+    **{
+        f"path, {n} points": functools.partial(paths.path, steps=n) for n in (8, 16, 64)
+    },
+    "path": paths.path,
     **{f"fade, {n} points": functools.partial(paths.fade, points=n) for n in (2, 4, 8)},
     "fade, 16 points": functools.partial(paths.fade, points=16),
     "occlusion": lambda upper: interventions.occlusion(upper)[..., None, None],

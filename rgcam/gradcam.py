@@ -136,7 +136,7 @@ def explain(
             is compiled once for each function object: define it once.
         method: one of ``rgcam.methods.METHODS``; any but gradcam costs more.
         baseline: what takes a frame's place in methods that compare with one: zero,
-            mean, previous or blur, or feature maps; see
+            mean, first, previous or blur, or feature maps; see
             ``interventions.replacement``. None: zero for the CAMs, whose it is,
             previous for the others.
         relu: rectify the maps (Eq. 2); False keeps their sign. None: rectify those of

@@ -20,7 +20,7 @@ from rgcam import blocks, targets
 from rgcam.errors import InputError
 from rgcam.targets import Tensor
 
-BASELINES = ("zero", "mean", "previous", "blur")
+BASELINES = ("zero", "mean", "first", "previous", "blur")
 BLUR = 2.0  # frames, standard deviation
 AT_ONCE = 64  # clips with other frames removed that go through together
 
@@ -99,6 +99,7 @@ def replacement(
     Args:
         features: A.
         baseline: ``zero``; ``mean``: the clip's mean feature map, cell by cell;
+            ``first``: the first frame, as if nothing had happened since;
             ``previous``: the frame before (the first: itself), as if the video had
             stood still for one step; ``blur``: the clip smoothed over time by a
             Gaussian of BLUR frames, as if its motion were smeared; or feature maps
@@ -109,6 +110,8 @@ def replacement(
         return jnp.broadcast_to(jnp.asarray(baseline, features.dtype), features.shape)
     if baseline == "zero":
         return jnp.zeros_like(features)
+    if baseline == "first":
+        return jnp.broadcast_to(features[:1], features.shape)
     if baseline == "previous":
         return jnp.concatenate([features[:1], features[:-1]])
     steps = jnp.arange(len(features), dtype=features.dtype)

@@ -87,6 +87,7 @@ def test_replacements():
     assert take("zero") == [0, 0, 0]
     assert take("mean") == pytest.approx([4, 4, 4])
     assert take("mean", 2) == pytest.approx([2, 2, 2])
+    assert take("first") == [1, 1, 1]
     assert take("previous") == [1, 1, 3]
     assert take(np.float32([[[7]]])) == [7, 7, 7]
     near, far = np.exp(-1 / 8), np.exp(-4 / 8)  # a Gaussian of 2 frames
