@@ -115,19 +115,21 @@ def matrix(
     target: str | int,
     *,
     title: str = "",
+    beneath: tuple[str, Float[np.ndarray, " in"]] | None = None,
 ) -> Figure:
     """Draw how much each input time t mattered at each output time t', and the scores.
 
     Args:
         matrix: (T_out, T_in), heat-map mass in logits, signed or not. If all of
-            t > t' is exactly 0, it is hatched as structure: not seen yet. The last
-            row, what the last decision looked at, is drawn again right beneath.
+            t > t' is exactly 0, it is hatched as structure: not seen yet.
         times_in: (T_in,), seconds, increasing.
         times_out: (T_out,), seconds, increasing; grows downwards.
         scores: (T_out, C), logits: the target's, and the three best others at the end.
         classes: the C names.
         target: the class that the matrix explains, by name or index.
         title: above.
+        beneath: a row to draw under the matrix, and what it is; None: the last one,
+            what the last decision looked at.
     """
     shown = _shown_classes(classes, target, scores[-1])
     tall = float(np.clip(0.6 * len(times_out), 1.2, 4.4))  # inches
@@ -138,7 +140,8 @@ def matrix(
     future = times_in > times_out[:, None] + 1e-6
     hidden = future & bool(matrix.any() and not matrix[future].any())
     _draw_matrix(main, top, np.ma.array(matrix, mask=hidden), x, y)
-    _draw_last(last, matrix[-1], x, times_out[-1])
+    words, row = beneath or (f"last row (t' = {times_out[-1]:.2f} s)", matrix[-1])
+    _draw_row(last, row, x, words)
     _draw_scores(side, scores[:, shown], times_out)
     names = [classes[c] for c in shown] + ["t > t': not seen yet"] * int(hidden.any())
     _legend(legend, side.lines, names)
@@ -265,10 +268,11 @@ def _draw_matrix(axis, top, values, x, y) -> None:
     bar.set_label("importance (heat-map mass, logits)", size=9)
 
 
-def _draw_last(axis, values, x, time: float) -> None:
+def _draw_row(axis, values, x, words: str) -> None:
     for part, colour in (np.maximum, COLOURS[0]), (np.minimum, COLOURS[1]):
         axis.stairs(part(values, 0), x, fill=True, color=colour)
-    axis.set(xlabel="input time t (s)", ylabel=f"last row\nt' = {time:.2f} s")
+    label = "\n".join(textwrap.fill(w, 18) for w in words.rstrip(")").split(" ("))
+    axis.set(xlabel="input time t (s)", ylabel=label)
     axis.locator_params(axis="y", nbins=3)
     if not values.any():
         _say_nothing(axis)

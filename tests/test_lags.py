@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgcam import gradcam, lags, recurrent
+import rgcam
+from rgcam import gradcam, lags, recurrent, stickman
 from rgcam.errors import InputError
 from tests.test_gradcam import DetachedCell, H, K, T, W, head_of, lrcn, random
 
@@ -19,6 +20,8 @@ def test_steps():
     of = lambda how: lags.choose_step(SCORES, 1, how)
     assert (of("last"), of("decided"), of("rise")) == (4, 2, 3)
     assert lags.choose_step(SCORES[:1], 1, "decided") == 0
+    assert lags.choose_step(SCORES + [9, 0], 0, "rise") == 1  # 9 is where it begins
+    assert lags.choose_step(SCORES, None, "rise") == 3  # the class decided for
     with pytest.raises(InputError, match="no step 'first': choose one of last"):
         of("first")
 
@@ -33,6 +36,34 @@ def test_aggregations():
     assert lags.aggregate(maps, SCORES, 1, "mean")[0].tolist() == [[10, 10]]
     with pytest.raises(InputError, match="no aggregation 'sum'"):
         of("sum")
+
+
+def test_the_maximum_of_signed_maps_is_over_the_steps_that_saw_the_frame():
+    values = np.array([[-3.0, 0, 0], [2, -5, 0], [-1, -4, -6]])
+    assert lags.aggregate(values, SCORES[:3], 1, "max").tolist() == [2, -4, -6]
+    rectified = lags.aggregate(np.maximum(values, 0), SCORES[:3], 1, "max")
+    assert rectified.tolist() == [2, 0, 0] == np.maximum(values, 0).max(0).tolist()
+
+
+def test_an_explanation_is_aggregated_as_it_comes():
+    model = rgcam.load_model("stickman-lrcn")
+    frames = model.preprocess(stickman.clip(4).frames)
+    e = rgcam.explain(model.module, model.variables, frames)
+    found = rgcam.aggregate(e.maps, e.scores, how="max")
+    np.testing.assert_array_equal(found, np.asarray(e.maps).max(0))
+    step = rgcam.choose_step(e.scores, None, "decided")
+    decided = rgcam.aggregate(e.matrix, e.scores, how="decided")
+    np.testing.assert_array_equal(decided, e.matrix[step])
+
+
+def test_words_tell_the_time():
+    times = np.arange(5) / 2
+    of = lambda how: lags.words(SCORES, 1, how, times)
+    assert of("last") == "last step (t' = 2.00 s)"
+    assert of("decided") == "step from which the decision stays (t' = 1.00 s)"
+    assert of("rise") == "step at which the score rises most (t' = 1.50 s)"
+    assert of("max") == "maximum over all steps" and "mean" in of("mean")
+    assert set(lags.WORDS) == set(lags.AGGREGATIONS)
 
 
 def test_a_decay_has_its_half_life():

@@ -199,6 +199,17 @@ def test_matrix_masks_structural_zeros_only(length):
     assert render.NO_EVIDENCE not in said
 
 
+def test_matrix_draws_the_row_beneath_that_is_given():
+    values, *rest = causal(6)
+    row = np.arange(6.0)
+    said = "step from which the decision stays (t' = 0.40 s)"
+    figure = render.matrix(values, *rest, CLASSES, 0, beneath=(said, row))
+    (axis,) = (a for a in figure.axes if a.get_xlabel().startswith("input time"))
+    np.testing.assert_array_equal(axis.patches[0].get_data().values, row)
+    words = " ".join(axis.get_ylabel().split())
+    assert words == "step from which the decision stays t' = 0.40 s"
+
+
 def test_matrix_of_a_bidirectional_model_is_not_masked():
     values, *rest = causal()
     values[0, 5] = 1e-6
