@@ -40,6 +40,7 @@ def matrix(story: Any):
         story.target,
         title=title(story),
         beneath=(moment(story), row(story)),
+        profile=lags.lags(e.matrix).profile,
     )
 
 

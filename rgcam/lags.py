@@ -1,7 +1,8 @@
 """One picture of a whole matrix: aggregation over t', and credit by lag."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -123,3 +124,46 @@ def lags(matrix: Float[np.ndarray, "T T"]) -> Lags:
     weights = np.sqrt((len(matrix) - steps)[there])
     rate = -np.polyfit(steps[there], np.log(profile[there]), 1, w=weights)[0]
     return Lags(profile, math.log(2) / rate if rate > 0 else math.inf, share)
+
+
+def summary(
+    matrix: Float[np.ndarray, "T T"],
+    scores: Float[np.ndarray, "T C"],
+    times: Float[np.ndarray, " T"],
+) -> dict[str, Any]:
+    """Say in plain data how far back credit reaches, and since when it is decided.
+
+    Args:
+        matrix: of one class.
+        scores: y.
+        times: of the steps, in seconds.
+
+    Returns:
+        ``half_life`` in seconds and ``half_life_frames``, None where credit does not
+        fall; ``recurrent_share``, None where there is no credit; ``decided_at``,
+        seconds.
+    """
+    found, steps = lags(matrix), max(len(times) - 1, 1)
+    half = found.half_life if math.isfinite(found.half_life) else None
+    share = found.recurrent_share
+    gap = float(times[-1] - times[0]) / steps
+    decided = times[choose_step(scores, None, "decided")]
+    return {
+        "half_life": None if half is None else round(half * gap, 3),
+        "half_life_frames": None if half is None else round(half, 2),
+        "recurrent_share": None if math.isnan(share) else round(share, 4),
+        "decided_at": round(float(decided), 3),
+    }
+
+
+def sentence(summary: Mapping[str, Any], seconds: float) -> str:
+    """Say ``summary`` of a clip of so many seconds in a line; "" without credit."""
+    half, share = summary["half_life"], summary["recurrent_share"]
+    if share is None:
+        return ""
+    travelled = f"{share:.0%} travelled through time"
+    if share == 0:
+        return travelled
+    if half is None or half > seconds:
+        return f"credit does not halve within the clip; {travelled}"
+    return f"a frame's credit halves every {half:.2f} s; {travelled}"

@@ -162,6 +162,7 @@ def summarize(story: Story) -> dict[str, Any]:
         "aggregate": _aggregated(story),
         "positive_evidence": bool((row > 0).any()),
         "top_moments": top_moments(row, clip.times),
+        "time": lags.summary(story.explanation.matrix, scores, clip.times),
         "video": {
             "source": story.source,
             "frames": len(clip.frames),
@@ -266,11 +267,13 @@ def text(summary: Mapping[str, Any], folder: Path) -> str:
     lines = {
         "video": f"{seen['source']}, {seen['frames']} frames, {seen['seconds']:.1f} s",
         "note": "; ".join(seen["notes"]),
-        "decided": f"{summary['prediction']} ({summary['probability']:.0%})",
+        "decided": f"{summary['prediction']} ({summary['probability']:.0%}), "
+        f"from {summary['time']['decided_at']:.2f} s on",
         "by": summary["model"]["name"],
         "beside": cnn,
         "explained": f"{summary['target']}, {summary['aggregate']['words']}",
         "trust": summary["self_check"]["verdict"],
+        "memory": lags.sentence(summary["time"], seen["seconds"]),
         "moments": moments or f"{render.NO_EVIDENCE} for {summary['target']}",
         "files": f"{folder}/: {', '.join(sorted(written))}",
     }

@@ -76,6 +76,38 @@ def test_a_decay_has_its_half_life():
     assert lags.lags(np.tril(np.ones((3, 3)))).recurrent_share == pytest.approx(0.5)
 
 
+def test_summary_is_in_seconds():
+    lag = np.arange(5)[:, None] - np.arange(5)
+    decay = np.where(lag >= 0, 0.5 ** np.maximum(lag, 0), 0)
+    times = np.arange(5) / 4 + 1  # a clip that begins at 1 s
+    found = lags.summary(decay, SCORES, times)
+    share = 1 - 5 / decay.sum()
+    assert found == {
+        "half_life": 0.25,
+        "half_life_frames": 1.0,
+        "recurrent_share": round(share, 4),
+        "decided_at": 1.5,
+    }
+    said = lags.sentence(found, 1.0)
+    assert (
+        said
+        == f"a frame's credit halves every 0.25 s; {share:.0%} travelled through time"
+    )
+
+
+def test_summary_of_credit_that_does_not_fall_or_is_not_there():
+    times = np.arange(3.0)
+    of = lambda matrix: lags.summary(np.tril(matrix), SCORES[:3], times)
+    flat, none, own = of(np.ones((3, 3))), of(np.zeros((3, 3))), of(np.eye(3))
+    assert flat["half_life"] is None and flat["recurrent_share"] == 0.5
+    says = "credit does not halve within the clip; 50% travelled through time"
+    assert lags.sentence(flat, 2.0) == says
+    assert lags.sentence(flat | {"half_life": 2.1}, 2.0) == says
+    assert none["recurrent_share"] is None and lags.sentence(none, 2.0) == ""
+    assert lags.sentence(own, 2.0) == "0% travelled through time"
+    assert lags.summary(np.ones((1, 1)), SCORES[:1], times[:1])["decided_at"] == 0
+
+
 def test_detached_state_leaves_the_diagonal(monkeypatch):
     features = jnp.asarray(random((T, H, W, K)))
     of = lambda: np.asarray(

@@ -53,7 +53,9 @@ def test_summary_agrees_with_the_arrays(story):
     assert summary["target_score"] == pytest.approx(scores[-1, 1])
     assert summary["video"]["notes"] == ["a note"] and summary["cnn"] is None
     assert set(summary["versions"]) >= {"rgcam", "jax", "flax", "numpy", "python"}
-    json.dumps(summary)
+    e, times = story.explanation, story.clip.times
+    assert summary["time"] == lags.summary(e.matrix, e.scores, times)
+    json.dumps(summary, allow_nan=False)
 
 
 def test_an_aggregation_is_what_the_files_hold(story, tmp_path):
@@ -80,6 +82,8 @@ def test_an_aggregation_is_what_the_files_hold(story, tmp_path):
 def test_text_says_it_all(story, tmp_path):
     summary = report.summarize(story)
     said = report.text(summary, tmp_path)
+    assert f"memory    {lags.sentence(summary['time'], 2.0)}" in said
+    assert f"({summary['probability']:.0%}), from " in said
     for part in ("some/clip.mp4", "a note", summary["prediction"], "kick", "strip.png"):
         assert part in said
 
