@@ -23,7 +23,7 @@ def strip(story: Any):
     if story.cnn_explanation is not None:
         rows.append(("Grad-CAM (frame CNN)", diagonal(story.cnn_explanation.maps)))
     rows.append((selfcheck.title(story.check), maps(story)))
-    said = {"title": title(story), "note": note(story)}
+    said = {"title": title(story), "note": caption(story, moment(story))}
     clip = story.clip
     return render.strip(clip.frames, rows, clip.times, box=box(story), **said)
 
@@ -39,6 +39,7 @@ def matrix(story: Any):
         story.model.classes,
         story.target,
         title=title(story),
+        note=caption(story, selfcheck.title(story.check)),
         beneath=(moment(story), row(story)),
         profile=lags.lags(e.matrix).profile,
     )
@@ -127,9 +128,9 @@ def moment(story: Any) -> str:
     return lags.words(scores, story.target, story.aggregate, times)
 
 
-def note(story: Any) -> str:
-    """Say beneath the strip what is shown, and how far it can be trusted."""
-    said = "; ".join(filter(None, (moment(story), selfcheck.verdict(story.check))))
+def caption(story: Any, what: str) -> str:
+    """Say beneath a picture what it shows, and how far it can be trusted."""
+    said = "; ".join(filter(None, (what, selfcheck.verdict(story.check))))
     return said[0].upper() + said[1:]
 
 

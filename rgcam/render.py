@@ -112,6 +112,7 @@ def matrix(
     target: str | int,
     *,
     title: str = "",
+    note: str = "",
     beneath: tuple[str, Float[np.ndarray, " in"]] | None = None,
     profile: Float[np.ndarray, " in"] | None = None,
 ) -> Figure:
@@ -126,6 +127,7 @@ def matrix(
         classes: the C names.
         target: the class that the matrix explains, by name or index.
         title: above.
+        note: small, beneath.
         beneath: a row to draw under the matrix, and what it is; None: the last one,
             what the last decision looked at.
         profile: mean size by lag t' - t, to draw in the corner of a matrix that
@@ -133,7 +135,7 @@ def matrix(
     """
     shown = _shown_classes(classes, target, scores[-1])
     tall = float(np.clip(0.6 * len(times_out), 1.2, 4.4))  # inches
-    figure = lettering.figure((8.2, tall + 2.5), "constrained", title, "")
+    figure = lettering.figure((8.2, tall + 2.5), "constrained", title, note)
     top, main, side, last, legend = panels.lay_out(figure, tall)
     x = panels.edges(main.xaxis, times_in, 1.0)
     y = panels.edges(main.yaxis, times_out, (x[-1] - x[0]) / len(times_in))

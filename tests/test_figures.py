@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rgcam import figures, gradcam, lags, library, render, report, stickman
+from rgcam import figures, gradcam, lags, library, render, report, selfcheck, stickman
 from rgcam.video import Clip
 
 
@@ -62,6 +62,7 @@ def test_every_picture_shows_the_aggregation(story, how, monkeypatch):
     figures.strip(shown)
     figures.matrix(shown)
     (strip, said), (_, beneath) = drawn
+    assert beneath["note"] == "Recurrent Grad-CAM"
     assert strip[1][-1][1] is not None and (strip[1][-1][1] == maps).all()
     assert said["note"].lower().startswith(figures.moment(shown))
     assert beneath["beneath"][0] == figures.moment(shown)
@@ -96,3 +97,12 @@ def test_vector_pictures_are_written_where_asked_for(story, tmp_path):
     drawn = figures.vector(story, "svg")
     assert b"original video" in drawn["strip.svg"]  # words, not outlines
     assert b"input time t" in drawn["matrix.svg"]
+
+
+def test_captions_name_the_method_and_the_verdict(story):
+    check = selfcheck.Check("fade", "previous", 0.9, 0.9, 0.1, None)
+    drawn = figures.vector(story._replace(check=check), "svg")
+    verdict = "the picture follows the model closely (0.90)"
+    assert f">Fade; {verdict}<" in drawn["matrix.svg"].decode()
+    assert f">Last step (t' = 2.00 s); {verdict}<" in drawn["strip.svg"].decode()
+    assert b">Recurrent Grad-CAM<" in figures.vector(story, "svg")["matrix.svg"]

@@ -311,7 +311,7 @@ def test_no_text_is_small_and_none_leaves_the_figure():
     rows = [("Grad-CAM (frame CNN)", np.full((16, 4, 4), 1.234e-6))] * 2
     for figure in (
         render.matrix(values * 1e-6, *rest, CLASSES, 0, title="word " * 40),
-        render.matrix(values, *rest, CLASSES, 0, profile=values[-1]),
+        render.matrix(values, *rest, CLASSES, 0, profile=values[-1], note="word " * 40),
         render.strip(frames, rows, times, note="word " * 99),
     ):
         height, width, _ = render.figure_to_array(figure).shape
