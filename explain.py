@@ -2,6 +2,7 @@
 
 python explain.py                                     # a demo, nothing to download
 python explain.py --model=NAME|RUN --video=FILE --out=DIR [--target=CLASS]
+                  [--method=fade] [--aggregate=max]
 python explain.py --model=NAME|RUN --videos='FOLDER/**/*.mp4' --out=DIR [--pictures]
 """
 
@@ -52,7 +53,8 @@ def main() -> None:
     beside = cnn and single.gradcam_of(cnn, clip, model.classes[target])
     source = FLAGS.video or f"stickman clip {DEMO_SEED}"
     story = report.Story(
-        clip, source, model, explanation, target, cnn, beside, arguments(), check
+        *(clip, source, model, explanation, target, cnn, beside, arguments(), check),
+        aggregate=single.AGGREGATE.value,
     )
     print(report.text(report.write(out, views.with_rivals(story)), out))
     if FLAGS.verify:

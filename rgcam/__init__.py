@@ -27,6 +27,7 @@ from rgcam.gradcam import (
     importance_matrix,
     importance_weights,
 )
+from rgcam.lags import aggregate, choose_step
 from rgcam.library import Model, class_index, load_model
 from rgcam.long import LongExplanation, explain_long
 from rgcam.models import LRCN, FrameCNN
@@ -41,6 +42,8 @@ __all__ = [
     "InputError",
     "LongExplanation",
     "Model",
+    "aggregate",
+    "choose_step",
     "class_index",
     "explain",
     "explain_long",

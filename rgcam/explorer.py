@@ -64,6 +64,7 @@ class View(NamedTuple):
         beside: the frame CNN, or None.
         about: where it comes from: labels and texts.
         method: what made the maps, as the picture's heading begins.
+        opening: the output step to begin at; None: the last.
     """
 
     title: str
@@ -83,6 +84,7 @@ class View(NamedTuple):
     beside: Beside | None
     about: Mapping[str, str]
     method: str = "heat map"
+    opening: int | None = None
 
 
 def page(view: View) -> str:
@@ -140,6 +142,7 @@ def _data(view: View, kept: factors.Factors, about: Mapping[str, str]) -> dict:
         "times": [round(float(t), 6) for t in view.times],
         "timesOut": [round(float(t), 6) for t in view.times_out],
         "apart": APART,
+        "opening": len(view.times_out) - 1 if view.opening is None else view.opening,
         "square": len(view.times) == len(view.times_out),
         "scores": _pack(view.scores, "f4"),
         "signed": view.is_signed,

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from rgcam import data, render, selfcheck
+from rgcam import data, lags, render, selfcheck
 
 OVERLAY_SIDE = 240  # pixels; shorter sides below this are enlarged for viewing
 GIF_SIDE, GIF_FRAMES = 240, 64  # at most, so that a GIF can be mailed
-BAND = 44  # pixels of the timeline under an overlay
+BAND = 60  # pixels of the timeline under an overlay
 
 
 def strip(story: Any):
@@ -22,8 +22,8 @@ def strip(story: Any):
     rows: list[tuple[str, np.ndarray]] = []
     if story.cnn_explanation is not None:
         rows.append(("Grad-CAM (frame CNN)", diagonal(story.cnn_explanation.maps)))
-    rows.append((selfcheck.title(story.check), story.explanation.maps[-1]))
-    said = {"title": title(story), "note": selfcheck.verdict(story.check)}
+    rows.append((selfcheck.title(story.check), maps(story)))
+    said = {"title": title(story), "note": caption(story, moment(story))}
     clip = story.clip
     return render.strip(clip.frames, rows, clip.times, box=box(story), **said)
 
@@ -39,26 +39,29 @@ def matrix(story: Any):
         story.model.classes,
         story.target,
         title=title(story),
+        note=caption(story, selfcheck.title(story.check)),
+        beneath=(moment(story), row(story)),
+        profile=lags.lags(e.matrix).profile,
     )
 
 
 def overlay(story: Any) -> np.ndarray:
-    """Lay the maps of the last decision over the frames, enlarged if they are small."""
+    """Lay the maps over the frames, enlarged if they are small."""
     frames = story.clip.frames
     factor = max(1, -(-OVERLAY_SIDE // min(frames.shape[1:3])))
     large = _resize(frames, factor)
     top, left, bottom, right = (factor * edge for edge in box(story))
-    e = story.explanation
-    heat = render.overlay(large, e.maps[-1], box=(top, left, bottom, right))
-    return timeline(heat, e.matrix[-1], story.clip.times)
+    heat = render.overlay(large, maps(story), box=(top, left, bottom, right))
+    return timeline(heat, row(story), story.clip.times, moment(story))
 
 
 def timeline(
     frames: UInt8[np.ndarray, "T H W 3"],
     row: Float[np.ndarray, " T"],
     times: Float[np.ndarray, " T"],
+    moment: str = "",
 ) -> UInt8[np.ndarray, "T more W 3"]:
-    """Put beneath each frame its time and how much every frame counted.
+    """Put beneath each frame its time and how much every frame counted, and when.
 
     Bars on one scale for the clip; the frame's own is bright.
     """
@@ -73,7 +76,7 @@ def timeline(
         band[bars] = np.where(places == t, 255, 120)[None].repeat(24, 0)[bars][:, None]
         band[-1, places == t] = 255
         words = f"{times[t]:.2f} s    importance {row[t]:+.3g} logits"
-        picture[height + 24 :] = _line(words, width, BAND - 24)
+        picture[height + 24 :] = _lines((words, moment), width, BAND - 24)
     return out
 
 
@@ -103,6 +106,34 @@ def title(story: Any) -> str:
     )
 
 
+def maps(story: Any) -> Float[np.ndarray, "T h w"]:
+    """Return the heat maps that are shown: of the story's aggregation over t'."""
+    e, how = story.explanation, story.aggregate
+    if how == "last":  # a corpus keeps no other
+        return e.maps[-1]
+    return lags.aggregate(e.maps, e.scores, story.target, how)
+
+
+def row(story: Any) -> Float[np.ndarray, " T"]:
+    """Return the mass of the maps that are shown, as the matrix has it."""
+    e, how = story.explanation, story.aggregate
+    if how in lags.STEPS:
+        return e.matrix[lags.choose_step(e.scores, story.target, how)]
+    return maps(story).sum((1, 2))
+
+
+def moment(story: Any) -> str:
+    """Say of which steps t' the maps are that are shown."""
+    scores, times = story.explanation.scores, story.clip.times
+    return lags.words(scores, story.target, story.aggregate, times)
+
+
+def caption(story: Any, what: str) -> str:
+    """Say beneath a picture what it shows, and how far it can be trusted."""
+    said = "; ".join(filter(None, (what, selfcheck.verdict(story.check))))
+    return said[0].upper() + said[1:]
+
+
 def box(story: Any) -> tuple[int, int, int, int]:
     """Return (top, left, bottom, right) of what the model saw of the frames."""
     spec = story.model.description.preprocess
@@ -120,10 +151,14 @@ def rate(times: np.ndarray, fps: float) -> float:
     return (len(times) - 1) / float(times[-1] - times[0]) if len(times) > 1 else fps
 
 
-def _line(words: str, width: int, height: int) -> np.ndarray:
+def _lines(lines: tuple[str, ...], width: int, height: int) -> np.ndarray:
+    """Write lines of text, smaller where one is too long."""
     image = Image.new("RGB", (width, height), (24, 24, 24))
-    font = ImageFont.load_default(12)
-    ImageDraw.Draw(image).text((4, 3), words, (255, 255, 255), font)
+    for i, words in enumerate(lines):
+        fonts = (ImageFont.load_default(size) for size in (12, 11, 10, 9))
+        font = next((f for f in fonts if f.getlength(words) < width - 6), None)
+        font = font or ImageFont.load_default(8)
+        ImageDraw.Draw(image).text((4, 3 + 16 * i), words, (255, 255, 255), font)
     return np.asarray(image)
 
 

@@ -14,16 +14,13 @@ from jaxtyping import Float, UInt8
 from matplotlib import cm, colormaps, colors, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from rgcam import lettering
+from rgcam import lettering, panels
 from rgcam.errors import InputError
+from rgcam.panels import NO_EVIDENCE as NO_EVIDENCE
 
 Box = tuple[int, int, int, int]
 Maps = Float[np.ndarray, "*any h w"]
-NO_EVIDENCE = "no positive evidence"
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")  # Okabe and Ito; target first
-HATCH = {"facecolor": "0.95", "edgecolor": "0.7", "hatch": "////", "linewidth": 0}
 
 
 def normalize(maps: Maps) -> Maps:
@@ -115,33 +112,43 @@ def matrix(
     target: str | int,
     *,
     title: str = "",
+    note: str = "",
+    beneath: tuple[str, Float[np.ndarray, " in"]] | None = None,
+    profile: Float[np.ndarray, " in"] | None = None,
 ) -> Figure:
     """Draw how much each input time t mattered at each output time t', and the scores.
 
     Args:
         matrix: (T_out, T_in), heat-map mass in logits, signed or not. If all of
-            t > t' is exactly 0, it is hatched as structure: not seen yet. The last
-            row, what the last decision looked at, is drawn again right beneath.
+            t > t' is exactly 0, it is hatched as structure: not seen yet.
         times_in: (T_in,), seconds, increasing.
         times_out: (T_out,), seconds, increasing; grows downwards.
         scores: (T_out, C), logits: the target's, and the three best others at the end.
         classes: the C names.
         target: the class that the matrix explains, by name or index.
         title: above.
+        note: small, beneath.
+        beneath: a row to draw under the matrix, and what it is; None: the last one,
+            what the last decision looked at.
+        profile: mean size by lag t' - t, to draw in the corner of a matrix that
+            is hatched there: ``lags.lags(matrix).profile``.
     """
     shown = _shown_classes(classes, target, scores[-1])
     tall = float(np.clip(0.6 * len(times_out), 1.2, 4.4))  # inches
-    figure = lettering.figure((8.2, tall + 2.5), "constrained", title, "")
-    top, main, side, last, legend = _panels(figure, tall)
-    x = _edges(main.xaxis, times_in, 1.0)
-    y = _edges(main.yaxis, times_out, (x[-1] - x[0]) / len(times_in))
+    figure = lettering.figure((8.2, tall + 2.5), "constrained", title, note)
+    top, main, side, last, legend = panels.lay_out(figure, tall)
+    x = panels.edges(main.xaxis, times_in, 1.0)
+    y = panels.edges(main.yaxis, times_out, (x[-1] - x[0]) / len(times_in))
     future = times_in > times_out[:, None] + 1e-6
     hidden = future & bool(matrix.any() and not matrix[future].any())
     _draw_matrix(main, top, np.ma.array(matrix, mask=hidden), x, y)
-    _draw_last(last, matrix[-1], x, times_out[-1])
-    _draw_scores(side, scores[:, shown], times_out)
+    words, row = beneath or (f"last row (t' = {times_out[-1]:.2f} s)", matrix[-1])
+    panels.draw_row(last, row, x, words)
+    panels.draw_scores(side, scores[:, shown], times_out)
+    if profile is not None and hidden.any() and len(profile) >= panels.FEWEST:
+        panels.draw_lags(main, profile, times_in)
     names = [classes[c] for c in shown] + ["t > t': not seen yet"] * int(hidden.any())
-    _legend(legend, side.lines, names)
+    panels.draw_legend(legend, side.lines, names)
     return figure
 
 
@@ -209,15 +216,11 @@ def _film(axis, frames, label: str) -> None:
 
 def _film_bar(axis, scale) -> None:
     if not scale.norm.vmax:
-        return _say_nothing(axis)
+        return panels.say_nothing(axis)
     style = {"aspect": 11, "pad": 0.01, "format": "%.3g", "shrink": 0.86}
     bar = axis.figure.colorbar(scale, ax=axis, ticks=scale.get_clim(), **style)
     bar.set_label("logits", size=8)
     bar.ax.tick_params(labelsize=8)
-
-
-def _say_nothing(axis) -> None:
-    axis.set_title(NO_EVIDENCE, y=0.5, pad=0, va="center", size=10, bbox={"fc": "w"})
 
 
 def _shown_classes(classes: Sequence[str], target: str | int, scores) -> list:
@@ -229,27 +232,6 @@ def _shown_classes(classes: Sequence[str], target: str | int, scores) -> list:
     return [index, *[c for c in np.argsort(-scores) if c != index][:3]]
 
 
-def _edges(axis, times, alone: float):
-    """Return the borders of the cells around times, and mark few times exactly."""
-    if len(times) <= 3:
-        axis.set_ticks(times, [f"{time:.2f}" for time in times])
-    gaps = np.pad(np.diff(times), 1, "edge") if len(times) > 1 else np.full(2, alone)
-    return np.append(times - gaps[:-1] / 2, times[-1] + gaps[-1] / 2)
-
-
-def _panels(figure, tall: float):
-    """Return the axes of the colour bar, matrix, scores, last row and legend."""
-    ratios = {"width_ratios": (5, 2.6), "height_ratios": (0.13, tall, 1.1)}
-    panels = figure.subplot_mosaic("t.;ms;lk", **ratios)
-    panels["s"].sharey(panels["m"])
-    panels["l"].sharex(panels["m"])
-    for axis in panels.values():
-        axis.tick_params(labelsize=8)
-        axis.xaxis.label.set_size(9)
-        axis.yaxis.label.set_size(9)
-    return [panels[name] for name in "tmslk"]
-
-
 def _draw_matrix(axis, top, values, x, y) -> None:
     """Draw the matrix, masked where it is structure, and its colour bar on top."""
     scale = _scale(values.data)
@@ -257,35 +239,9 @@ def _draw_matrix(axis, top, values, x, y) -> None:
     axis.tick_params(labelbottom=False)
     if not scale.norm.vmax:
         top.set_axis_off()
-        return _say_nothing(axis)
-    axis.patch.set(**HATCH)
+        return panels.say_nothing(axis)
+    axis.patch.set(**panels.HATCH)
     style = {"cmap": scale.cmap, "norm": scale.norm, "rasterized": True}
     mesh = axis.pcolormesh(x, y, values, **style)
     bar = axis.figure.colorbar(mesh, top, orientation="horizontal", ticklocation="top")
     bar.set_label("importance (heat-map mass, logits)", size=9)
-
-
-def _draw_last(axis, values, x, time: float) -> None:
-    for part, colour in (np.maximum, COLOURS[0]), (np.minimum, COLOURS[1]):
-        axis.stairs(part(values, 0), x, fill=True, color=colour)
-    axis.set(xlabel="input time t (s)", ylabel=f"last row\nt' = {time:.2f} s")
-    axis.locator_params(axis="y", nbins=3)
-    if not values.any():
-        _say_nothing(axis)
-
-
-def _draw_scores(axis, scores, times) -> None:
-    """Draw the target's score (column 0) thick and the others' thin."""
-    axis.set_prop_cycle(color=COLOURS, ls=["-", "--", "-.", ":"], lw=[2.5, 1, 1, 1])
-    axis.plot(scores, times, marker="o" if len(times) == 1 else "")
-    axis.set_xlabel("score y (logit)")
-    axis.tick_params(labelleft=False)
-
-
-def _legend(axis, lines, names: list[str]) -> None:
-    axis.set_axis_off()
-    keys = [*lines, Patch(**HATCH)][: len(names)]
-    blank = ["?"] * len(keys)  # a name that starts with _ would be left out
-    legend = axis.legend(keys, blank, loc="upper left", frameon=False)
-    for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set(text=lettering.plain(name, 26), **lettering.style())

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from rgcam import explorer, figures, render, selfcheck, video, views
+from rgcam import explorer, figures, lags, render, selfcheck, video, views
 from rgcam.contrast import Signed
 from rgcam.errors import InputError
 from rgcam.library import Model
@@ -45,6 +45,7 @@ class Story(NamedTuple):
         shown: signed maps of the target and its rivals, for the page; None: the
             page shows the target's rectified ones alone.
         cnn_shown: the frame CNN's L[t, t] of the first of these classes, or None.
+        aggregate: of which output steps the pictures are: ``lags.AGGREGATIONS``.
     """
 
     clip: Clip
@@ -58,6 +59,7 @@ class Story(NamedTuple):
     check: Check | None = None
     shown: Signed | None = None
     cnn_shown: np.ndarray | None = None
+    aggregate: str = "last"
 
 
 def write(folder: Path, story: Story, *, pictures: bool = True) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def top_moments(
 
 def summarize(story: Story) -> dict[str, Any]:
     """Say in plain data what was explained, what was decided and when."""
-    scores, matrix = story.explanation.scores, story.explanation.matrix
+    scores, row = story.explanation.scores, figures.row(story)
     classes, clip = story.model.classes, story.clip
     decided = int(scores[-1].argmax())
     summary = {
@@ -157,8 +159,10 @@ def summarize(story: Story) -> dict[str, Any]:
         "probability": float(_softmax(scores[-1])[decided]),
         "target": classes[story.target],
         "target_score": float(scores[-1, story.target]),
-        "positive_evidence": bool((matrix[-1] > 0).any()),
-        "top_moments": top_moments(matrix[-1], clip.times),
+        "aggregate": _aggregated(story),
+        "positive_evidence": bool((row > 0).any()),
+        "top_moments": top_moments(row, clip.times),
+        "time": lags.summary(story.explanation.matrix, scores, clip.times),
         "video": {
             "source": story.source,
             "frames": len(clip.frames),
@@ -174,6 +178,16 @@ def summarize(story: Story) -> dict[str, Any]:
         "versions": versions(),
     }
     return summary
+
+
+def _aggregated(story: Story) -> dict[str, Any]:
+    """Say of which output steps the maps are that are shown."""
+    how, step = story.aggregate, None
+    if how in lags.STEPS:
+        step = lags.choose_step(story.explanation.scores, story.target, how)
+    time = None if step is None else round(float(story.clip.times[step]), 3)
+    said = {"how": how, "words": figures.moment(story)}
+    return said | {"step": step, "time": time}
 
 
 def _write_all(folder: Path, story: Story, pictures: bool) -> dict[str, Any]:
@@ -208,7 +222,8 @@ def _write_arrays(file: Path, story: Story) -> None:
         file,
         **beta,
         scores=e.scores,
-        maps=e.maps[-1],
+        maps=figures.maps(story),
+        aggregate=story.aggregate,
         matrix=e.matrix,
         times=story.clip.times,
         classes=np.array(story.model.classes),
@@ -252,11 +267,13 @@ def text(summary: Mapping[str, Any], folder: Path) -> str:
     lines = {
         "video": f"{seen['source']}, {seen['frames']} frames, {seen['seconds']:.1f} s",
         "note": "; ".join(seen["notes"]),
-        "decided": f"{summary['prediction']} ({summary['probability']:.0%})",
+        "decided": f"{summary['prediction']} ({summary['probability']:.0%}), "
+        f"from {summary['time']['decided_at']:.2f} s on",
         "by": summary["model"]["name"],
         "beside": cnn,
-        "explained": summary["target"],
+        "explained": f"{summary['target']}, {summary['aggregate']['words']}",
         "trust": summary["self_check"]["verdict"],
+        "memory": lags.sentence(summary["time"], seen["seconds"]),
         "moments": moments or f"{render.NO_EVIDENCE} for {summary['target']}",
         "files": f"{folder}/: {', '.join(sorted(written))}",
     }

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from rgcam import gradcam, interventions, methods, selfcheck
+from rgcam import gradcam, interventions, lags, methods, selfcheck
 from rgcam.errors import InputError
 from rgcam.gradcam import Explanation
 from rgcam.library import Model, class_index
@@ -16,7 +16,11 @@ BASELINE = flags.DEFINE_string(
     "baseline", None, f"{', '.join(interventions.BASELINES)}: what replaces frames"
 )
 RELU = flags.DEFINE_bool("relu", None, "positive evidence only [of the CAMs]")
-OPTIONS = [METHOD, BASELINE, RELU]
+AGGREGATE = flags.DEFINE_enum(
+    "aggregate", "last", lags.AGGREGATIONS, "output steps that the pictures show"
+)
+OPTIONS = [METHOD, BASELINE, RELU, AGGREGATE]
+HOW = [METHOD.name, BASELINE.name, RELU.name]
 
 
 def check_flags(values: flags.FlagValues, *elsewhere: str) -> None:
@@ -24,7 +28,8 @@ def check_flags(values: flags.FlagValues, *elsewhere: str) -> None:
 
     Args:
         values: the parsed flags.
-        elsewhere: flags that go with recurrent Grad-CAM alone.
+        elsewhere: flags that go with recurrent Grad-CAM and the last step alone;
+            ``verify`` looks at all steps.
 
     Raises:
         InputError: so.
@@ -33,10 +38,12 @@ def check_flags(values: flags.FlagValues, *elsewhere: str) -> None:
     if BASELINE.value is not None:
         interventions.check_baseline(BASELINE.value, ())
     for name in elsewhere:
-        if _asked() and values[name].value not in (None, False):
+        asked = [o for o in _asked() if (name, o) != ("verify", AGGREGATE.name)]
+        if asked and values[name].value not in (None, False):
+            taken = ", which takes recurrent Grad-CAM" if asked[0] in HOW else ""
             raise InputError(
-                f"--{_asked()[0]} is for one whole clip: leave it out beside "
-                f"--{name}, which takes recurrent Grad-CAM"
+                f"--{asked[0]} is for one whole clip: leave it out beside "
+                f"--{name}{taken}"
             )
 
 

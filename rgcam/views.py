@@ -47,6 +47,7 @@ def view(story: Any, summary: Mapping[str, Any]) -> View:
         beside=_beside(story),
         about=about(summary),
         method=made_by(summary),
+        opening=summary["aggregate"]["step"],
     )
 
 

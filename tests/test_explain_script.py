@@ -78,6 +78,20 @@ def test_another_method_is_checked_and_says_so(call, clip_file, tmp_path):
         assert (arrays["maps"] < 0).any() and "beta" not in arrays
 
 
+def test_all_moments_that_ever_spoke_for_the_class(call, clip_file, tmp_path):
+    options = "--aggregate=max", "--verify"
+    code, out, err = call(
+        "explain", f"--video={clip_file}", f"--out={tmp_path}", *options
+    )
+    assert code == 0, err
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["aggregate"]["how"] == summary["arguments"]["aggregate"] == "max"
+    assert f"{summary['target']}, maximum over all steps" in out
+    with np.load(tmp_path / "explanation.npz") as arrays:
+        assert arrays["maps"].sum() > arrays["matrix"][-1].sum()
+        assert summary["top_moments"][0]["frame"] == arrays["maps"].sum((1, 2)).argmax()
+
+
 def test_an_explanation_is_verified(call, clip_file, tmp_path):
     code, out, err = call(
         "explain", f"--video={clip_file}", f"--out={tmp_path}", "--verify"
@@ -168,6 +182,11 @@ def bad_inputs(folder, clip_file):
         (fine, "--method=path", "--baseline=x"): "no baseline 'x'",
         (fine, "--method=path", "--steps=-1"): "leave it out beside --steps",
         (f"--videos={clip_file}", "--relu"): "--relu is for one whole clip",
+        (f"--videos={clip_file}", "--aggregate=max"): "beside --videos",
+        (fine, "--aggregate=max", "--window=3"): "--aggregate is for one whole clip",
+        (fine, "--aggregate=max", "--steps=-1"): "beside --steps",
+        (fine, "--aggregate=mean", "--max_gib=0.000001"): "--aggregate needs more",
+        (fine, "--aggregate=sum"): "last|decided|rise|mean|max",
         (fine, "--method=path", "--max_gib=0.000001"): "by --start and --end",
     }
 

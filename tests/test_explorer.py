@@ -94,6 +94,22 @@ def test_the_page_says_what_it_shows(open_page, folder, story):
     assert "--verify" not in about and "--window" not in about
 
 
+@pytest.mark.parametrize("how, step", [("rise", None), ("max", 15)])
+def test_the_page_opens_at_the_chosen_step(open_page, story, tmp_path, how, step):
+    chosen = story._replace(aggregate=how)
+    summary = report.write(tmp_path, views.with_rivals(chosen))
+    if step is None:
+        step = summary["aggregate"]["step"]
+        assert step < 15
+    page = open_page(tmp_path / "report.html")
+    row = story.explanation.matrix[step]
+    assert cell(page) == [step, row.argmax()]
+    assert f"decision at {story.clip.times[step]:.2f} s" in page.inner_text(
+        "#picture-title"
+    )
+    assert cell(open_page(tmp_path / "report.html", "#t=5&s=9")) == [9, 5]
+
+
 def test_pointing_and_pressing_show_the_cell(open_page, folder, arrays):
     page = open_page(folder / "report.html")
     before = cell(page)

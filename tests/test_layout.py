@@ -12,6 +12,7 @@ ROOT = PACKAGE.parent
 PURE = (
     "gradcam models backbones training metrics render targets methods interventions "
     "paths variants shapley faithfulness localization lags trivial sanity "
+    "panels "
     "selfcheck"
 ).split()
 KEPT_OUT = {

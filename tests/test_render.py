@@ -199,6 +199,38 @@ def test_matrix_masks_structural_zeros_only(length):
     assert render.NO_EVIDENCE not in said
 
 
+def test_matrix_draws_the_row_beneath_that_is_given():
+    values, *rest = causal(6)
+    row = np.arange(6.0)
+    said = "step from which the decision stays (t' = 0.40 s)"
+    figure = render.matrix(values, *rest, CLASSES, 0, beneath=(said, row))
+    (axis,) = (a for a in figure.axes if a.get_xlabel().startswith("input time"))
+    np.testing.assert_array_equal(axis.patches[0].get_data().values, row)
+    words = " ".join(axis.get_ylabel().split())
+    assert words == "step from which the decision stays t' = 0.40 s"
+
+
+@pytest.mark.parametrize("length, drawn", [(16, True), (8, True), (7, False)])
+def test_lags_are_drawn_where_nothing_was_seen_yet(length, drawn):
+    values, *rest = causal(length)
+    profile = np.linspace(1, 0, length)
+    figure = render.matrix(values, *rest, CLASSES, 0, profile=profile)
+    assert ("mean size by lag t' - t (s)" in texts(figure)) == drawn
+    if drawn:
+        main = mesh_of(figure).axes
+        (patch,) = main.patches
+        left, bottom = main.transData.inverted().transform(
+            main.transAxes.transform(patch.get_xy())
+        )
+        row, column = round(bottom * 7.5), round(left * 7.5)  # of the cell there
+        assert column > row and mesh_of(figure).get_array().mask[row, column]
+        (inset,) = main.child_axes
+        assert inset.get_xlim() == (0, rest[1][-1])
+    values[0, length - 1] = 1e-6  # of a model that sees the future
+    figure = render.matrix(values, *rest, CLASSES, 0, profile=profile)
+    assert "mean size by lag t' - t (s)" not in texts(figure)
+
+
 def test_matrix_of_a_bidirectional_model_is_not_masked():
     values, *rest = causal()
     values[0, 5] = 1e-6
@@ -279,6 +311,7 @@ def test_no_text_is_small_and_none_leaves_the_figure():
     rows = [("Grad-CAM (frame CNN)", np.full((16, 4, 4), 1.234e-6))] * 2
     for figure in (
         render.matrix(values * 1e-6, *rest, CLASSES, 0, title="word " * 40),
+        render.matrix(values, *rest, CLASSES, 0, profile=values[-1], note="word " * 40),
         render.strip(frames, rows, times, note="word " * 99),
     ):
         height, width, _ = render.figure_to_array(figure).shape

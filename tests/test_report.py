@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from rgcam import figures, gradcam, library, report, stickman, video
+from rgcam import figures, gradcam, lags, library, report, stickman, video
 from rgcam.errors import InputError
 
 TIMES = np.arange(10) / 7.5
@@ -53,12 +53,37 @@ def test_summary_agrees_with_the_arrays(story):
     assert summary["target_score"] == pytest.approx(scores[-1, 1])
     assert summary["video"]["notes"] == ["a note"] and summary["cnn"] is None
     assert set(summary["versions"]) >= {"rgcam", "jax", "flax", "numpy", "python"}
-    json.dumps(summary)
+    e, times = story.explanation, story.clip.times
+    assert summary["time"] == lags.summary(e.matrix, e.scores, times)
+    json.dumps(summary, allow_nan=False)
+
+
+def test_an_aggregation_is_what_the_files_hold(story, tmp_path):
+    e = story.explanation
+    step = lags.choose_step(e.scores, 1, "rise")
+    for how, expected in (("rise", e.maps[step]), ("max", e.maps.max(0))):
+        summary = report.write(tmp_path, story._replace(aggregate=how), pictures=False)
+        with np.load(tmp_path / "explanation.npz") as arrays:
+            np.testing.assert_array_equal(arrays["maps"], expected)
+            assert arrays["aggregate"] == how and arrays["matrix"].shape == (16, 16)
+        row = expected.sum((1, 2))
+        moments = report.top_moments(row, story.clip.times)
+        assert [m["frame"] for m in summary["top_moments"]] == [
+            m["frame"] for m in moments
+        ]
+        assert summary["aggregate"]["how"] == how
+        assert summary["aggregate"]["words"] in report.text(summary, tmp_path)
+    assert summary["aggregate"]["step"] is summary["aggregate"]["time"] is None
+    said = report.summarize(story._replace(aggregate="rise"))["aggregate"]
+    assert said["step"] == step
+    assert said["time"] == pytest.approx(story.clip.times[step], abs=1e-3)
 
 
 def test_text_says_it_all(story, tmp_path):
     summary = report.summarize(story)
     said = report.text(summary, tmp_path)
+    assert f"memory    {lags.sentence(summary['time'], 2.0)}" in said
+    assert f"({summary['probability']:.0%}), from " in said
     for part in ("some/clip.mp4", "a note", summary["prediction"], "kick", "strip.png"):
         assert part in said
 

@@ -4,7 +4,7 @@ function begin() {
   const data = readData();
   const state = {
     choice: { k: 0, j: -1, signed: false },
-    cell: { input: 0, output: data.outs - 1 },
+    cell: { input: 0, output: data.opening },
     shown: null, // the cell pointed at, or else the chosen one
     scale: "row", // of the pictures: this decision's, or the whole clip's
     rows: false, // whether each row of the grid has a scale of its own
@@ -13,8 +13,8 @@ function begin() {
     beside: true,
     follow: false,
   };
-  const [best] = topMoments(data, state.choice, data.outs - 1, 1);
-  state.cell.input = best ? best.frame : data.steps - 1;
+  const [best] = topMoments(data, state.choice, data.opening, 1);
+  state.cell.input = best ? best.frame : Math.min(data.opening, data.steps - 1);
   readAddress(data, state);
   state.shown = state.cell;
   const view = makeView(data, state);
