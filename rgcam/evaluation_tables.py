@@ -24,7 +24,8 @@ SANE = ("like scores", "like recurrent", "like frame_head", "like backbone")
 CHECKED = ("check", "trusted", "trusts clip", "trusts shuffled", "trusts model")
 TABLES = {
     "Faithfulness": FAITHFUL,
-    "Truth": TRUE,
+    "Truth, last step": TRUE,
+    "Truth, all steps": tuple(f"{name}, all" for name in TRUE),
     "Likeness to the maps of a randomised model": SANE,
     "Self-check": CHECKED,
 }
