@@ -16,7 +16,17 @@ from typing import Any
 from absl import flags
 from tqdm import tqdm
 
-from rgcam import cli, evaluation, evaluation_tables, manifest, methods, subjects
+from rgcam import (
+    cli,
+    evaluation,
+    evaluation_tables,
+    manifest,
+    margins,
+    methods,
+    subjects,
+    trivial,
+)
+from rgcam.evaluation_tables import Row
 from rgcam.library import load_cnn, load_model
 from rgcam.subjects import Subject
 
@@ -42,14 +52,27 @@ def main() -> None:
             measures = evaluation.measure(model, cnn, subject, asked, other)
             record.add(_row(subject, measures))
         rows = list(record.rows.values())
+    _write(out, rows, asked, fields)
+
+
+def _write(out: Path, rows: list[Row], asked: list[str], fields: dict) -> None:
+    """Write table.md and table.json, and say so."""
     found = evaluation_tables.table(rows)
     agreement = evaluation_tables.agreement(rows, asked)
-    whole = {"options": fields, "table": found, "agreement": agreement}
+    leads = {
+        "the best trivial picture": margins.margins(rows, asked, trivial.NAMES),
+        "the frame CNN": margins.margins(rows, asked, [evaluation.CNN]),
+    }
+    whole = {"options": fields, "table": evaluation_tables.plain(found)}
+    whole |= {"agreement": agreement}
+    whole |= {"margins": {name: margins.plain(lead) for name, lead in leads.items()}}
     (out / "table.json").write_text(json.dumps(whole, indent=2) + "\n")
-    title = f"{FLAGS.model} on {len(rows)} clips of {Path(FLAGS.data).name}"
-    (out / "table.md").write_text(evaluation_tables.markdown(found, title))
-    print(evaluation_tables.markdown(found, title))
-    print(f"written   {out}/table.md, table.json")
+    title = f"# {FLAGS.model} on {len(rows)} clips of {Path(FLAGS.data).name}\n"
+    parts = [title, evaluation_tables.markdown(found)]
+    parts += [margins.markdown(v, f"Margins over {k}") for k, v in leads.items()]
+    text = "\n".join(part for part in parts if part)
+    (out / "table.md").write_text(text)
+    print(f"{text}\nwritten   {out}/table.md, table.json")
 
 
 def _asked() -> list[str]:

@@ -22,7 +22,14 @@ def test_measures_clips_and_goes_on(tmp_path):
     options = "--methods=fade,gradcam", "--length=8", f"--out={tmp_path}"
     code, out, err = evaluate(*options, "--clips=2")
     assert code == 0, err
-    found = json.loads((tmp_path / "table.json").read_text())["table"]
+    whole = json.loads((tmp_path / "table.json").read_text())
+    found, leads = whole["table"], whole["margins"]
+    lead = leads["the frame CNN"]["fade"]["energy, all"]
+    apart = (
+        found["fade"]["energy, all"]["mean"] - found["frame CNN"]["energy, all"]["mean"]
+    )
+    assert lead["mean"] == pytest.approx(apart)
+    assert "## Margins over the best trivial picture" in out
     assert {"fade", "gradcam", "motion", "frame CNN"} <= found.keys()
     fade = found["fade"]
     assert fade["subset"]["mean"] > found["uniform"]["subset"]["mean"]
