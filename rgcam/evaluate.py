@@ -17,6 +17,7 @@ from absl import flags
 from tqdm import tqdm
 
 from rgcam import (
+    agreement,
     cli,
     evaluation,
     evaluation_tables,
@@ -58,17 +59,17 @@ def main() -> None:
 def _write(out: Path, rows: list[Row], asked: list[str], fields: dict) -> None:
     """Write table.md and table.json, and say so."""
     found = evaluation_tables.table(rows)
-    agreement = evaluation_tables.agreement(rows, asked)
+    agreed = agreement.with_truth(rows, asked), agreement.with_broken(rows, asked)
     leads = {
         "the best trivial picture": margins.margins(rows, asked, trivial.NAMES),
         "the frame CNN": margins.margins(rows, asked, [evaluation.CNN]),
     }
     whole = {"options": fields, "table": evaluation_tables.plain(found)}
-    whole |= {"agreement": agreement}
+    whole |= {"agreement": agreement.plain(*agreed)}
     whole |= {"margins": {name: margins.plain(lead) for name, lead in leads.items()}}
     (out / "table.json").write_text(json.dumps(whole, indent=2) + "\n")
     title = f"# {FLAGS.model} on {len(rows)} clips of {Path(FLAGS.data).name}\n"
-    parts = [title, evaluation_tables.markdown(found)]
+    parts = [title, evaluation_tables.markdown(found), agreement.markdown(*agreed)]
     parts += [margins.markdown(v, f"Margins over {k}") for k, v in leads.items()]
     text = "\n".join(part for part in parts if part)
     (out / "table.md").write_text(text)

@@ -138,14 +138,16 @@ def _faithful(maps, removed, lost, single) -> Measures:
 
 
 def _checked(check, maps, broken) -> Measures:
-    """Return the self-check, and whether it trusts broken explanations."""
+    """Return the self-check, and what it says of broken explanations."""
     right = check(maps)
+    wrong = {kind: check(made) for kind, made in broken.items()}
     return {
         "space": right.space,
         "deletion": right.deletion,
         "check": right.score,
         "trusted": float(right.trusted),
-        **{f"trusts {k}": float(check(made).trusted) for k, made in broken.items()},
+        **{f"check {kind}": made.score for kind, made in wrong.items()},
+        **{f"trusts {kind}": float(made.trusted) for kind, made in wrong.items()},
     }
 
 

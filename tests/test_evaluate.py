@@ -29,6 +29,8 @@ def test_measures_clips_and_goes_on(tmp_path):
         found["fade"]["energy, all"]["mean"] - found["frame CNN"]["energy, all"]["mean"]
     )
     assert lead["mean"] == pytest.approx(apart)
+    said = whole["agreement"]["broken"]["fade"]
+    assert (said["right"], said["broken"]) == (2, 5) and said["area"] > 0.5
     assert "## Margins over the best trivial picture" in out
     assert {"fade", "gradcam", "motion", "frame CNN"} <= found.keys()
     fade = found["fade"]

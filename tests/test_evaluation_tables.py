@@ -29,12 +29,6 @@ def test_a_method_that_some_rows_lack():
     assert found["frame CNN"]["energy"].clips == 1 and found["fade"]["check"].clips == 4
 
 
-def test_agreement_of_the_check_with_the_truth():
-    found = tables.agreement(ROWS, ["fade"])
-    assert found["energy"]["within"] == pytest.approx(1)
-    assert "moments" not in found
-
-
 def test_markdown():
     text = tables.markdown(tables.table(ROWS))
     assert text.startswith("## Faithfulness\n\n| method | subset |\n|")
