@@ -3,9 +3,11 @@ r"""Measure the methods on clips: faithfulness, truth, sanity, and the self-chec
     python -m rgcam.evaluate --model=stickman-lrcn --data=stickman --out=DIR
     python -m rgcam.evaluate --model=ucf101-lrcn --data=FOLDER --out=DIR \
         --group='_g(\d+)_' [--concatenate]    # two classes, one after the other
+    python -m rgcam.evaluate --model=RUN0,RUN1,RUN2 --out=DIR    # training seeds
 
 DIR/table.md and table.json hold the means with 95 % intervals by bootstrap over groups.
-Running the same command again goes on where the last one ended.
+A clip measured with several models is of one group, and table.json holds each model's
+own means. Running the same command again goes on where the last one ended.
 """
 
 import json
@@ -16,40 +18,94 @@ from typing import Any
 from absl import flags
 from tqdm import tqdm
 
-from rgcam import cli, evaluation, evaluation_tables, manifest, methods, subjects
-from rgcam.library import load_cnn, load_model
-from rgcam.subjects import Subject
+from rgcam import (
+    agreement,
+    cli,
+    evaluation,
+    evaluation_tables,
+    manifest,
+    margins,
+    methods,
+    subjects,
+    trivial,
+)
+from rgcam.errors import InputError
+from rgcam.evaluation_tables import Row
+from rgcam.library import Model, load_cnn, load_model
+from rgcam.manifest import Manifest
 
 FLAGS = flags.FLAGS
-EXTRA = ("fade:mean", "fade:blur", "fade:zero", "path:mean", "gradient:mean")
+EXTRA = (*(f"fade:{b}" for b in ("first", "blur", "mean", "zero")), "path:first")
 OF_CLIPS = ("data", "group", "clips", "length", "concatenate")
 
 
 def main() -> None:
-    """Measure clip by clip, and write the tables."""
-    model = load_model(FLAGS.model)
-    cnn = load_cnn(FLAGS.model, FLAGS.cnn)
-    asked = _asked()
-    out, other = Path(FLAGS.out), {}
-    names = "model", "cnn", *OF_CLIPS
-    fields = {name: FLAGS[name].value for name in names} | {"methods": asked}
+    """Measure clip by clip, model after model, and write the tables."""
+    models = _models()
+    asked, out = _asked(), Path(FLAGS.out)
+    fields = {name: FLAGS[name].value for name in OF_CLIPS} | {"methods": asked}
+    fields |= {"model": ",".join(m.name for m, _ in models), "cnn": _joined(FLAGS.cnn)}
     with manifest.opened(out, fields) as record:
-        options: dict[str, Any] = {name: FLAGS[name].value for name in OF_CLIPS}
-        clips = subjects.load(model, **options)
-        for subject in tqdm(clips, total=FLAGS.clips, unit="clip"):
-            if record.is_done(subject.name):
-                continue
+        for model, cnn in models:
+            _measure(record, model, cnn, asked, several=len(models) > 1)
+        before = {"model": models[0][0].name}  # rows of records that know one model
+        rows = [before | {"clip": n} | row for n, row in record.rows.items()]
+    if not rows:
+        raise InputError(f"{FLAGS.data} has no clip of {FLAGS.length} frames")
+    _write(out, rows, asked, fields)
+
+
+def _models() -> list[tuple[Model, Model | None]]:
+    """Load every model, and the frame CNN beside it."""
+    names, cnns = list(dict.fromkeys(FLAGS.model)), FLAGS.cnn or [None]
+    cnns = cnns * len(names) if len(cnns) == 1 else cnns
+    if not names or len(cnns) != len(names):
+        raise InputError("give one --model or more, and one --cnn or one for each")
+    return [
+        (load_model(name), load_cnn(name, cnn))
+        for name, cnn in zip(names, cnns, strict=True)
+    ]
+
+
+def _measure(
+    record: Manifest, model: Model, cnn: Model | None, asked: list[str], several: bool
+) -> None:
+    """Add what is missing of one model's rows to the record."""
+    options: dict[str, Any] = {name: FLAGS[name].value for name in OF_CLIPS}
+    other: dict[str, Any] = {}
+    clips = subjects.load(model, **options)
+    said = model.name if several else None
+    for subject in tqdm(clips, total=FLAGS.clips, unit="clip", desc=said):
+        name = f"{subject.name}, {model.name}" if several else subject.name
+        if not record.is_done(name):
             measures = evaluation.measure(model, cnn, subject, asked, other)
-            record.add(_row(subject, measures))
-        rows = list(record.rows.values())
+            about = {"video": name, "clip": subject.name, "model": model.name}
+            about |= {"status": "ok", "group": subject.group}
+            record.add(about | {"measures": _plain(measures)})
+
+
+def _write(out: Path, rows: list[Row], asked: list[str], fields: dict) -> None:
+    """Write table.md and table.json, and say so."""
     found = evaluation_tables.table(rows)
-    agreement = evaluation_tables.agreement(rows, asked)
-    whole = {"options": fields, "table": found, "agreement": agreement}
+    agreed = agreement.with_truth(rows, asked), agreement.with_broken(rows, asked)
+    leads = {
+        "the best trivial picture": margins.margins(rows, asked, trivial.NAMES),
+        "the frame CNN": margins.margins(rows, asked, [evaluation.CNN]),
+    }
+    whole = {"options": fields, "table": evaluation_tables.plain(found)}
+    whole |= {"agreement": agreement.plain(*agreed)}
+    whole |= {"margins": {name: margins.plain(lead) for name, lead in leads.items()}}
+    whole |= {"models": _by_model(rows)}
     (out / "table.json").write_text(json.dumps(whole, indent=2) + "\n")
-    title = f"{FLAGS.model} on {len(rows)} clips of {Path(FLAGS.data).name}"
-    (out / "table.md").write_text(evaluation_tables.markdown(found, title))
-    print(evaluation_tables.markdown(found, title))
-    print(f"written   {out}/table.md, table.json")
+    parts = [
+        _title(rows),
+        evaluation_tables.markdown(found),
+        agreement.markdown(*agreed),
+    ]
+    parts += [margins.markdown(v, f"Margins over {k}") for k, v in leads.items()]
+    text = "\n".join(part for part in parts if part)
+    (out / "table.md").write_text(text)
+    print(f"{text}\nwritten   {out}/table.md, table.json")
 
 
 def _asked() -> list[str]:
@@ -61,19 +117,37 @@ def _asked() -> list[str]:
     return list(FLAGS.methods)
 
 
-def _row(subject: Subject, measures: Any) -> dict[str, Any]:
-    plain = lambda x: x if math.isfinite(x) else None
-    numbers = {
-        method: {name: plain(float(value)) for name, value in found.items()}
+def _by_model(rows: list[Row]) -> dict[str, Any]:
+    """Return each model's own means, where there are several."""
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    own = {name: [row for row in rows if row["model"] == name] for name in names}
+    found = {n: evaluation_tables.plain(evaluation_tables.table(own[n])) for n in own}
+    return found if len(names) > 1 else {}
+
+
+def _title(rows: list[Row]) -> str:
+    models = dict.fromkeys(row["model"] for row in rows)
+    who = next(iter(models)) if len(models) == 1 else f"{len(models)} models"
+    clips = len({row["clip"] for row in rows})
+    return f"# {who} on {clips} clips of {Path(FLAGS.data).name}\n"
+
+
+def _joined(names: list[str] | None) -> str | None:
+    return ",".join(names) if names else None
+
+
+def _plain(measures: dict[str, evaluation.Measures]) -> dict[str, Any]:
+    finite = lambda x: x if math.isfinite(x) else None
+    return {
+        method: {name: finite(float(value)) for name, value in found.items()}
         for method, found in measures.items()
     }
-    about = {"video": subject.name, "status": "ok", "group": subject.group}
-    return about | {"measures": numbers}
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("model", "stickman-lrcn", "bundled name, or a train.py folder")
-    flags.DEFINE_string("cnn", None, "frame CNN beside it [model's sibling]")
+    known = "bundled name, or a train.py folder; several: every clip by each of them"
+    flags.DEFINE_list("model", ["stickman-lrcn"], known)
+    flags.DEFINE_list("cnn", None, "frame CNN beside it, or beside each [its sibling]")
     flags.DEFINE_string("data", "stickman", "stickman, or a folder of classes")
     flags.DEFINE_string("group", "", "pattern of the clips' groups in file names")
     flags.DEFINE_string("out", "evaluation", "folder to write")

@@ -10,9 +10,9 @@ from rgcam import (
     faithfulness,
     gradcam,
     interventions,
+    lags,
     localization,
     methods,
-    render,
     sanity,
     selfcheck,
     trivial,
@@ -21,7 +21,6 @@ from rgcam.library import Model
 from rgcam.subjects import Subject
 
 SETS = 200  # of random frames, by which all methods of a baseline are measured
-TOLERANCE = 1 / 16  # of the side, by which pointing may miss: 15 of 224 pixels, 4 of 64
 CNN = "frame CNN"
 Measures = dict[str, float]
 
@@ -44,9 +43,9 @@ def measure(
             replaced by this clip's.
     """
     features = np.asarray(features_of(model.module, model.variables, subject.frames))
-    target = subject.target
-    if target is None:
-        target = int(_scores(model.module, model.variables, features)[-1].argmax())
+    scores = np.asarray(_scores(model.module, model.variables, features))
+    target = int(scores[-1].argmax()) if subject.target is None else subject.target
+    true = functools.partial(_true, scores=scores, target=target, subject=subject)
     wrong = _random_models(model, subject, features)
     truths = functools.cache(functools.partial(_truth, model, features, target))
     found = {}
@@ -65,14 +64,14 @@ def measure(
         found[name] = {
             **_faithful(maps, *truths(baseline)),
             **_checked(check, maps, broken),
-            **_true(maps, subject),
+            **true(maps),
             **_likeness(maps, random),
         }
         other[name] = maps
     for name, maps in _to_beat(cnn, subject, features, target).items():
         faithful = _faithful(maps, *truths("previous"))
         faithful.pop("infidelity, last")  # their units are not the scores'
-        found[name] = faithful | _true(maps, subject)
+        found[name] = faithful | true(maps)
     return found
 
 
@@ -139,14 +138,16 @@ def _faithful(maps, removed, lost, single) -> Measures:
 
 
 def _checked(check, maps, broken) -> Measures:
-    """Return the self-check, and whether it trusts broken explanations."""
+    """Return the self-check, and what it says of broken explanations."""
     right = check(maps)
+    wrong = {kind: check(made) for kind, made in broken.items()}
     return {
         "space": right.space,
         "deletion": right.deletion,
         "check": right.score,
         "trusted": float(right.trusted),
-        **{f"trusts {k}": float(check(made).trusted) for k, made in broken.items()},
+        **{f"check {kind}": made.score for kind, made in wrong.items()},
+        **{f"trusts {kind}": float(made.trusted) for kind, made in wrong.items()},
     }
 
 
@@ -158,21 +159,19 @@ def _likeness(maps, random) -> Measures:
     }
 
 
-def _true(maps, subject: Subject) -> Measures:
-    """Hold the last step's maps against the truth, where it is known."""
-    found, last = {}, np.maximum(maps[-1], 0).astype(np.float32)
-    row = last.sum((1, 2))
-    if subject.true is not None:
-        found["moments"] = localization.average_precision(row, subject.true)
-        found["inside"] = localization.mass_inside(row, subject.true)
-    if subject.mask is not None:
-        side = subject.mask.shape[1:]
-        shown = render.upsample(last, side)
-        near = TOLERANCE * side[0]
-        found["energy"] = localization.energy(shown, subject.mask)
-        found["pointing"] = float(localization.pointing(shown, subject.mask, near))
-        found["IoU"] = localization.best_iou(shown, subject.mask)
-    return found
+def _true(maps, scores, target, subject: Subject) -> Measures:
+    """Hold the maps against the truth, where it is known.
+
+    Of the last step, and ``, all``: of every frame the largest positive map over the
+    steps t'. A model trained on all steps' scores may forget at the last step what an
+    earlier one saw.
+    """
+    positive = np.maximum(maps, 0)
+    every = lags.aggregate(positive, scores, target, "max")
+    truth = subject.mask, subject.true
+    last = localization.measures(positive[-1], *truth)
+    found = localization.measures(every, *truth)
+    return last | {f"{name}, all": value for name, value in found.items()}
 
 
 def _random_models(model: Model, subject: Subject, features):

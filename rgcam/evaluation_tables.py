@@ -1,14 +1,15 @@
 """Rows of ``rgcam.evaluate`` -> tables of means with intervals over groups."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from rgcam.faithfulness import correlation, rank
+from rgcam.metrics import Interval, mean_interval
 
-SAMPLES = 2000
+Row = dict[str, Any]  # of the record
+Table = dict[str, dict[str, Interval]]  # by method and measure
 FAITHFUL = (
     "subset",
     "subset, last",
@@ -21,97 +22,75 @@ FAITHFUL = (
 )
 TRUE = ("energy", "pointing", "IoU", "moments", "inside")
 SANE = ("like scores", "like recurrent", "like frame_head", "like backbone")
-CHECKED = ("check", "trusted", "trusts clip", "trusts shuffled", "trusts model")
+BROKEN = ("clip", "shuffled", "model")
+CHECKED = (
+    *("check", *(f"check {kind}" for kind in BROKEN)),
+    *("trusted", *(f"trusts {kind}" for kind in BROKEN)),
+)
 TABLES = {
     "Faithfulness": FAITHFUL,
-    "Truth": TRUE,
+    "Truth, last step": TRUE,
+    "Truth, all steps": tuple(f"{name}, all" for name in TRUE),
     "Likeness to the maps of a randomised model": SANE,
     "Self-check": CHECKED,
 }
 
 
-def table(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def table(rows: Sequence[Row]) -> Table:
     """Return, for every method and measure, the mean, its interval and the clips.
 
     Args:
         rows: of the record: ``group`` and ``measures`` by method.
     """
     groups = [row["group"] for row in rows]
-    found: dict[str, dict[str, Any]] = {}
-    for method in rows[0]["measures"]:
-        names = dict.fromkeys(n for row in rows for n in row["measures"][method])
-        found[method] = {}
-        for name in names:
-            values = [row["measures"][method].get(name) for row in rows]
-            numbers = np.array([np.nan if v is None else v for v in values], float)
-            found[method][name] = summary(numbers, groups)
+    found: Table = {}
+    for method in dict.fromkeys(m for row in rows for m in row["measures"]):
+        known = [row["measures"].get(method, {}) for row in rows]
+        found[method] = {
+            name: mean_interval(column(rows, method, name), groups)
+            for name in dict.fromkeys(n for measures in known for n in measures)
+        }
     return found
 
 
-def summary(
-    values: Float[np.ndarray, " N"], groups: Sequence[str], *, seed: int = 0
-) -> dict[str, Any]:
-    """Return the mean of the finite values, and its 95 % interval over groups.
-
-    Whole groups are drawn with replacement, as in ``metrics.bootstrap_interval``.
-    """
-    there = np.isfinite(values)
-    if not there.any():
-        return {"mean": None, "low": None, "high": None, "clips": 0}
-    _, number = np.unique(np.asarray(groups, str)[there], return_inverse=True)
-    counts = np.bincount(number)
-    sums = np.bincount(number, weights=values[there])
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), SAMPLES)
-    low, high = np.quantile((drawn @ sums) / (drawn @ counts), [0.025, 0.975])
-    mean = values[there].mean()
-    return dict(mean=float(mean), low=low, high=high, clips=int(there.sum()))
+def column(rows: Sequence[Row], method: str, name: str) -> Float[np.ndarray, " N"]:
+    """Return a method's measure of every clip, NaN where there is none."""
+    values = (row["measures"].get(method, {}).get(name) for row in rows)
+    return np.array([np.nan if v is None else v for v in values], float)
 
 
-def agreement(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """Correlate the check's score with the truth, by ranks (Spearman).
-
-    ``across``: over all methods and clips, ``within``: the mean over methods of the
-    correlation over clips.
-    """
-    found: dict[str, Any] = {}
-    for truth in ("energy", "moments"):
-        pairs, within = [], []
-        for name in names:
-            both = [
-                (m["check"], m[truth])
-                for m in (row["measures"][name] for row in rows)
-                if m.get(truth) is not None and m.get("check") is not None
-            ]
-            if len(both) > 2:
-                a, b = np.array(both, float).T
-                within.append(float(correlation(rank(a), rank(b))))
-                pairs += both
-        if pairs:
-            a, b = np.array(pairs, float).T
-            across = float(correlation(rank(a), rank(b)))
-            found[truth] = {"across": across, "within": float(np.nanmean(within))}
-    return found
+def plain(found: Table) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the means as table.json has them."""
+    return {
+        method: {name: value._asdict() for name, value in row.items()}
+        for method, row in found.items()
+    }
 
 
-def markdown(found: dict[str, dict[str, Any]], title: str) -> str:
+def markdown(found: Table) -> str:
     """Lay the tables out: a method a row, mean and interval in each cell."""
-    parts = [f"# {title}", ""]
+    parts = []
     for heading, measures in TABLES.items():
         shown = [m for m in measures if any(m in row for row in found.values())]
-        rows = {n: row for n, row in found.items() if any(m in row for m in shown)}
-        if not rows:
-            continue
-        parts += [f"## {heading}", "", "| method | " + " | ".join(shown) + " |"]
-        parts.append("|---" * (len(shown) + 1) + "|")
-        for name, row in rows.items():
-            cells = " | ".join(_cell(row.get(measure)) for measure in shown)
-            parts.append(f"| {name} | {cells} |")
-        parts.append("")
+        rows = {
+            name: [cell(row.get(measure)) for measure in shown]
+            for name, row in found.items()
+            if any(m in row for m in shown)
+        }
+        parts += [grid(heading, ["method", *shown], rows)] if rows else []
     return "\n".join(parts)
 
 
-def _cell(value: dict[str, Any] | None) -> str:
-    if value is None or value["mean"] is None:
+def grid(heading: str, top: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    """Lay out one table under its heading."""
+    lines = [list(top), ["---"] * len(top), *([n, *row] for n, row in rows.items())]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"## {heading}\n\n{text}\n"
+
+
+def cell(value: Interval | None, sign: str = "") -> str:
+    """Write a mean and its interval; ``sign="+"`` of a difference."""
+    if value is None or value.mean is None:
         return ""
-    return f"{value['mean']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
+    mean, low, high = (f"{x:{sign}.2f}" for x in value[:3])
+    return f"{mean} ({low} to {high})"

@@ -9,8 +9,37 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from rgcam import render
+
+TOLERANCE = 1 / 16  # of the side, by which pointing may miss: 15 of 224 pixels, 4 of 64
 Maps = Float[np.ndarray, "T H W"]
 Masks = Bool[np.ndarray, "T H W"]
+
+
+def measures(
+    heat: Float[np.ndarray, "T h w"],
+    mask: Masks | None,
+    true: Bool[np.ndarray, " T"] | None,
+) -> dict[str, float]:
+    """Return every measure for which the truth is known; what is below 0 counts as 0.
+
+    Args:
+        heat: one map for each frame, as of the feature map.
+        mask: pixels where the truth is.
+        true: frames where it is.
+    """
+    found, heat = {}, np.maximum(heat, 0)
+    if true is not None:
+        row = heat.sum((1, 2))
+        found["moments"] = average_precision(row, true)
+        found["inside"] = mass_inside(row, true)
+    if mask is not None:
+        shown = render.upsample(heat, (mask.shape[1], mask.shape[2]))
+        near = TOLERANCE * mask.shape[1]
+        found["energy"] = energy(shown, mask)
+        found["pointing"] = float(pointing(shown, mask, near))
+        found["IoU"] = best_iou(shown, mask)
+    return found
 
 
 def energy(maps: Maps, mask: Masks) -> float:

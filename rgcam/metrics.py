@@ -1,9 +1,26 @@
-"""Measures of a model's predictions: accuracy, per class, confusion, interval; pure."""
+"""Accuracy, per class, confusion; means and their intervals over groups; pure."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
+
+
+class Interval(NamedTuple):
+    """A mean over clips and its 95 % interval; None where there is no clip.
+
+    Attributes:
+        mean: of the finite values.
+        low: 2.5 % of the samples of the bootstrap are below.
+        high: 2.5 % are above.
+        clips: number of finite values.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    clips: int
 
 
 def confusion(
@@ -68,3 +85,34 @@ def bootstrap_interval(
         (drawn @ hits) / (drawn @ clips), [(1 - level) / 2, (1 + level) / 2]
     )
     return float(low), float(high)
+
+
+def mean_interval(
+    values: Float[np.ndarray, " N"],
+    groups: Sequence[str],
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Return the mean of the finite values, and its 95 % interval over groups.
+
+    Whole groups are drawn with replacement, as in ``bootstrap_interval``; several
+    values of one clip (by several models) are one group's, and so one observation.
+
+    Args:
+        values: one for each clip; NaN is left out.
+        groups: the recording of each clip.
+        samples: number of draws.
+        seed: of the draws.
+    """
+    there = np.isfinite(values)
+    if not there.any():
+        return Interval(None, None, None, 0)
+    _, number = np.unique(np.asarray(groups, str)[there], return_inverse=True)
+    counts = np.bincount(number)
+    sums = np.bincount(number, weights=values[there])
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), samples)
+    low, high = np.quantile((drawn @ sums) / (drawn @ counts), [0.025, 0.975])
+    mean = float(values[there].mean())
+    return Interval(mean, float(low), float(high), int(there.sum()))

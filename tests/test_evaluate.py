@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from rgcam import library
 from tests.conftest import ROOT, one_sentence
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -22,12 +24,22 @@ def test_measures_clips_and_goes_on(tmp_path):
     options = "--methods=fade,gradcam", "--length=8", f"--out={tmp_path}"
     code, out, err = evaluate(*options, "--clips=2")
     assert code == 0, err
-    found = json.loads((tmp_path / "table.json").read_text())["table"]
+    whole = json.loads((tmp_path / "table.json").read_text())
+    found, leads = whole["table"], whole["margins"]
+    lead = leads["the frame CNN"]["fade"]["energy, all"]
+    apart = (
+        found["fade"]["energy, all"]["mean"] - found["frame CNN"]["energy, all"]["mean"]
+    )
+    assert lead["mean"] == pytest.approx(apart)
+    said = whole["agreement"]["broken"]["fade"]
+    assert (said["right"], said["broken"]) == (2, 5) and said["area"] > 0.5
+    assert "## Margins over the best trivial picture" in out
     assert {"fade", "gradcam", "motion", "frame CNN"} <= found.keys()
     fade = found["fade"]
     assert fade["subset"]["mean"] > found["uniform"]["subset"]["mean"]
     assert fade["subset"]["mean"] <= fade["best of any matrix"]["mean"] + 1e-6
     assert 0 <= fade["energy"]["mean"] <= 1 and "trusts model" in fade
+    assert 0 <= fade["pointing, all"]["mean"] <= 1 and "moments, all" in found["motion"]
     assert (
         "## Faithfulness" in out and "| fade |" in (tmp_path / "table.md").read_text()
     )
@@ -36,6 +48,29 @@ def test_measures_clips_and_goes_on(tmp_path):
     assert code == 0 and (tmp_path / "manifest.jsonl").read_text() == lines
     code, _, err = evaluate(*options, "--clips=3")
     assert code == 2 and "begun with other options (clips 2 -> 3)" in err
+
+
+def test_several_models(tmp_path):
+    other = shutil.copytree(library.BUNDLED / "stickman-lrcn", tmp_path / "other")
+    cnn = "--cnn=stickman-cnn,stickman-cnn"
+    options = "--methods=gradcam", "--length=8", "--clips=2", f"--out={tmp_path / 'e'}"
+    code, out, err = evaluate(f"--model=stickman-lrcn,{other}", cnn, *options)
+    assert code == 0, err
+    assert out.startswith("# 2 models on 2 clips of stickman\n")
+    whole = json.loads((tmp_path / "e" / "table.json").read_text())
+    both, own = whole["table"]["gradcam"]["subset"], whole["models"]
+    assert set(own) == {"stickman-lrcn", str(other)} and both["clips"] == 4
+    for found in own.values():  # the same weights: as if each clip were there once
+        one = found["gradcam"]["subset"]
+        assert one["clips"] == 2
+        assert one["mean"] == pytest.approx(both["mean"])
+        assert one["low"] == pytest.approx(both["low"])
+    lines = (tmp_path / "e" / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["model"] for line in lines] == [*own][:1] * 2 + [*own][
+        1:
+    ] * 2
+    code, _, err = evaluate(f"--model=stickman-lrcn,{other}", f"{cnn},x", *options)
+    assert code == 2 and "one --cnn or one for each" in err
 
 
 @pytest.mark.parametrize(

@@ -43,3 +43,15 @@ def test_mass_inside():
     importance = np.array([3.0, -5, 1])
     true = np.array([True, True, False])
     assert localization.mass_inside(importance, true) == 0.75
+
+
+def test_measures_for_which_the_truth_is_known():
+    true = MASK.any((1, 2))
+    found = localization.measures(MAPS, MASK, true)
+    assert found["energy"] == pytest.approx(7 / 10) and found["pointing"] == 1
+    assert found["IoU"] == pytest.approx(2 / 3)
+    assert found["moments"] == found["inside"] == 1
+    assert set(localization.measures(MAPS, None, true)) == {"moments", "inside"}
+    assert localization.measures(MAPS, None, None) == {}
+    twice = np.repeat(np.repeat(MASK, 2, 1), 2, 2)  # of pixels, twice as many a side
+    assert localization.measures(MASK.astype(float), twice, None)["energy"] > 0.6

@@ -41,3 +41,22 @@ def test_bootstrap_interval_counts_groups_not_clips():
     assert groups[1] - groups[0] > 2 * (clips[1] - clips[0])
     assert metrics.bootstrap_interval(right, ["one"] * 100) == (0.8, 0.8)
     assert metrics.bootstrap_interval(np.ones(9, bool), list("abcabcabc")) == (1, 1)
+
+
+def test_mean_interval_draws_groups():
+    """Two groups of means 0 and 1: samples are 0, 1/2 or 1, a quarter each at the ends."""
+    found = metrics.mean_interval(np.array([0, 0, 1, 1.0]), list("aabb"))
+    assert found == (0.5, 0, 1, 4)
+    found = metrics.mean_interval(np.array([1, np.nan, 2]), list("abb"))
+    assert found.mean == 1.5 and found.clips == 2
+    nothing = metrics.mean_interval(np.array([np.nan]), ["a"])
+    assert nothing == (None, None, None, 0)
+
+
+def test_a_clip_measured_by_three_models_is_one_observation():
+    values = np.random.default_rng(0).normal(size=30)
+    once = metrics.mean_interval(values, [str(i) for i in range(30)])
+    thrice = metrics.mean_interval(
+        np.repeat(values, 3), [str(i // 3) for i in range(90)]
+    )
+    np.testing.assert_allclose(thrice[:3], once[:3])
