@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from rgcam import curves
 from rgcam.metrics import Interval, mean_interval
 
 Row = dict[str, Any]  # of the record
@@ -27,8 +28,17 @@ CHECKED = (
     *("check", *(f"check {kind}" for kind in BROKEN)),
     *("trusted", *(f"trusts {kind}" for kind in BROKEN)),
 )
+
+
+def _under(removal: str) -> tuple[str, ...]:
+    return tuple(f"{name}, {removal}" for name in curves.NAMES)
+
+
 TABLES = {
     "Faithfulness": FAITHFUL,
+    "Curves, the method's own baseline": _under("own"),
+    "Curves, frozen frames": _under("frozen"),
+    "Curves, blurred pixels": _under("blurred"),
     "Truth, last step": TRUE,
     "Truth, all steps": tuple(f"{name}, all" for name in TRUE),
     "Likeness to the maps of a randomised model": SANE,

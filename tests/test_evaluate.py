@@ -39,6 +39,7 @@ def test_measures_clips_and_goes_on(tmp_path):
     assert fade["subset"]["mean"] > found["uniform"]["subset"]["mean"]
     assert fade["subset"]["mean"] <= fade["best of any matrix"]["mean"] + 1e-6
     assert 0 <= fade["energy"]["mean"] <= 1 and "trusts model" in fade
+    assert fade["deletion, own"]["mean"] > 0 and "drop, blurred" in found["motion"]
     assert 0 <= fade["pointing, all"]["mean"] <= 1 and "moments, all" in found["motion"]
     assert (
         "## Faithfulness" in out and "| fade |" in (tmp_path / "table.md").read_text()
