@@ -1,11 +1,8 @@
 """One clip, all methods: how faithful, how true, how sane, and what the check says."""
 
 import functools
-from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Float
 
 from rgcam import (
     curves,
@@ -16,39 +13,18 @@ from rgcam import (
     removal,
     sanity,
     selfcheck,
-    trivial,
 )
-from rgcam.library import Model
-from rgcam.passes import features_of, lost_of, maps_of, replacement_of, scores_of
+from rgcam.counterparts import Models, Seen, others, see, shuffled, to_beat
+from rgcam.passes import features_of, lost_of, maps_of, replacement_of
 from rgcam.subjects import Subject
 
 SETS = 200  # of random frames, by which all methods of a baseline are measured
-CNN = "frame CNN"
 ALIKE = {"frozen": "frozen", "blurred": "blurred"}  # removals for all methods alike
 Measures = dict[str, float]
 
 
-class Seen(NamedTuple):
-    """A clip as the model sees it.
-
-    Attributes:
-        model: to explain.
-        subject: the clip.
-        features: A.
-        scores: y.
-        target: the class to explain.
-    """
-
-    model: Model
-    subject: Subject
-    features: Float[np.ndarray, "T h w K"]
-    scores: Float[np.ndarray, "T C"]
-    target: int
-
-
 def measure(
-    model: Model,
-    cnn: Model | None,
+    models: Models,
     subject: Subject,
     asked: list[str],
     other: dict[str, np.ndarray],
@@ -56,39 +32,40 @@ def measure(
     """Measure every method that is asked for, and what is to be beaten, by one clip.
 
     Args:
-        model: to explain.
-        cnn: frame CNN beside it, or None.
+        models: from ``beside``.
         subject: the clip.
         asked: methods, ``fade`` or with a baseline ``fade:mean``.
         other: maps of the clip before by method, which a broken explanation shows;
             replaced by this clip's.
     """
-    seen = _seen(model, subject)
-    wrong = _random_models(seen)
+    seen = see(models.model, subject)
+    apart = others(models, seen)
     truths = functools.cache(functools.partial(_truth, seen))
     trace = _tracer(seen)
     found = {}
     for name in asked:
         method, baseline = split(name)
-        explain = functools.partial(
-            maps_of, model.module, method=method, baseline=baseline
-        )
-        maps = np.asarray(explain(model.variables, seen.features, seen.target))
-        random = [np.asarray(explain(*w, seen.target)) for w in wrong]
-        broken = {"shuffled": _shuffled(maps), "model": random[1]}
+        explain = functools.partial(_explain, seen, method, baseline)
+        maps = explain(seen.model.variables, seen.features)
+        wrong = {kind: explain(*made[:2]) for kind, made in apart.items()}
+        broken = {"shuffled": shuffled(maps), "model": wrong["recurrent"]}
         broken |= {"clip": other[name]} if name in other else {}
-        found[name] = {
-            **_faithful(maps, *truths(baseline)),
-            **_checked(functools.partial(_check, seen, method, baseline), maps, broken),
-            **_true(seen, maps),
-            **_likeness(maps, random),
-            **trace(maps, {"own": baseline, **ALIKE}),
-        }
+        check = functools.partial(_check, seen, method, baseline)
+        like = {kind: wrong[kind][-1][made.place] for kind, made in apart.items()}
+        curved = trace(maps, {"own": baseline, **ALIKE})
+        found[name] = _faithful(maps, *truths(baseline)) | _checked(check, maps, broken)
+        found[name] |= _known(seen, maps) | _likeness(maps, like) | curved
         other[name] = maps
-    for name, maps in _to_beat(cnn, seen).items():
+    return found | _of_pictures(to_beat(models.cnn, seen), seen, truths, trace)
+
+
+def _of_pictures(pictures, seen: Seen, truths, trace) -> dict[str, Measures]:
+    """Measure pictures that are to be beaten."""
+    found = {}
+    for name, maps in pictures.items():
         faithful = _faithful(maps, *truths("previous"))
         faithful.pop("infidelity, last")  # their units are not the scores'
-        found[name] = faithful | _true(seen, maps) | trace(maps, ALIKE)
+        found[name] = faithful | _known(seen, maps) | trace(maps, ALIKE)
     return found
 
 
@@ -96,13 +73,6 @@ def split(name: str) -> tuple[str, str]:
     """Return a method and its baseline: ``fade:mean``, or its own of ``fade``."""
     method, _, baseline = name.partition(":")
     return method, methods.baseline_of(method, baseline or None)
-
-
-def _seen(model: Model, subject: Subject) -> Seen:
-    features = np.asarray(features_of(model.module, model.variables, subject.frames))
-    scores = np.asarray(scores_of(model.module, model.variables, features))
-    target = int(scores[-1].argmax()) if subject.target is None else subject.target
-    return Seen(model, subject, features, scores, target)
 
 
 def _truth(seen: Seen, baseline: str):
@@ -150,12 +120,21 @@ def _checked(check, maps, broken) -> Measures:
     }
 
 
-def _likeness(maps, random) -> Measures:
-    """Compare the last step's maps with those of models randomised more and more."""
-    return {
-        f"like {part}": sanity.similarity(maps[-1], made[-1])
-        for part, made in zip(sanity.CASCADE, random, strict=True)
-    }
+def _likeness(maps, others: dict[str, np.ndarray]) -> Measures:
+    """Compare the last step's maps with those that should be others; lower is saner."""
+    found = {name: sanity.similarity(maps[-1], made) for name, made in others.items()}
+    return {f"like {name}": value for name, value in found.items()}
+
+
+def _known(seen: Seen, maps) -> Measures:
+    """Return what a picture shows by itself: how true it is, how far back it goes.
+
+    ``recurrent share``: of the matrix's absolute values, off the diagonal; with a
+    detached state a gradient has none. ``half-life``: in frames, of credit by lag.
+    """
+    reach = lags.lags(maps.sum((2, 3)))
+    time = {"recurrent share": reach.recurrent_share, "half-life": reach.half_life}
+    return _true(seen, maps) | time
 
 
 def _true(seen: Seen, maps) -> Measures:
@@ -207,33 +186,7 @@ def _remover(seen: Seen, removed: str) -> curves.Remove:
     )
 
 
-def _random_models(seen: Seen):
-    """Return (variables, features) of models randomised further and further down."""
-    made, features, model = [], seen.features, seen.model
-    for count in range(1, len(sanity.CASCADE) + 1):
-        parts, key = sanity.CASCADE[:count], jax.random.key(count)
-        variables = sanity.randomised(model.variables, parts, key)
-        if "backbone" in parts:
-            features = features_of(model.module, variables, seen.subject.frames)
-        made.append((variables, features))
-    return made
-
-
-def _shuffled(maps: np.ndarray) -> np.ndarray:
-    """Return maps of frames in a random order, of the frames seen at each step."""
-    rng, found = np.random.default_rng(2), np.zeros_like(maps)
-    for step in range(len(maps)):
-        found[step, : step + 1] = rng.permutation(maps[step, : step + 1])
-    return found
-
-
-def _to_beat(cnn: Model | None, seen: Seen) -> dict[str, np.ndarray]:
-    about = seen.subject.pixels, seen.features
-    found = {name: trivial.maps(name, *about) for name in trivial.NAMES}
-    if cnn is not None:
-        own = features_of(cnn.module, cnn.variables, seen.subject.frames)
-        options = {"method": "gradcam", "baseline": "zero"}
-        maps = maps_of(cnn.module, cnn.variables, own, seen.target, **options)
-        steps = np.arange(len(own))
-        found[CNN] = trivial.of_frames(np.asarray(maps)[steps, steps])
-    return found
+def _explain(seen: Seen, method: str, baseline: str, variables, features):
+    options = {"method": method, "baseline": baseline}
+    about = seen.model.module, variables, features, seen.target
+    return np.asarray(maps_of(*about, **options))

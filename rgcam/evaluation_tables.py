@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from rgcam import curves
 from rgcam.metrics import Interval, mean_interval
+from rgcam.sanity import CASCADE
 
 Row = dict[str, Any]  # of the record
 Table = dict[str, dict[str, Interval]]  # by method and measure
@@ -22,7 +23,7 @@ FAITHFUL = (
     "deletion",
 )
 TRUE = ("energy", "pointing", "IoU", "moments", "inside")
-SANE = ("like scores", "like recurrent", "like frame_head", "like backbone")
+SANE = tuple(f"like {name}" for name in (*CASCADE, "random labels", "shuffled frames"))
 BROKEN = ("clip", "shuffled", "model")
 CHECKED = (
     *("check", *(f"check {kind}" for kind in BROKEN)),
@@ -41,7 +42,8 @@ TABLES = {
     "Curves, blurred pixels": _under("blurred"),
     "Truth, last step": TRUE,
     "Truth, all steps": tuple(f"{name}, all" for name in TRUE),
-    "Likeness to the maps of a randomised model": SANE,
+    "Likeness to maps that should be others": SANE,
+    "Through time": ("recurrent share", "half-life"),
     "Self-check": CHECKED,
 }
 
