@@ -21,6 +21,7 @@ from tqdm import tqdm
 from rgcam import (
     agreement,
     cli,
+    counterparts,
     evaluation,
     evaluation_tables,
     manifest,
@@ -29,9 +30,10 @@ from rgcam import (
     subjects,
     trivial,
 )
+from rgcam.counterparts import Models
 from rgcam.errors import InputError
 from rgcam.evaluation_tables import Row
-from rgcam.library import Model, load_cnn, load_model
+from rgcam.library import load_cnn, load_model
 from rgcam.manifest import Manifest
 
 FLAGS = flags.FLAGS
@@ -44,41 +46,42 @@ def main() -> None:
     models = _models()
     asked, out = _asked(), Path(FLAGS.out)
     fields = {name: FLAGS[name].value for name in OF_CLIPS} | {"methods": asked}
-    fields |= {"model": ",".join(m.name for m, _ in models), "cnn": _joined(FLAGS.cnn)}
+    fields |= {"model": ",".join(m.model.name for m in models)}
+    fields |= {"cnn": _joined(FLAGS.cnn), "random_labels": FLAGS.random_labels}
     with manifest.opened(out, fields) as record:
-        for model, cnn in models:
-            _measure(record, model, cnn, asked, several=len(models) > 1)
-        before = {"model": models[0][0].name}  # rows of records that know one model
+        for one in models:
+            _measure(record, one, asked, several=len(models) > 1)
+        before = {"model": models[0].model.name}  # rows of records that know one model
         rows = [before | {"clip": n} | row for n, row in record.rows.items()]
     if not rows:
         raise InputError(f"{FLAGS.data} has no clip of {FLAGS.length} frames")
     _write(out, rows, asked, fields)
 
 
-def _models() -> list[tuple[Model, Model | None]]:
-    """Load every model, and the frame CNN beside it."""
+def _models() -> list[Models]:
+    """Load every model, and those beside it."""
     names, cnns = list(dict.fromkeys(FLAGS.model)), FLAGS.cnn or [None]
     cnns = cnns * len(names) if len(cnns) == 1 else cnns
     if not names or len(cnns) != len(names):
         raise InputError("give one --model or more, and one --cnn or one for each")
+    labels = load_model(FLAGS.random_labels) if FLAGS.random_labels else None
     return [
-        (load_model(name), load_cnn(name, cnn))
+        counterparts.beside(load_model(name), load_cnn(name, cnn), labels)
         for name, cnn in zip(names, cnns, strict=True)
     ]
 
 
-def _measure(
-    record: Manifest, model: Model, cnn: Model | None, asked: list[str], several: bool
-) -> None:
+def _measure(record: Manifest, models: Models, asked: list[str], several: bool) -> None:
     """Add what is missing of one model's rows to the record."""
     options: dict[str, Any] = {name: FLAGS[name].value for name in OF_CLIPS}
     other: dict[str, Any] = {}
+    model = models.model
     clips = subjects.load(model, **options)
     said = model.name if several else None
     for subject in tqdm(clips, total=FLAGS.clips, unit="clip", desc=said):
         name = f"{subject.name}, {model.name}" if several else subject.name
         if not record.is_done(name):
-            measures = evaluation.measure(model, cnn, subject, asked, other)
+            measures = evaluation.measure(models, subject, asked, other)
             about = {"video": name, "clip": subject.name, "model": model.name}
             about |= {"status": "ok", "group": subject.group}
             record.add(about | {"measures": _plain(measures)})
@@ -90,7 +93,7 @@ def _write(out: Path, rows: list[Row], asked: list[str], fields: dict) -> None:
     agreed = agreement.with_truth(rows, asked), agreement.with_broken(rows, asked)
     leads = {
         "the best trivial picture": margins.margins(rows, asked, trivial.NAMES),
-        "the frame CNN": margins.margins(rows, asked, [evaluation.CNN]),
+        "the frame CNN": margins.margins(rows, asked, [counterparts.CNN]),
     }
     whole = {"options": fields, "table": evaluation_tables.plain(found)}
     whole |= {"agreement": agreement.plain(*agreed)}
@@ -148,6 +151,8 @@ if __name__ == "__main__":
     known = "bundled name, or a train.py folder; several: every clip by each of them"
     flags.DEFINE_list("model", ["stickman-lrcn"], known)
     flags.DEFINE_list("cnn", None, "frame CNN beside it, or beside each [its sibling]")
+    said = "model of the same kind, trained on random labels, to compare maps with"
+    flags.DEFINE_string("random_labels", None, said)
     flags.DEFINE_string("data", "stickman", "stickman, or a folder of classes")
     flags.DEFINE_string("group", "", "pattern of the clips' groups in file names")
     flags.DEFINE_string("out", "evaluation", "folder to write")

@@ -2,32 +2,29 @@
 
 import functools
 
-import jax
 import numpy as np
 
 from rgcam import (
-    chunks,
+    curves,
     faithfulness,
-    gradcam,
-    interventions,
     lags,
     localization,
     methods,
+    removal,
     sanity,
     selfcheck,
-    trivial,
 )
-from rgcam.library import Model
+from rgcam.counterparts import Models, Seen, others, see, shuffled, to_beat
+from rgcam.passes import features_of, lost_of, maps_of, replacement_of
 from rgcam.subjects import Subject
 
 SETS = 200  # of random frames, by which all methods of a baseline are measured
-CNN = "frame CNN"
+ALIKE = {"frozen": "frozen", "blurred": "blurred"}  # removals for all methods alike
 Measures = dict[str, float]
 
 
 def measure(
-    model: Model,
-    cnn: Model | None,
+    models: Models,
     subject: Subject,
     asked: list[str],
     other: dict[str, np.ndarray],
@@ -35,43 +32,40 @@ def measure(
     """Measure every method that is asked for, and what is to be beaten, by one clip.
 
     Args:
-        model: to explain.
-        cnn: frame CNN beside it, or None.
+        models: from ``beside``.
         subject: the clip.
         asked: methods, ``fade`` or with a baseline ``fade:mean``.
         other: maps of the clip before by method, which a broken explanation shows;
             replaced by this clip's.
     """
-    features = np.asarray(features_of(model.module, model.variables, subject.frames))
-    scores = np.asarray(_scores(model.module, model.variables, features))
-    target = int(scores[-1].argmax()) if subject.target is None else subject.target
-    true = functools.partial(_true, scores=scores, target=target, subject=subject)
-    wrong = _random_models(model, subject, features)
-    truths = functools.cache(functools.partial(_truth, model, features, target))
+    seen = see(models.model, subject)
+    apart = others(models, seen)
+    truths = functools.cache(functools.partial(_truth, seen))
+    trace = _tracer(seen)
     found = {}
     for name in asked:
         method, baseline = split(name)
-        options = {"method": method, "baseline": baseline}
-        explain = functools.partial(maps_of, model.module, **options)
-        check = functools.partial(
-            *(selfcheck.check, model.module, model.variables, features),
-            **{"target": target, **options},
-        )
-        maps = np.asarray(explain(model.variables, features, target))
-        random = [np.asarray(explain(*w, target)) for w in wrong]
-        broken = {"shuffled": _shuffled(maps), "model": random[1]}
+        explain = functools.partial(_explain, seen, method, baseline)
+        maps = explain(seen.model.variables, seen.features)
+        wrong = {kind: explain(*made[:2]) for kind, made in apart.items()}
+        broken = {"shuffled": shuffled(maps), "model": wrong["recurrent"]}
         broken |= {"clip": other[name]} if name in other else {}
-        found[name] = {
-            **_faithful(maps, *truths(baseline)),
-            **_checked(check, maps, broken),
-            **true(maps),
-            **_likeness(maps, random),
-        }
+        check = functools.partial(_check, seen, method, baseline)
+        like = {kind: wrong[kind][-1][made.place] for kind, made in apart.items()}
+        curved = trace(maps, {"own": baseline, **ALIKE})
+        found[name] = _faithful(maps, *truths(baseline)) | _checked(check, maps, broken)
+        found[name] |= _known(seen, maps) | _likeness(maps, like) | curved
         other[name] = maps
-    for name, maps in _to_beat(cnn, subject, features, target).items():
+    return found | _of_pictures(to_beat(models.cnn, seen), seen, truths, trace)
+
+
+def _of_pictures(pictures, seen: Seen, truths, trace) -> dict[str, Measures]:
+    """Measure pictures that are to be beaten."""
+    found = {}
+    for name, maps in pictures.items():
         faithful = _faithful(maps, *truths("previous"))
         faithful.pop("infidelity, last")  # their units are not the scores'
-        found[name] = faithful | true(maps)
+        found[name] = faithful | _known(seen, maps) | trace(maps, ALIKE)
     return found
 
 
@@ -81,43 +75,13 @@ def split(name: str) -> tuple[str, str]:
     return method, methods.baseline_of(method, baseline or None)
 
 
-@functools.partial(jax.jit, static_argnames=("module",))
-def features_of(module, variables, frames):
-    """Return A, compiled once for a length."""
-    return chunks.features(module, variables, frames)
-
-
-@functools.partial(jax.jit, static_argnames=("module",))
-def _scores(module, variables, features):
-    return module.apply(variables, features, method="classify")
-
-
-@functools.partial(jax.jit, static_argnames=("module", "method", "baseline"))
-def maps_of(module, variables, features, target, *, method, baseline):
-    """Return a method's maps (T T h w) as they are shown by default."""
-    if method == "gradcam":
-        classify = functools.partial(module.apply, variables, method="classify")
-        beta = gradcam.importance_weights(classify, features, target)
-        return gradcam.heatmaps(beta, features)
-    instead = interventions.replacement(features, baseline)
-    maps, _ = methods.signed(method, module, variables, features, instead, target)
-    return jax.nn.relu(maps) if methods.rectified(method, None) else maps
-
-
-@functools.partial(jax.jit, static_argnames=("module", "baseline"))
-def _lost(module, variables, features, target, removed, baseline):
-    instead = interventions.replacement(features, baseline)
-    upper = interventions.upper(module, variables, features, instead, target)
-    found = upper.outputs(upper.inputs) - interventions.kept(upper, 1 - removed)
-    return found, interventions.occlusion(upper)
-
-
-def _truth(model, features, target, baseline):
+def _truth(seen: Seen, baseline: str):
     """Return random sets, what their removal takes, and what single frames' does."""
     rng = np.random.default_rng(1)
-    removed = (rng.random((SETS, len(features))) < selfcheck.REMOVED).astype(np.float32)
-    about = model.module, model.variables, features, target
-    lost, single = _lost(*about, removed, baseline)
+    removed = rng.random((SETS, len(seen.features))) < selfcheck.REMOVED
+    removed = removed.astype(np.float32)
+    about = seen.model.module, seen.model.variables, seen.features, seen.target
+    lost, single = lost_of(*about, removed, baseline)
     return removed, np.asarray(lost), np.asarray(single)
 
 
@@ -137,6 +101,11 @@ def _faithful(maps, removed, lost, single) -> Measures:
     }
 
 
+def _check(seen: Seen, method: str, baseline: str, maps) -> selfcheck.Check:
+    about = seen.model.module, seen.model.variables, seen.features, maps, seen.target
+    return selfcheck.check(*about, method=method, baseline=baseline)
+
+
 def _checked(check, maps, broken) -> Measures:
     """Return the self-check, and what it says of broken explanations."""
     right = check(maps)
@@ -151,15 +120,24 @@ def _checked(check, maps, broken) -> Measures:
     }
 
 
-def _likeness(maps, random) -> Measures:
-    """Compare the last step's maps with those of models randomised more and more."""
-    return {
-        f"like {part}": sanity.similarity(maps[-1], made[-1])
-        for part, made in zip(sanity.CASCADE, random, strict=True)
-    }
+def _likeness(maps, others: dict[str, np.ndarray]) -> Measures:
+    """Compare the last step's maps with those that should be others; lower is saner."""
+    found = {name: sanity.similarity(maps[-1], made) for name, made in others.items()}
+    return {f"like {name}": value for name, value in found.items()}
 
 
-def _true(maps, scores, target, subject: Subject) -> Measures:
+def _known(seen: Seen, maps) -> Measures:
+    """Return what a picture shows by itself: how true it is, how far back it goes.
+
+    ``recurrent share``: of the matrix's absolute values, off the diagonal; with a
+    detached state a gradient has none. ``half-life``: in frames, of credit by lag.
+    """
+    reach = lags.lags(maps.sum((2, 3)))
+    time = {"recurrent share": reach.recurrent_share, "half-life": reach.half_life}
+    return _true(seen, maps) | time
+
+
+def _true(seen: Seen, maps) -> Measures:
     """Hold the maps against the truth, where it is known.
 
     Of the last step, and ``, all``: of every frame the largest positive map over the
@@ -167,39 +145,48 @@ def _true(maps, scores, target, subject: Subject) -> Measures:
     earlier one saw.
     """
     positive = np.maximum(maps, 0)
-    every = lags.aggregate(positive, scores, target, "max")
-    truth = subject.mask, subject.true
+    every = lags.aggregate(positive, seen.scores, seen.target, "max")
+    truth = seen.subject.mask, seen.subject.true
     last = localization.measures(positive[-1], *truth)
     found = localization.measures(every, *truth)
     return last | {f"{name}, all": value for name, value in found.items()}
 
 
-def _random_models(model: Model, subject: Subject, features):
-    """Return (variables, features) of models randomised further and further down."""
-    made = []
-    for count in range(1, len(sanity.CASCADE) + 1):
-        parts, key = sanity.CASCADE[:count], jax.random.key(count)
-        variables = sanity.randomised(model.variables, parts, key)
-        if "backbone" in parts:
-            features = features_of(model.module, variables, subject.frames)
-        made.append((variables, features))
-    return made
+def _tracer(seen: Seen):
+    """Return what traces maps' curves by names of removals; random ones are shared."""
+    rng = lambda: np.random.default_rng([*seen.subject.name.encode()])
+
+    @functools.cache
+    def prepared(removed: str):
+        remove = _remover(seen, removed)
+        return remove, curves.random_curves(remove, seen.features.shape[:3], rng())
+
+    def trace(maps, removals: dict[str, str]) -> Measures:
+        found = {}
+        for name, removed in removals.items():
+            remove, random = prepared(removed)
+            values = curves.measures(curves.curves(remove, maps[-1], rng()), random)
+            found |= {f"{measure}, {name}": x for measure, x in values.items()}
+        return found
+
+    return trace
 
 
-def _shuffled(maps: np.ndarray) -> np.ndarray:
-    """Return maps of frames in a random order, of the frames seen at each step."""
-    rng, found = np.random.default_rng(2), np.zeros_like(maps)
-    for step in range(len(maps)):
-        found[step, : step + 1] = rng.permutation(maps[step, : step + 1])
-    return found
+def _remover(seen: Seen, removed: str) -> curves.Remove:
+    """Return what removes by a baseline, by blurred frames, or by standing still."""
+    about = seen.model.module, seen.model.variables
+    if removed == "frozen":
+        instead = None
+    elif removed == "blurred":
+        instead = features_of(*about, removal.blurred(seen.subject.frames))
+    else:
+        instead = replacement_of(seen.features, removed)
+    return functools.partial(
+        removal.outcome, *about, seen.features, instead, seen.target
+    )
 
 
-def _to_beat(cnn, subject: Subject, features, target) -> dict[str, np.ndarray]:
-    found = {n: trivial.maps(n, subject.pixels, features) for n in trivial.NAMES}
-    if cnn is not None:
-        own = features_of(cnn.module, cnn.variables, subject.frames)
-        options = {"method": "gradcam", "baseline": "zero"}
-        maps = np.asarray(maps_of(cnn.module, cnn.variables, own, target, **options))
-        steps = np.arange(len(maps))
-        found[CNN] = trivial.of_frames(maps[steps, steps])
-    return found
+def _explain(seen: Seen, method: str, baseline: str, variables, features):
+    options = {"method": method, "baseline": baseline}
+    about = seen.model.module, variables, features, seen.target
+    return np.asarray(maps_of(*about, **options))

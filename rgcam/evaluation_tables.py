@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from rgcam import curves
 from rgcam.metrics import Interval, mean_interval
+from rgcam.sanity import CASCADE
 
 Row = dict[str, Any]  # of the record
 Table = dict[str, dict[str, Interval]]  # by method and measure
@@ -21,17 +23,27 @@ FAITHFUL = (
     "deletion",
 )
 TRUE = ("energy", "pointing", "IoU", "moments", "inside")
-SANE = ("like scores", "like recurrent", "like frame_head", "like backbone")
+SANE = tuple(f"like {name}" for name in (*CASCADE, "random labels", "shuffled frames"))
 BROKEN = ("clip", "shuffled", "model")
 CHECKED = (
     *("check", *(f"check {kind}" for kind in BROKEN)),
     *("trusted", *(f"trusts {kind}" for kind in BROKEN)),
 )
+
+
+def _under(removal: str) -> tuple[str, ...]:
+    return tuple(f"{name}, {removal}" for name in curves.NAMES)
+
+
 TABLES = {
     "Faithfulness": FAITHFUL,
+    "Curves, the method's own baseline": _under("own"),
+    "Curves, frozen frames": _under("frozen"),
+    "Curves, blurred pixels": _under("blurred"),
     "Truth, last step": TRUE,
     "Truth, all steps": tuple(f"{name}, all" for name in TRUE),
-    "Likeness to the maps of a randomised model": SANE,
+    "Likeness to maps that should be others": SANE,
+    "Through time": ("recurrent share", "half-life"),
     "Self-check": CHECKED,
 }
 

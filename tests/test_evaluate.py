@@ -1,6 +1,7 @@
 """python -m rgcam.evaluate as a person calls it."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ def evaluate(*arguments):
 
 def test_measures_clips_and_goes_on(tmp_path):
     options = "--methods=fade,gradcam", "--length=8", f"--out={tmp_path}"
+    options += ("--random_labels=stickman-lrcn",)  # its own maps: as like as can be
     code, out, err = evaluate(*options, "--clips=2")
     assert code == 0, err
     whole = json.loads((tmp_path / "table.json").read_text())
@@ -39,6 +41,12 @@ def test_measures_clips_and_goes_on(tmp_path):
     assert fade["subset"]["mean"] > found["uniform"]["subset"]["mean"]
     assert fade["subset"]["mean"] <= fade["best of any matrix"]["mean"] + 1e-6
     assert 0 <= fade["energy"]["mean"] <= 1 and "trusts model" in fade
+    assert fade["deletion, own"]["mean"] > 0 and "drop, blurred" in found["motion"]
+    assert fade["like random labels"]["mean"] == pytest.approx(1)
+    assert -1 <= fade["like shuffled frames"]["mean"] < 1
+    assert 0 < fade["recurrent share"]["mean"] < 1 and "## Through time" in out
+    half_life = found["recency"]["half-life"]["mean"]
+    assert half_life == pytest.approx(4 * math.log(2))
     assert 0 <= fade["pointing, all"]["mean"] <= 1 and "moments, all" in found["motion"]
     assert (
         "## Faithfulness" in out and "| fade |" in (tmp_path / "table.md").read_text()
@@ -75,7 +83,11 @@ def test_several_models(tmp_path):
 
 @pytest.mark.parametrize(
     "argument,says",
-    [("--methods=cam", "no method 'cam'"), ("--clips=0", "--clips must be 1")],
+    [
+        ("--methods=cam", "no method 'cam'"),
+        ("--clips=0", "--clips must be 1"),
+        ("--random_labels=stickman-cnn", "stickman-cnn is not of the same kind"),
+    ],
 )
 def test_bad_input_is_one_sentence(argument, says, tmp_path):
     code, _, err = evaluate(argument, f"--out={tmp_path}")

@@ -12,7 +12,7 @@ ROOT = PACKAGE.parent
 PURE = (
     "gradcam models backbones training metrics render targets methods interventions "
     "paths variants shapley faithfulness localization lags trivial sanity "
-    "selfcheck agreement margins panels quadrature"
+    "selfcheck agreement margins panels quadrature removal curves"
 ).split()
 KEPT_OUT = {
     *"imageio av tensorflow_datasets orbax grain os pathlib".split(),
