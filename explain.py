@@ -50,7 +50,8 @@ def main() -> None:
     explanation, check = single.explain(model, clip, target)
     if target is None:
         target = int(explanation.scores[-1].argmax())
-    beside = cnn and single.gradcam_of(cnn, clip, model.classes[target])
+    known = model.classes[target], model, explanation.features
+    beside = cnn and single.gradcam_of(cnn, clip, *known)
     source = FLAGS.video or f"stickman clip {DEMO_SEED}"
     story = report.Story(
         *(clip, source, model, explanation, target, cnn, beside, arguments(), check),

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from rgcam import checkpoint, data, models, weights
+from rgcam import data, models, weights
 from rgcam.backbones import Preprocess
 from rgcam.errors import InputError
 
@@ -79,7 +79,7 @@ def load_model(name: str | Path) -> Model:
     module = models.build(description.arch, len(description.classes))
     template = jax.eval_shape(functools.partial(_init, description, module))
     exported = (folder / WEIGHTS).is_file()
-    read = _read_export if exported else checkpoint.read_params
+    read = _read_export if exported else _read_run
     params = read(folder, template)
     _check_finite(folder, params)
     if description.frozen:
@@ -162,7 +162,7 @@ def export(workdir: Path, folder: Path, results: Mapping[str, Any]) -> None:
     description = read_description(workdir)
     module = models.build(description.arch, len(description.classes))
     template = jax.eval_shape(functools.partial(_init, description, module))
-    params = checkpoint.read_params(workdir, template)
+    params = _read_run(workdir, template)
     flat = traverse_util.flatten_dict(params, sep="/")
     folder.mkdir(parents=True, exist_ok=True)
     half: dict[str, Any] = {
@@ -194,15 +194,27 @@ def _find(name: str | Path) -> Path:
 
 
 def _init(description: Description, module: nn.Module, seed: int = 0) -> Any:
-    size = description.preprocess.size
-    frames = jnp.zeros((2, size, size, 3), jnp.float32)
-    key = jax.random.key(seed)
+    size, key = description.preprocess.size, jax.random.key(seed)
     if not description.frozen:
+        frames = jnp.zeros((2, size, size, 3), jnp.float32)
         return models.init(module, key, frames)["params"]
-    cut = jax.eval_shape(
-        lambda k, x: module.init_with_output(k, x, method="features")[0], key, frames
+    features = jnp.zeros((2, *cut_shape(module, size)))
+    return models.init(module, key, features, "classify")["params"]
+
+
+@functools.cache
+def cut_shape(module: nn.Module, size: int) -> tuple[int, int, int]:
+    """Return (h, w, K) of a model's feature map, for frames of size x size."""
+    made = lambda: module.init_with_output(
+        jax.random.key(0), jnp.zeros((2, size, size, 3)), method="features"
     )
-    return models.init(module, key, jnp.zeros(cut.shape), "classify")["params"]
+    return jax.eval_shape(made)[0].shape[1:]
+
+
+def _read_run(workdir: Path, template: Any) -> Any:
+    from rgcam import checkpoint  # Orbax, which a bundled model can do without
+
+    return checkpoint.read_params(workdir, template)
 
 
 def _read_export(folder: Path, template: Any) -> Any:

@@ -1,18 +1,16 @@
 """Explain a video file of any length, and write what was found."""
 
-import functools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
 from rgcam import gradcam, long, render, report, video
 from rgcam.errors import InputError
-from rgcam.library import Model
+from rgcam.library import Model, cut_shape
 from rgcam.long import LongExplanation, Out
 
 FILES = "explanation.npz matrix.png summary.json".split()
@@ -106,10 +104,8 @@ def whole_bytes(
     steps = max(seconds, 0) * np.fmin(fps, info.fps)
     if not np.isfinite(steps):
         return 0.0
-    frame = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-    below = functools.partial(model.module.apply, method="features")
-    _, *cells, channels = jax.eval_shape(below, model.variables, frame).shape
-    pair = gradcam.explanation_bytes(1, 1, cells[0] * cells[1], channels)
+    height, width, channels = cut_shape(model.module, size)
+    pair = gradcam.explanation_bytes(1, 1, height * width, channels)
     return float(max(steps**2 * pair, steps * 3 * info.width * info.height))
 
 

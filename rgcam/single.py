@@ -1,14 +1,18 @@
 """One clip explained by the method that the flags ask for, and checked."""
 
+import functools
+
 import jax
 import numpy as np
 from absl import flags
+from jaxtyping import Float
 
 from rgcam import gradcam, interventions, lags, methods, selfcheck
 from rgcam.errors import InputError
-from rgcam.gradcam import Explanation
+from rgcam.gradcam import Explanation, How
 from rgcam.library import Model, class_index
 from rgcam.selfcheck import Check
+from rgcam.targets import Tensor
 from rgcam.video import Clip
 
 METHOD = flags.DEFINE_string("method", "gradcam", ", ".join(methods.METHODS))
@@ -84,11 +88,40 @@ def explain(
     return found, selfcheck.check(*about, **named)
 
 
-def gradcam_of(cnn: Model, clip: Clip, name: str) -> Explanation:
-    """Explain the frame CNN that is shown beside, by Grad-CAM, for a class by name."""
-    arguments = cnn.module, cnn.variables, cnn.preprocess(clip.frames)
-    found = gradcam.explain(*arguments, class_index(cnn, name))
+def gradcam_of(
+    cnn: Model, clip: Clip, name: str, model: Model, features: Float[Tensor, "T h w K"]
+) -> Explanation:
+    """Explain the frame CNN that is shown beside, by Grad-CAM, for a class by name.
+
+    Args:
+        cnn: to explain.
+        clip: uint8 frames.
+        name: of the class.
+        model: beside which it is shown.
+        features: A of that model, which are the CNN's too where both have the same
+            backbone: then they are not computed again.
+    """
+    run, index = (cnn.module, cnn.variables), class_index(cnn, name)
+    if _see_alike(cnn, model):
+        found = _above(*run, features, index)
+    else:
+        found = gradcam.explain(*run, cnn.preprocess(clip.frames), index)
     return jax.tree.map(np.asarray, found)
+
+
+@functools.partial(jax.jit, static_argnames="module")
+def _above(module, variables, features, index):
+    return gradcam.explain_features(module, variables, features, index, how=How())
+
+
+def _see_alike(one: Model, other: Model) -> bool:
+    """Tell whether two models make the same feature map of a clip."""
+    make = lambda m: (m.description.preprocess, m.module.backbone, m.module.view)
+    if make(one) != make(other):
+        return False
+    below = [m.variables["params"].get("backbone", {}) for m in (one, other)]
+    same = jax.tree.map(np.array_equal, *below)
+    return all(jax.tree.leaves(same))
 
 
 def _asked() -> list[str]:

@@ -5,6 +5,7 @@ everything else by name.
 """
 
 import collections
+import functools
 import importlib
 import importlib.util
 import io
@@ -148,16 +149,22 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
 
 def _check_shapes(backbone: str, module: Any, variables: Any) -> None:
     """Refuse weights whose shapes are not the module's."""
-    frames, key = jnp.zeros((1, 64, 64, 3)), jax.random.key(0)
-    wanted = jax.eval_shape(module.init, key, frames)["params"]
-    flat: dict[str, Any] = traverse_util.flatten_dict(wanted, sep="/")
     found: dict[str, Any] = traverse_util.flatten_dict(variables["params"], sep="/")
-    for name, leaf in flat.items():
-        if found[name].shape != leaf.shape:
+    for name, shape in _shapes(module).items():
+        if found[name].shape != shape:
             raise InputError(
                 f"the weights are not {backbone}'s: {name} is {found[name].shape}, not "
-                f"{leaf.shape}"
+                f"{shape}"
             )
+
+
+@functools.cache
+def _shapes(module: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a backbone's parameters, by name."""
+    made = lambda: module.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    wanted = jax.eval_shape(made)["params"]
+    flat: dict[str, Any] = traverse_util.flatten_dict(wanted, sep="/")
+    return {name: leaf.shape for name, leaf in flat.items()}
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -1,6 +1,8 @@
 """What the layout promises: pure modules stay pure, names are where people look."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,21 @@ def test_pure_modules_import_no_files_or_codecs(name):
     imported = imports_of(PACKAGE / f"{name}.py")
     found = {i for i in imported if i in KEPT_OUT or i.split(".")[0] in KEPT_OUT}
     assert not found, f"rgcam/{name}.py is pure: move what needs {found} elsewhere"
+
+
+def test_explaining_a_bundled_model_imports_no_training():
+    """Orbax, Optax and the like take a second of every start on a slow machine."""
+    code = "import sys, explain; print(*sys.modules)"
+    run = [sys.executable, "-c", code]
+    found = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True)
+    heavy = {
+        "orbax.checkpoint",
+        "optax",
+        "grain",
+        "tensorflow_datasets",
+        "rgcam.training",
+    }
+    assert not heavy & set(found.stdout.split())
 
 
 def test_public_names():

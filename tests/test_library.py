@@ -94,6 +94,11 @@ def test_all_steps_damaged_is_one_sentence(run):
         library.load_model(folder)
 
 
+def test_cut_shape_is_that_of_the_feature_map():
+    module = library.load_model("stickman-lrcn").module
+    assert library.cut_shape(module, 64) == (8, 8, 64)
+
+
 def test_a_foreign_checkpoint_is_one_sentence(run):
     folder, _ = run
     library.write_description(folder, describe(hidden=7))

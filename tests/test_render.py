@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from matplotlib.text import Text
 
 from rgcam import render
@@ -77,6 +78,22 @@ def test_upsample_equals_jax_image_resize(size):
     maps = np.random.default_rng(1).normal(size=(2, 3, 7, 5)).astype(np.float32)
     expected = jax.image.resize(maps, (2, 3, *size), "bilinear")
     np.testing.assert_allclose(render.upsample(maps, size), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_overlay_is_the_blend_to_a_level(low):
+    """Heat in 256 colours and opacities, against the formula in float."""
+    frames, maps = clip(2)[0], np.random.default_rng(1).uniform(low, 1, (2, 3, 5))
+    value = render.upsample(maps / np.abs(maps).max(), (12, 20))[..., None]
+    alpha = 0.6 * (1 - (1 - np.abs(value)) ** 2)
+    name, ends = ("RdBu_r", (0.04, 0.96)) if low else ("inferno", (0.2, 0.92))
+    unit = (value[..., 0] + 1) / 2 if low else value[..., 0]
+    cells = (
+        np.clip(np.floor(256 * unit), 0, 255) / 255
+    )  # a colour for each of 256 parts
+    colour = colormaps[name](ends[0] + cells * (ends[1] - ends[0]))[..., :3]
+    expected = frames * (1 - alpha) + 255 * colour * alpha
+    np.testing.assert_allclose(render.overlay(frames, maps), expected, atol=2.5)
 
 
 def test_overlay_without_evidence_is_the_frames():

@@ -10,6 +10,7 @@ import av
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from matplotlib import colormaps
 
 from rgcam import decoding, video
 from rgcam.errors import InputError
@@ -518,6 +519,15 @@ def test_gif_round_trip(tmp_path):
     assert numbers(clip.frames) == list(range(16))
     np.testing.assert_allclose(clip.times, np.arange(16) / 7.5, atol=0.0051)
     np.testing.assert_allclose(clip.frames[:, -1, -1], frames[:, -1, -1], atol=8)
+
+
+def test_gif_keeps_the_colours_of_heat(tmp_path):
+    ramp = colormaps["inferno"](np.linspace(0.2, 0.92, 64))[:, :3]
+    frames = np.uint8(255 * ramp)[None, None].repeat(48, 1).repeat(2, 0)
+    frames[1] //= 2
+    write_gif(tmp_path / "a.gif", frames, 7.5)
+    shown = read_clip(tmp_path / "a.gif", 7.5).frames.astype(float)
+    assert np.abs(shown - frames).max() <= 10 and len(shown) == 2
 
 
 def test_png_round_trip(tmp_path):
