@@ -130,10 +130,12 @@ def _known(seen: Seen, maps) -> Measures:
     """Return what a picture shows by itself: how true it is, how far back it goes.
 
     ``recurrent share``: of the matrix's absolute values, off the diagonal; with a
-    detached state a gradient has none. ``half-life``: in frames, of credit by lag.
+    detached state a gradient has none. ``half-life``: of credit by lag, in frames, at
+    most the clip's; longer ones, and none, cannot be told apart.
     """
     reach = lags.lags(maps.sum((2, 3)))
-    time = {"recurrent share": reach.recurrent_share, "half-life": reach.half_life}
+    half_life = min(reach.half_life, float(len(maps)))
+    time = {"recurrent share": reach.recurrent_share, "half-life": half_life}
     return _true(seen, maps) | time
 
 

@@ -123,7 +123,8 @@ def lags(matrix: Float[np.ndarray, "T T"]) -> Lags:
         return Lags(profile, math.nan, share)
     weights = np.sqrt((len(matrix) - steps)[there])
     rate = -np.polyfit(steps[there], np.log(profile[there]), 1, w=weights)[0]
-    return Lags(profile, math.log(2) / rate if rate > 0 else math.inf, share)
+    falls = rate * len(matrix) > 1e-6  # less is rounding's
+    return Lags(profile, math.log(2) / rate if falls else math.inf, share)
 
 
 def summary(

@@ -47,6 +47,7 @@ def test_measures_clips_and_goes_on(tmp_path):
     assert 0 < fade["recurrent share"]["mean"] < 1 and "## Through time" in out
     half_life = found["recency"]["half-life"]["mean"]
     assert half_life == pytest.approx(4 * math.log(2))
+    assert found["uniform"]["half-life"]["mean"] == 8  # of 8 frames: it does not fall
     assert 0 <= fade["pointing, all"]["mean"] <= 1 and "moments, all" in found["motion"]
     assert (
         "## Faithfulness" in out and "| fade |" in (tmp_path / "table.md").read_text()

@@ -27,6 +27,16 @@ def test_best_iou():
     # Above half of 4: the pixels of 4 and 3, both in the mask of three.
     assert localization.best_iou(MAPS, MASK) == pytest.approx(2 / 3)
     assert localization.best_iou(MASK.astype(float), MASK) == 1
+    assert localization.best_iou(0 * MAPS, MASK) == 0
+    assert localization.best_iou(MAPS, np.zeros_like(MASK)) == 0
+
+
+def test_best_iou_equals_a_loop_over_thresholds():
+    rng = np.random.default_rng(0)
+    maps, mask = rng.normal(size=(3, 5, 7)), rng.random((3, 5, 7)) < 0.3
+    hot = [maps > level * maps.max() for level in np.linspace(0, 1, 20, endpoint=False)]
+    slow = max((h & mask).sum() / (h | mask).sum() for h in hot)
+    assert localization.best_iou(maps, mask) == pytest.approx(slow)
 
 
 def test_average_precision():
