@@ -31,7 +31,7 @@ def gradcam_pp(
     left out, which there multiplies every weight alike. Where the gradient is alike in
     all cells and A >= 0, only channels with a positive gradient are left. It fails the
     sanity check: with a random classifier its maps stay nearly the same (rank
-    correlation 0.96 on the bundled stickman model, docs/which-method.md).
+    correlation 0.94 on stickman models, docs/which-method.md).
     """
     square, mass = gradient**2, features.sum((0, 1))
     below = 2 * square + mass * square * gradient
@@ -62,8 +62,8 @@ def layercam(
     Jiang et al., LayerCAM: Exploring Hierarchical Class Activation Maps for
     Localization (TIP 2021). It leaves negative evidence out before it is summed,
     so that it does not tell for from against, and fails the sanity check: with a random
-    classifier its maps stay much the same (rank correlation 0.69 on the bundled
-    stickman model, docs/which-method.md).
+    classifier its maps stay much the same (rank correlation 0.58 on stickman
+    models, docs/which-method.md).
     """
     del features
     return jax.nn.relu(gradient)
