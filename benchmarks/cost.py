@@ -3,8 +3,8 @@
     python benchmarks/cost.py
 
 Frames are random: nothing here depends on what they show. Medians of paired runs, one
-after the other in every round; ``check`` is ``selfcheck.check`` as explain.py calls it,
-``on the device`` the compiled part of it. A pass is frames to scores, jitted.
+after the other in every round. A pass is frames to scores, jitted; ``explain`` is the
+whole explanation, ``check`` is ``selfcheck.check`` as explain.py calls it after it.
 """
 
 import functools
