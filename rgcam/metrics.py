@@ -76,14 +76,8 @@ def bootstrap_interval(
         samples: number of draws.
         seed: of the draws.
     """
-    _, number = np.unique(np.asarray(groups, str), return_inverse=True)
-    clips = np.bincount(number)
-    hits = np.bincount(number, weights=right)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(clips), np.full(len(clips), 1 / len(clips)), samples)
-    low, high = np.quantile(
-        (drawn @ hits) / (drawn @ clips), [(1 - level) / 2, (1 + level) / 2]
-    )
+    means = _resampled(right, groups, samples, seed)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -108,11 +102,18 @@ def mean_interval(
     there = np.isfinite(values)
     if not there.any():
         return Interval(None, None, None, 0)
-    _, number = np.unique(np.asarray(groups, str)[there], return_inverse=True)
-    counts = np.bincount(number)
-    sums = np.bincount(number, weights=values[there])
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), samples)
-    low, high = np.quantile((drawn @ sums) / (drawn @ counts), [0.025, 0.975])
+    means = _resampled(values[there], np.asarray(groups, str)[there], samples, seed)
+    low, high = np.quantile(means, [0.025, 0.975])
     mean = float(values[there].mean())
     return Interval(mean, float(low), float(high), int(there.sum()))
+
+
+def _resampled(
+    values, groups, samples: int, seed: int
+) -> Float[np.ndarray, " samples"]:
+    """Draw whole groups with replacement; return the mean over clips of each draw."""
+    _, number = np.unique(np.asarray(groups, str), return_inverse=True)
+    clips, sums = np.bincount(number), np.bincount(number, weights=values)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(clips), np.full(len(clips), 1 / len(clips)), samples)
+    return (drawn @ sums) / (drawn @ clips)
