@@ -6,14 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from rgcam import augment, cue, folder, stickman
+from rgcam import augment, data, folder, stickman
 from rgcam.errors import InputError
 from rgcam.library import Model, class_index
 from rgcam.video import read_clip
 
 SEED = 50_000  # of the first drawn clip: no training or test clip's
 SHAKE = 3 / 64  # of the side, a hand-held camera's largest shift
-DRAWN = ("stickman", "handheld", "cue")
+DRAWN = (*data.DRAWN, "handheld")
 
 
 class Subject(NamedTuple):
@@ -77,7 +77,7 @@ def load(
 
 
 def _drawn(model: Model, kind: str, seed: int, length: int) -> Subject:
-    clip = (cue if kind == "cue" else stickman).clip(seed, length=length)
+    clip = data.DRAWN.get(kind, stickman).clip(seed, length=length)
     pixels, mask = clip.frames, clip.mask
     if kind == "handheld":
         rng, most = np.random.default_rng(seed), SHAKE * pixels.shape[1]
