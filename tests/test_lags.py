@@ -72,6 +72,9 @@ def test_a_decay_has_its_half_life():
     np.testing.assert_allclose(found.profile, 0.7 ** np.arange(9))
     assert found.half_life == pytest.approx(math.log(2) / -math.log(0.7))
     assert lags.lags(np.tril(np.ones((3, 3)))).half_life == math.inf
+    for steps in (9, 12, 16, 24):  # of some the fitted line falls by rounding
+        even = np.tril(np.full((steps, steps), 64.0))
+        assert lags.lags(even).half_life == math.inf
     assert math.isnan(lags.lags(np.zeros((3, 3))).half_life)
     assert lags.lags(np.tril(np.ones((3, 3)))).recurrent_share == pytest.approx(0.5)
 
