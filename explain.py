@@ -10,10 +10,15 @@ from pathlib import Path
 
 from absl import flags
 
-from rgcam import cli, corpus, long_report, report, single, stickman, verify, views
+from rgcam.commands import app, single
+from rgcam.corpus import run
+from rgcam.data.synthetic import stickman
+from rgcam.data.video import Clip, read_clip
 from rgcam.errors import InputError
-from rgcam.library import Model, class_index, load_cnn, load_model
-from rgcam.video import Clip, read_clip
+from rgcam.metrics import verify
+from rgcam.models.zoo import Model, class_index, load_cnn, load_model
+from rgcam.report import long, views
+from rgcam.report import story as report
 
 FLAGS = flags.FLAGS
 OPTIONS = [
@@ -37,8 +42,8 @@ DEMO_SEED, WINDOW = 7, 128  # frames, where all pairs do not fit
 def main() -> None:
     """Load, explain, write, and say what was found."""
     single.check_flags(FLAGS, "videos", "window", "steps", "verify")
-    if corpus.VIDEOS.value:
-        return corpus.main(arguments())
+    if run.VIDEOS.value:
+        return run.main(arguments())
     out = Path(FLAGS.out)
     report.check_writable(out)
     model = load_model(FLAGS.model)
@@ -69,15 +74,15 @@ def explain_long(model: Model, out: Path) -> None:
         raise InputError("--window and --steps are for a --video=FILE")
     single.refuse_long()
     target = None if FLAGS.target is None else class_index(model, FLAGS.target)
-    steps = long_report.parse_steps(FLAGS.steps)
+    steps = long.parse_steps(FLAGS.steps)
     window = WINDOW if FLAGS.window is None and not steps else FLAGS.window
-    story = long_report.explain_file(
+    story = long.explain_file(
         *(model, FLAGS.video, target),
         **{"fps": rate(model), "start": FLAGS.start, "end": FLAGS.end},
         **{"out": steps, "window": window, "arguments": arguments()},
         max_bytes=int(FLAGS.max_gib * 2**30),
     )
-    print(long_report.text(long_report.write(out, story), out))
+    print(long.text(long.write(out, story), out))
 
 
 def arguments() -> dict:
@@ -106,11 +111,11 @@ def too_long(model: Model) -> bool:
     """Tell from the header whether all pairs, or all frames, are more than max_gib."""
     if FLAGS.video is None:
         return False
-    needed = long_report.whole_bytes(
+    needed = long.whole_bytes(
         *(model, FLAGS.video), fps=rate(model), start=FLAGS.start, end=FLAGS.end
     )
     return needed > FLAGS.max_gib * 2**30
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    app.run(main)

@@ -11,19 +11,15 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from rgcam import (
-    checkpoint,
-    cli,
-    configuration,
-    library,
-    mesh,
-    pipeline,
-    results,
-    runs,
-    training,
-)
-from rgcam.interruptions import Breakage, Stop, check_finite
-from rgcam.progress import Progress
+from rgcam.commands import app
+from rgcam.data import pipeline
+from rgcam.models import zoo
+from rgcam.training import checkpoint, mesh, results
+from rgcam.training import config as configuration
+from rgcam.training import run as runs
+from rgcam.training import step as training
+from rgcam.training.interruptions import Breakage, Stop, check_finite
+from rgcam.training.progress import Progress
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run, made if missing")
 EXPORT = flags.DEFINE_string(
@@ -39,7 +35,7 @@ def main() -> None:
     configuration.keep(workdir, config, write=first)
     run = runs.prepare(config)
     if first:
-        library.write_description(workdir, run.description)
+        zoo.write_description(workdir, run.description)
     with checkpoint.checkpointer(workdir, trains=True) as writer:
         state, step = checkpoint.restore(writer, run.state)
         state, finished = train(config, workdir, writer, run, state, step)
@@ -53,7 +49,7 @@ def main() -> None:
         results.write(workdir, scores, run.source.classes)
         print(results.text(scores, run.source.classes))
     if first and EXPORT.value:
-        library.export(workdir, Path(EXPORT.value), scores)
+        zoo.export(workdir, Path(EXPORT.value), scores)
 
 
 def train(config, workdir, writer, run, state, first):
@@ -104,4 +100,4 @@ def watch(progress: Progress, previous) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    app.run(main)

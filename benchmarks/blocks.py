@@ -1,4 +1,4 @@
-"""How long should a stretch be? What ``rgcam.blocks.sizes`` rests on.
+"""How long should a stretch be? What ``rgcam.attribution.causal.sizes`` rests on.
 
     python benchmarks/blocks.py [--steps=16,32,64,128,256] [--parts=2,4,8]
 
@@ -20,7 +20,8 @@ import numpy as np
 from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rgcam import blocks, models  # noqa: E402
+from rgcam.attribution import causal
+from rgcam.models import classifiers  # noqa: E402
 
 STEPS = flags.DEFINE_list("steps", ["16", "32", "64", "128", "256"], "T")
 PARTS = flags.DEFINE_list("parts", ["2", "4", "8"], "stretches of a block")
@@ -59,14 +60,14 @@ def row(head: str, beta: bool, steps: int) -> str:
 def call(head: str, beta: bool, steps: int, parts: int):
     """Compile all pairs of T steps; return a function to time, and the seconds."""
     module, features, variables = head_of(head, steps)
-    block, _ = blocks.sizes(steps, carried=True)
+    block, _ = causal.sizes(steps, carried=True)
     sizes = {"block": block, "stretch": -(-block // parts)}
 
     @jax.jit
     def run(variables, features):
-        cut = blocks.cut(module, variables, features)
+        cut = causal.cut(module, variables, features)
         seed = jax.nn.one_hot(3, CLASSES)
-        return blocks.all_pairs(cut, features, seed, **sizes, beta=beta)
+        return causal.all_pairs(cut, features, seed, **sizes, beta=beta)
 
     wait = seconds(lambda: run.lower(variables, features).compile())
     jax.block_until_ready(run(variables, features))
@@ -76,7 +77,7 @@ def call(head: str, beta: bool, steps: int, parts: int):
 @functools.lru_cache(1)
 def head_of(head: str, steps: int):
     """Make an LRCN's head and feature maps."""
-    module = models.build(
+    module = classifiers.build(
         {
             **{"kind": "lrcn", "backbone": "efficientnet_lite0", "head": head},
             **{"width": 512, "dropout": 0.0, "cell": "lstm", "hidden": HIDDEN},
@@ -88,7 +89,7 @@ def head_of(head: str, steps: int):
     return (
         module,
         features,
-        models.init(module, jax.random.key(0), features, "classify"),
+        classifiers.init(module, jax.random.key(0), features, "classify"),
     )
 
 

@@ -16,15 +16,11 @@ import numpy as np
 from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rgcam import (  # noqa: E402
-    evaluation,
-    faithfulness,
-    interventions,
-    library,
-    paths,
-    quadrature,
-    subjects,
-)
+from rgcam.attribution import gradients, perturbation, quadrature
+from rgcam.evaluation import clips as subjects
+from rgcam.evaluation import measure as evaluation
+from rgcam.metrics import faithfulness
+from rgcam.models import zoo
 
 MODEL = flags.DEFINE_string("model", "stickman-lrcn", "to explain")
 DATA = flags.DEFINE_string("data", "stickman", "or a folder of classes")
@@ -33,12 +29,12 @@ CLIPS = flags.DEFINE_integer("clips", 40, "to measure by")
 
 def main(_) -> None:
     """Measure and print."""
-    model = library.load_model(MODEL.value)
+    model = zoo.load_model(MODEL.value)
     clips = list(subjects.load(model, data=DATA.value, clips=CLIPS.value))
     print(f"{MODEL.value}, {len(clips)} clips\n")
     print("| baseline | error, median | 90 % below | worst | points, median | most |")
     print("|---|---|---|---|---|---|")
-    for baseline in interventions.BASELINES:
+    for baseline in perturbation.BASELINES:
         found = [measure(model, clip, baseline) for clip in clips]
         errors, points = np.array(found).T
         high = np.quantile(errors, 0.9)
@@ -61,11 +57,11 @@ def measure(model, clip, baseline) -> tuple[float, int]:
 @functools.partial(jax.jit, static_argnames=("module", "baseline"))
 def run(module, variables, features, target, baseline):
     """Return the matrix, what its rows should sum to, and the points."""
-    instead = interventions.replacement(features, baseline)
-    upper = interventions.upper(module, variables, features, instead, target)
+    instead = perturbation.replacement(features, baseline)
+    upper = perturbation.upper(module, variables, features, instead, target)
     change = upper.outputs(upper.inputs) - upper.outputs(upper.baseline)
     count = quadrature.enough(upper, quadrature.spread(upper))
-    return paths.path(upper).sum((2, 3)), change, count
+    return gradients.path(upper).sum((2, 3)), change, count
 
 
 if __name__ == "__main__":

@@ -27,7 +27,10 @@ from absl import app, flags
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from rgcam import batches, chunks, corpus, library, manifest, video  # noqa: E402
+from rgcam.corpus import batches, manifest
+from rgcam.corpus import run as corpus
+from rgcam.data import video
+from rgcam.models import chunks, zoo  # noqa: E402
 
 COUNT = flags.DEFINE_integer("count", 200, "videos")
 MODEL = flags.DEFINE_string("model", "ucf101-lrcn", "as for explain.py")
@@ -122,7 +125,7 @@ def compare(whole: Path, broken: Path) -> None:
 
 def forward_seconds(root: Path, whole: Path) -> float:
     """Time one forward pass of each clip alone, padded as there."""
-    model = library.load_model(MODEL.value)
+    model = zoo.load_model(MODEL.value)
     limits = batches.limits(model, 4 * 2**30)
 
     @functools.partial(jax.jit, static_argnums=0)

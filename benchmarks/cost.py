@@ -17,7 +17,9 @@ import numpy as np
 from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rgcam import chunks, gradcam, library, methods, selfcheck  # noqa: E402
+from rgcam.attribution import gradcam, methods
+from rgcam.metrics import selfcheck
+from rgcam.models import chunks, zoo  # noqa: E402
 
 CASES = flags.DEFINE_list(
     "cases",
@@ -34,7 +36,7 @@ def main(_) -> None:
     print("|---" * 6 + "|")
     for case in CASES.value:
         name, length = case.split(":")
-        model = library.load_model(name)
+        model = zoo.load_model(name)
         for method in METHODS.value:
             row = measure(model, int(length), method)
             print(f"| {name} | {length} | {method} | {row} |", flush=True)

@@ -51,7 +51,7 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import memory, methods, tables  # noqa: E402
-from rgcam import gradcam  # noqa: E402
+from rgcam.attribution import gradcam  # noqa: E402
 
 OWN = "forward-at-once ours-maps looped".split()
 PEERS = "torch-forward torch-loop torch-batched captum pytorch-grad-cam".split()

@@ -18,9 +18,12 @@ import numpy as np
 from absl import app, flags
 from playwright.sync_api import sync_playwright
 
-from rgcam import explorer, gradcam, report, stickman, views
-from rgcam.library import load_cnn, load_model
-from rgcam.video import Clip
+from rgcam.attribution import gradcam
+from rgcam.data.synthetic import stickman
+from rgcam.data.video import Clip
+from rgcam.models.zoo import load_cnn, load_model
+from rgcam.report import explorer, views
+from rgcam.report import story as report
 
 LENGTHS = flags.DEFINE_list("lengths", ["16", "64", "512"], "frames of the clips")
 MODEL = flags.DEFINE_string("model", "ucf101-lrcn", "bundled name, or a folder")

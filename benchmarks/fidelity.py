@@ -3,7 +3,7 @@ r"""What fidelity costs: points of path and fade, permutations, baselines.
     python benchmarks/fidelity.py --model=stickman-lrcn --data=stickman > fidelity.md
     python benchmarks/fidelity.py --model=ucf101-lrcn --data=FOLDER --group='_g(\d+)_'
 
-For every baseline: mean subset fidelity (``rgcam.faithfulness``; 200 random sets, each
+For every baseline: mean subset fidelity (``rgcam.metrics.faithfulness``; 200 random sets, each
 frame removed with probability 0.4; mean over t' > 0 and clips) of each method at
 several costs, and of the best matrix there is, a least-squares fit to 500 other sets.
 ``passes`` is the whole time, features included, in forward passes (medians of paired
@@ -20,15 +20,11 @@ import numpy as np
 from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rgcam import (  # noqa: E402  # noqa: E402
-    evaluation,
-    faithfulness,
-    interventions,
-    library,
-    paths,
-    shapley,
-    subjects,
-)
+from rgcam.attribution import gradients, perturbation, shapley
+from rgcam.evaluation import clips as subjects
+from rgcam.evaluation import measure
+from rgcam.metrics import faithfulness
+from rgcam.models import zoo
 
 MODEL = flags.DEFINE_string("model", "stickman-lrcn", "to explain")
 DATA = flags.DEFINE_string("data", "stickman", "or a folder of classes")
@@ -36,14 +32,18 @@ GROUP = flags.DEFINE_string("group", "", "pattern of the clips' groups")
 CLIPS = flags.DEFINE_integer("clips", 24, "to measure by")
 LENGTH = flags.DEFINE_integer("length", 16, "frames of each")
 METHODS = {
-    "gradient": paths.gradient,
+    "gradient": gradients.gradient,
     **{
-        f"path, {n} points": functools.partial(paths.path, steps=n) for n in (8, 16, 64)
+        f"path, {n} points": functools.partial(gradients.path, steps=n)
+        for n in (8, 16, 64)
     },
-    "path": paths.path,
-    **{f"fade, {n} points": functools.partial(paths.fade, points=n) for n in (2, 4, 8)},
-    "fade, 16 points": functools.partial(paths.fade, points=16),
-    "occlusion": lambda upper: interventions.occlusion(upper)[..., None, None],
+    "path": gradients.path,
+    **{
+        f"fade, {n} points": functools.partial(gradients.fade, points=n)
+        for n in (2, 4, 8)
+    },
+    "fade, 16 points": functools.partial(gradients.fade, points=16),
+    "occlusion": lambda upper: perturbation.occlusion(upper)[..., None, None],
     **{
         f"Shapley, {n} orders": lambda upper, n=n: shapley.values(
             upper, jax.random.key(0), n
@@ -55,19 +55,19 @@ METHODS = {
 
 def main(_) -> None:
     """Measure and print."""
-    model = library.load_model(MODEL.value)
+    model = zoo.load_model(MODEL.value)
     where = {"data": DATA.value, "group": GROUP.value, "length": LENGTH.value}
     clips = list(subjects.load(model, **where, clips=CLIPS.value))
     rows = {"best matrix": {}} | {name: {} for name in METHODS}
-    for baseline in interventions.BASELINES:
+    for baseline in perturbation.BASELINES:
         found = [fidelities(model, clip, baseline) for clip in clips]
         for name in rows:
             rows[name][baseline] = np.mean([one[name] for one in found])
         print(baseline, "done", file=sys.stderr)
     costs = passes(model, clips[0])
     print(f"{MODEL.value}, {len(clips)} clips of {LENGTH.value} frames\n")
-    print("| method | passes | " + " | ".join(interventions.BASELINES) + " |")
-    print("|---" * (2 + len(interventions.BASELINES)) + "|")
+    print("| method | passes | " + " | ".join(perturbation.BASELINES) + " |")
+    print("|---" * (2 + len(perturbation.BASELINES)) + "|")
     for name, row in rows.items():
         cost = f"{costs[name]:.2f}" if name in costs else ""
         cells = " | ".join(f"{value:.3f}" for value in row.values())
@@ -77,7 +77,7 @@ def main(_) -> None:
 def fidelities(model, clip, baseline) -> dict[str, float]:
     """Return every method's mean subset fidelity on a clip."""
     module, variables = model.module, model.variables
-    features = evaluation.features_of(module, variables, clip.frames)
+    features = measure.features_of(module, variables, clip.frames)
     scores = np.asarray(module.apply(variables, features, method="classify"))
     target = int(scores[-1].argmax()) if clip.target is None else clip.target
     rng = np.random.default_rng(0)
@@ -100,17 +100,17 @@ def fidelities(model, clip, baseline) -> dict[str, float]:
 @functools.partial(jax.jit, static_argnames=("module", "name", "baseline"))
 def explain(module, variables, features, target, name, baseline):
     """Return a method's maps."""
-    instead = interventions.replacement(features, baseline)
-    upper = interventions.upper(module, variables, features, instead, target)
+    instead = perturbation.replacement(features, baseline)
+    upper = perturbation.upper(module, variables, features, instead, target)
     return METHODS[name](upper)
 
 
 @functools.partial(jax.jit, static_argnames=("module", "baseline"))
 def lost_of(module, variables, features, target, removed, baseline):
     """Return what removals take from the scores."""
-    instead = interventions.replacement(features, baseline)
-    upper = interventions.upper(module, variables, features, instead, target)
-    return upper.outputs(upper.inputs) - interventions.kept(upper, 1 - removed)
+    instead = perturbation.replacement(features, baseline)
+    upper = perturbation.upper(module, variables, features, instead, target)
+    return upper.outputs(upper.inputs) - perturbation.kept(upper, 1 - removed)
 
 
 def passes(model, clip, repeats: int = 7) -> dict[str, float]:
@@ -118,7 +118,7 @@ def passes(model, clip, repeats: int = 7) -> dict[str, float]:
 
     @functools.partial(jax.jit, static_argnames="name")
     def whole(variables, frames, name):
-        features = evaluation.features_of(model.module, variables, frames)
+        features = measure.features_of(model.module, variables, frames)
         if name is None:
             return model.module.apply(variables, features, method="classify")
         return explain(model.module, variables, features, 0, name, "previous")

@@ -82,9 +82,9 @@ def run_whole(folder: Path, epochs: int, name: str = "whole") -> None:
 
 def lost(folder: Path, epochs: int) -> list[str]:
     """Say what differs between the two runs; nothing is right."""
-    from rgcam import library
+    from rgcam.models import zoo
 
-    leaves = [_leaves(library.load_model(folder / n)) for n in ("whole", "killed")]
+    leaves = [_leaves(zoo.load_model(folder / n)) for n in ("whole", "killed")]
     found = [
         f"parameters {name} differ by {np.abs(leaves[1][name] - value).max():.3g}"
         for name, value in leaves[0].items()

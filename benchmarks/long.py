@@ -21,7 +21,8 @@ from absl import app, flags
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from rgcam import stickman, video  # noqa: E402
+from rgcam.data import video
+from rgcam.data.synthetic import stickman  # noqa: E402
 
 FRAMES = flags.DEFINE_integer("frames", 27_000, "of the video, in steps of 900")
 MODEL = flags.DEFINE_string("model", "ucf101-lrcn", "as for explain.py")

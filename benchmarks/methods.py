@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rgcam import blocks, chunks, gradcam, models
+from rgcam.attribution import causal, gradcam
+from rgcam.models import chunks, classifiers
 
 CLASSES, HIDDEN, WIDTH, TARGET = 11, 256, 512, 3
 SIZES = {"resnet18": 112, "efficientnet_lite0": 224}  # pixels, unless asked otherwise
@@ -58,12 +59,12 @@ def build(case: Case) -> Work:
     """Draw weights and frames by a fixed seed: what is measured depends on neither."""
     arch = {"kind": "lrcn", "backbone": case.backbone, "head": case.head}
     arch |= {"width": WIDTH, "cell": "lstm", "hidden": HIDDEN, "dropout": 0.0}
-    module = models.build(arch, CLASSES)
+    module = classifiers.build(arch, CLASSES)
     rng = np.random.default_rng(0)
     shape = case.steps, case.size, case.size, 3
     frames = jnp.asarray(rng.normal(size=shape), jnp.float32)
     key = jax.random.key(0)
-    shapes = jax.eval_shape(lambda: models.init(module, key, frames[:1]))
+    shapes = jax.eval_shape(lambda: classifiers.init(module, key, frames[:1]))
     fill = functools.partial(_draw, rng)
     return Work(module, jax.tree.map_with_path(fill, shapes), frames)
 
@@ -84,7 +85,7 @@ def forward_at_once(work: Work) -> Method:
 
 
 def ours(work: Work, beta: bool = True) -> Method:
-    """``rgcam.gradcam.explain``: scores, beta, maps and matrix of all pairs."""
+    """``rgcam.attribution.gradcam.explain``: scores, beta, maps and matrix of all pairs."""
     explain = functools.partial(gradcam.explain, work.module, beta=beta)
 
     def run(_):
@@ -213,11 +214,11 @@ def paper_flops(case: Case, cells: int, channels: int) -> tuple[float, float]:
 
 
 def computed_pairs(steps: int) -> int:
-    """Count the pairs that ``rgcam.blocks`` computes."""
-    block, stretch = blocks.sizes(steps, carried=True)
+    """Count the pairs that ``rgcam.attribution.causal`` computes."""
+    block, stretch = causal.sizes(steps, carried=True)
     spans = [(s, min(s + stretch, block)) for s in range(0, block, stretch)]
     own = sum((block - first) * (end - first) for first, end in spans)
-    return own + len(blocks.earlier_pairs(-(-steps // block))) * block**2
+    return own + len(causal.earlier_pairs(-(-steps // block))) * block**2
 
 
 def program_flops(jaxpr: Any) -> float:

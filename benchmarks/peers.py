@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.methods import TARGET, Method, Rows, Work
-from rgcam import efficientnet, resnet
+from rgcam.models import efficientnet, resnet
 
 
 class Lrcn(nn.Module):

@@ -24,8 +24,12 @@ import numpy as np
 from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rgcam import cache, data, models, pipeline, stickman, training, video  # noqa: E402
-from rgcam.augment import Augmentation  # noqa: E402
+from rgcam.data import cache, pipeline, video
+from rgcam.data import clips as data
+from rgcam.data.augment import Augmentation  # noqa: E402
+from rgcam.data.synthetic import stickman
+from rgcam.models import classifiers
+from rgcam.training import step as training  # noqa: E402
 
 BACKBONES = flags.DEFINE_list("backbones", ["small", "resnet18"], "small, resnet18")
 CLIPS = flags.DEFINE_integer("clips", 4, "of a step")
@@ -95,7 +99,7 @@ def growth_row(name: str, clips: int, steps: int) -> str:
 
 def input_rates() -> Iterator[tuple[str, float]]:
     """Measure decoding, the pipeline, and the appetite of the small model's step."""
-    spec = models.preprocess_of(arch("small"))
+    spec = classifiers.preprocess_of(arch("small"))
     with tempfile.TemporaryDirectory() as folder:
         files = write_clips(Path(folder), 64)
         yield "PyAV, decoded each time", rate(video.read_clip, files)
@@ -134,7 +138,7 @@ def arch(name: str) -> dict:
 
 def make_batch(name: str, clips: int, steps: int) -> data.Batch:
     """Draw noise of the right shape."""
-    size = models.preprocess_of(arch(name)).size
+    size = classifiers.preprocess_of(arch(name)).size
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (clips, steps, size, size, 3)).astype(np.uint8)
     labels = rng.integers(CLASSES, size=clips).astype(np.int32)
@@ -144,9 +148,12 @@ def make_batch(name: str, clips: int, steps: int) -> data.Batch:
 def our_step(name: str, dtype: str, batch: data.Batch) -> tuple[Callable, float]:
     """Return a function that takes one step, and the floating-point operations."""
     described = arch(name)
-    module, spec = models.build(described, CLASSES), models.preprocess_of(described)
+    module, spec = (
+        classifiers.build(described, CLASSES),
+        classifiers.preprocess_of(described),
+    )
     example = jnp.zeros((1, spec.size, spec.size, 3))
-    params = models.init(module, jax.random.key(0), example)["params"]
+    params = classifiers.init(module, jax.random.key(0), example)["params"]
     forward = training.scorer(module, spec, chunk=CHUNK.value, dtype=dtype)
     tx = training.optimizer(OPTIONS, 1000)
     state = training.create_state(forward, params, tx, 0)

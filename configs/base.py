@@ -23,12 +23,12 @@ def get_config() -> config_dict.ConfigDict:
             "init_from": "",  # run or bundled name to take backbone and head from
             "finetune": 0,  # backbone blocks that are trained: last n; -1: all
             "data": {
-                "source": "folder",  # "dataset" (rgcam.datasets), "stickman", "cue"
+                "source": "folder",  # "dataset" (rgcam.data.tfds.prepare), "stickman", "cue"
                 "root": "",  # folder of the classes, or --data_dir of the dataset
                 "fps": 7.5,  # the paper's rate
                 "length": 32,  # steps of a training clip, a random window
                 "bucket": 16,  # padded lengths are multiples of it; 0: length
-                "augment": {  # rgcam.augment.Augmentation
+                "augment": {  # rgcam.data.augment.Augmentation
                     "mirror": True,
                     "crop": 1.0,
                     "colour": 0.0,

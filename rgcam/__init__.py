@@ -1,6 +1,6 @@
-"""Recurrent Grad-CAM in JAX: which moments of a video made a model decide.
+"""Recurrent Grad-CAM in JAX: which frames and regions drove a video model's prediction.
 
-The public API. A video classifier is cut at its last convolutional map:
+The public API. A video classifier is cut at a feature map that still has time and place:
 
     frames (T, H, W, 3) --features--> A (T, h, w, K) --classify--> y (T_out, C)
 
@@ -11,28 +11,91 @@ Names, everywhere in rgcam:
     K                              feature channel
     C, ``target``                  class, or the scalar being explained
     h w / H W                      feature-map cells / pixels
-    ``features`` (A)               last convolutional map, (T, h, w, K)
+    ``features`` (A)               feature map at the cut, (T, h, w, K)
     ``scores`` (y)                 pre-softmax logits, (T_out, C)
     ``beta``                       importance weights, (T_out, T_in, K)
     ``maps`` (L)                   class activation maps, (T_out, T_in, h, w)
     ``matrix``                     temporal importance, (T_out, T_in)
+
+Rooms (sub-packages), each imported when it is first used:
+
+    ``models``       what is explained: classifiers, backbones, the cut, the model zoo
+    ``interop``      models of other frameworks as the same two pure functions
+    ``data``         video files and datasets -> clips -> batches
+    ``attribution``  the mathematics: Eq. 1 and 2 and their relatives
+    ``metrics``      faithfulness, localization, randomization, the self-check
+    ``training``     loss and step, run, checkpoints, devices
+    ``evaluation``   methods x measures on clips: tables
+    ``report``       one explained clip -> figures, page, files, notebook
+    ``corpus``       many videos: jobs, batches, workers, manifest
+    ``commands``     the command line
 """
 
-from rgcam import stream
-from rgcam.errors import InputError
-from rgcam.gradcam import (
-    Explanation,
-    explain,
-    heatmaps,
-    importance_matrix,
-    importance_weights,
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rgcam import (
+        attribution,
+        commands,
+        corpus,
+        data,
+        evaluation,
+        interop,
+        metrics,
+        models,
+        report,
+        training,
+    )
+    from rgcam.attribution import stream
+    from rgcam.attribution.gradcam import (
+        Explanation,
+        explain,
+        heatmaps,
+        importance_matrix,
+        importance_weights,
+    )
+    from rgcam.attribution.lags import aggregate, choose_step
+    from rgcam.attribution.long import LongExplanation, explain_long
+    from rgcam.data.video import Clip, read_clip
+    from rgcam.errors import InputError
+    from rgcam.models.classifiers import LRCN, FrameCNN
+    from rgcam.models.zoo import Model, class_index, load_model
+    from rgcam.report.notebook import show
+
+_ROOMS = (
+    "attribution",
+    "commands",
+    "corpus",
+    "data",
+    "evaluation",
+    "interop",
+    "metrics",
+    "models",
+    "report",
+    "training",
 )
-from rgcam.lags import aggregate, choose_step
-from rgcam.library import Model, class_index, load_model
-from rgcam.long import LongExplanation, explain_long
-from rgcam.models import LRCN, FrameCNN
-from rgcam.notebook import show
-from rgcam.video import Clip, read_clip
+# Public name -> the module that defines it.
+_HOMES = {
+    "Clip": "data.video",
+    "Explanation": "attribution.gradcam",
+    "FrameCNN": "models.classifiers",
+    "InputError": "errors",
+    "LRCN": "models.classifiers",
+    "LongExplanation": "attribution.long",
+    "Model": "models.zoo",
+    "aggregate": "attribution.lags",
+    "choose_step": "attribution.lags",
+    "class_index": "models.zoo",
+    "explain": "attribution.gradcam",
+    "explain_long": "attribution.long",
+    "heatmaps": "attribution.gradcam",
+    "importance_matrix": "attribution.gradcam",
+    "importance_weights": "attribution.gradcam",
+    "load_model": "models.zoo",
+    "read_clip": "data.video",
+    "show": "report.notebook",
+}
 
 __all__ = [
     "LRCN",
@@ -42,16 +105,48 @@ __all__ = [
     "InputError",
     "LongExplanation",
     "Model",
+    "__version__",
     "aggregate",
+    "attribution",
     "choose_step",
     "class_index",
+    "commands",
+    "corpus",
+    "data",
+    "evaluation",
     "explain",
     "explain_long",
     "heatmaps",
     "importance_matrix",
     "importance_weights",
+    "interop",
     "load_model",
+    "metrics",
+    "models",
     "read_clip",
+    "report",
     "show",
     "stream",
+    "training",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name or a room when it is first used (PEP 562)."""
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"rgcam.{_HOMES[name]}"), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"rgcam.{name}")
+    elif name == "stream":
+        value = importlib.import_module("rgcam.attribution.stream")
+    elif name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("rgcam")
+    else:
+        raise AttributeError(f"module 'rgcam' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted(__all__)

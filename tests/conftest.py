@@ -61,7 +61,7 @@ def call(monkeypatch, capsys):
     # flagsaver takes away the flags of what is first imported under it.
     from array_record.python import array_record_data_source  # noqa: F401
 
-    from rgcam import cli
+    from rgcam.commands import app
 
     monkeypatch.syspath_prepend(str(ROOT))
 
@@ -69,7 +69,7 @@ def call(monkeypatch, capsys):
         module = importlib.import_module(script)
         monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
         with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit:
-            cli.run(module.main)
+            app.run(module.main)
         flags.FLAGS.unparse_flags()
         captured = capsys.readouterr()
         return exit.value.code or 0, captured.out, captured.err

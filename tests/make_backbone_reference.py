@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from rgcam.weights import package_file
+from rgcam.models.torch_files import package_file
 
 # repeats, kernel, stride, expansion: EfficientNet's table 1
 STAGES = "1 3 1 1,2 3 2 6,2 5 2 6,3 3 2 6,3 5 1 6,4 5 2 6,1 3 1 6"
@@ -75,7 +75,7 @@ def main() -> None:
         with torch.inference_mode():
             a = features(state, x, depth)
             logits = a.mean((2, 3)) @ state["_fc.weight"].T + state["_fc.bias"]
-        file = Path(__file__).parent / "data" / f"efficientnet_{name}.npz"
+        file = Path(__file__).parent / "reference" / f"efficientnet_{name}.npz"
         pooled, cells = a.mean((2, 3)).numpy(), a.mean(1).numpy()
         np.savez_compressed(file, logits=logits.numpy(), pooled=pooled, cells=cells)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 REPEATS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
-FILE = Path(__file__).parent / "data" / "resnet.npz"
+FILE = Path(__file__).parent / "reference" / "resnet.npz"
 
 
 def picture(size: int = 64) -> np.ndarray:

@@ -11,7 +11,8 @@ import tomllib
 import pytest
 from absl import flags
 
-from rgcam import stickman, video
+from rgcam.data import video
+from rgcam.data.synthetic import stickman
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -82,7 +83,12 @@ def test_commands_run(call, folder):
 def known():
     """Return all flags that a script of this repository can have."""
     sys.path.insert(0, str(ROOT))
-    for name in ("explain", "train", "rgcam.datasets", "rgcam.contact_sheet"):
+    for name in (
+        "explain",
+        "train",
+        "rgcam.data.tfds.prepare",
+        "rgcam.commands.preview",
+    ):
         importlib.import_module(name)
     return set(flags.FLAGS)
 
@@ -99,7 +105,7 @@ def test_commands_exist(page, known):
         for extra in re.findall(r"'\.\[(\w+)\]'", command):
             assert extra in project["optional-dependencies"], command
         options = set(re.findall(r"--([a-z_]+[a-z_.]*)", command))
-        module = re.search(r"-m (rgcam\.evaluate)", command)
+        module = re.search(r"-m (rgcam\.commands\.evaluate)", command)
         if module or (files and files[0].startswith("benchmarks/")):
             own = module[1].replace(".", "/") + ".py" if module else files[0]
             own = (ROOT / own).read_text()

@@ -1,0 +1,185 @@
+"""Decoded frames and a frozen backbone's features, kept on disk, made once."""
+
+import hashlib
+import io
+import os
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rgcam.data import clips as data
+from rgcam.data import video
+from rgcam.data.folder import Stored
+from rgcam.errors import InputError
+from rgcam.models.backbones import Preprocess
+
+QUALITY = 95  # of the JPEG frames, without chroma subsampling
+_LOADING = threading.Lock()  # NumPy parses headers, which breaks threads of old 3.11s
+
+
+class Frames:
+    """The frames of many clips, (T, S, S, 3) uint8 each, decoded when first asked for.
+
+    Each clip is one file of JPEG frames already cropped and resized for the model;
+    a source that changes, or another rate or size, makes a new one. A clip already
+    in the cache can be read when its source has gone.
+    """
+
+    def __init__(
+        self, clips: Sequence[Path | Stored], spec: Preprocess, fps: float, place: Path
+    ):
+        self.clips, self.spec, self.fps = list(clips), spec, fps
+        self.folder = Path(place) / "frames"
+        self.keys = [_key(clip, fps, spec) for clip in self.clips]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return clip ``index``; InputError where its file cannot be decoded."""
+        arrays = _load(self.decode(index))
+        if arrays is None:
+            arrays = _load(self.decode(index, again=True))
+        assert arrays is not None
+        return _from_jpeg(arrays["jpeg"], arrays["ends"])
+
+    def length(self, index: int) -> int:
+        """Return the number of frames of clip ``index``, without reading them."""
+        ends = _load(self.decode(index), "ends") or _load(
+            self.decode(index, again=True), "ends"
+        )
+        assert ends is not None
+        return len(ends["ends"])
+
+    def decode(self, index: int, again: bool = False) -> Path:
+        """Make sure that clip ``index`` is in the cache; return its file there."""
+        file = self.folder / f"{self.keys[index]}.npz"
+        if again or not file.exists():
+            frames = _read(self.clips[index], self.fps)
+            save(file, **_to_jpeg(data.resize(frames, self.spec)))
+        return file
+
+
+class Mirrored:
+    """Frames seen in a mirror: the same sequence, flipped left to right."""
+
+    def __init__(self, frames: data.Indexed):
+        self.frames = frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return the mirrored clip ``index``."""
+        return self.frames[index][:, :, ::-1]
+
+
+class Features:
+    """Features (T h w K) float16 of frozen blocks, one file a clip.
+
+    Indexing reads what ``make`` has written; InputError where that has gone.
+    """
+
+    def __init__(self, frames: Frames, name: str, mirrored: bool = False):
+        """Describe features.
+
+        Args:
+            frames: the clips.
+            name: what tells the blocks and their weights from any others.
+            mirrored: of the clips' mirror images.
+        """
+        self.frames: data.Indexed = Mirrored(frames) if mirrored else frames
+        self.spec, self.keys = frames.spec, frames.keys
+        kind = f"{name}-mirrored" if mirrored else name
+        self.folder = frames.folder.parent / "features" / kind
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return the features of clip ``index``."""
+        file = self.folder / f"{self.keys[index]}.npz"
+        if (arrays := _load(file)) is None:
+            raise InputError(f"the features {file} have gone: run the command again")
+        return arrays["features"]
+
+    def make(
+        self, index: int, blocks: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Return the features of clip ``index``, computed if they are not there.
+
+        Args:
+            index: which clip.
+            blocks: normalised frames (T S S 3) float32 -> features (T h w K).
+        """
+        file = self.folder / f"{self.keys[index]}.npz"
+        if (arrays := _load(file)) is None:
+            made = blocks(data.normalize(self.frames[index], self.spec))
+            arrays = {"features": np.asarray(made, np.float16)}
+            save(file, **arrays)
+        return arrays["features"]
+
+
+def default_folder() -> Path:
+    """Return the folder for caches: rgcam in $XDG_CACHE_HOME, or in ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "rgcam"
+
+
+def save(file: Path, **arrays: Any) -> None:
+    """Write an .npz that is either whole or not there."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
+            np.savez(part, **arrays)
+        os.replace(part.name, file)
+    except OSError as error:
+        raise InputError(f"cannot write the cache {file.parent}: {error}") from error
+
+
+def _read(clip: Path | Stored, fps: float) -> np.ndarray:
+    """Decode a clip from its file, or from its bytes in a dataset."""
+    if isinstance(clip, Path):
+        return video.read_clip(clip, fps).frames
+    return video.read_clip(clip.read(), fps, name=clip.name).frames
+
+
+def _key(clip: Path | Stored, fps: float, spec: Preprocess) -> str:
+    """Name what a clip looks like: its source's state, rate and crop."""
+    if isinstance(clip, Path):
+        path = clip.resolve()
+        stat = path.stat() if path.exists() else None
+        source = (str(path), stat and stat.st_size, stat and stat.st_mtime_ns)
+    else:
+        source = (clip.key,)
+    state = (*source, fps, spec[:2])
+    return hashlib.sha256(repr(state).encode()).hexdigest()[:32]
+
+
+def _load(file: Path, *names: str) -> dict[str, np.ndarray] | None:
+    """Read some or all arrays of an .npz; None where it is not there or not whole."""
+    try:
+        with _LOADING, file.open("rb") as opened, np.load(opened) as arrays:
+            return {name: arrays[name] for name in names or arrays.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _to_jpeg(frames: np.ndarray) -> dict[str, np.ndarray]:
+    buffer, ends = io.BytesIO(), []
+    for frame in frames:
+        image = Image.fromarray(frame)
+        image.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
+        ends.append(buffer.tell())
+    return {"jpeg": np.frombuffer(buffer.getvalue(), np.uint8), "ends": np.array(ends)}
+
+
+def _from_jpeg(jpeg: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    pieces = np.split(jpeg, ends[:-1])
+    return np.stack([np.asarray(Image.open(io.BytesIO(p.tobytes()))) for p in pieces])

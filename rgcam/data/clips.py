@@ -1,0 +1,118 @@
+"""Clips and what a model sees of them: preprocessing, the clips of one split.
+
+``python -m rgcam.data --config=configs/NAME.py --show=8`` draws augmented clips.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+
+from rgcam.data.synthetic import cue, stickman
+from rgcam.models.backbones import Preprocess
+
+DRAWN: dict[str, Any] = {"stickman": stickman, "cue": cue}  # from a seed, no files
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """Clips by number: a list of arrays, or what reads one when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
+class Clips(NamedTuple):
+    """The clips of one split, in memory or read when indexed.
+
+    Attributes:
+        inputs: clip i is ``inputs[i]``: frames (T S S 3) uint8, or features of
+            frozen backbone blocks (T h w K) float16. T differs between clips.
+        labels: (N,) int32 class numbers.
+        names: N names, for messages.
+        groups: N names of recordings; clips of one are not independent.
+        lengths: (N,) int64 T of each clip.
+        mirrored: the same clips seen in a mirror, or None where a mirror image
+            is no example of its class.
+    """
+
+    inputs: Indexed
+    labels: Int[np.ndarray, " N"]
+    names: Sequence[str]
+    groups: Sequence[str]
+    lengths: Int[np.ndarray, " N"]
+    mirrored: Indexed | None = None
+
+
+class Batch(NamedTuple):
+    """Clips padded to one length.
+
+    Attributes:
+        inputs: (B T ...) frames uint8 or features; 0 beyond lengths.
+        labels: (B,) int32; -1 marks a row that only fills the batch.
+        lengths: (B,) int32 valid steps of each clip.
+    """
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    lengths: np.ndarray
+
+
+def crop_box(spec: Preprocess, height: int, width: int) -> tuple[int, int, int, int]:
+    """Return (top, left, bottom, right) in pixels of what the model sees of a frame."""
+    if spec.crop is None:
+        return 0, 0, height, width
+    side = round(spec.crop * min(height, width))
+    top, left = (height - side) // 2, (width - side) // 2
+    return top, left, top + side, left + side
+
+
+def resize(frames: UInt8[np.ndarray, "T H W 3"], spec: Preprocess) -> np.ndarray:
+    """Crop and resize (antialiased bicubic) frames to (T, S, S, 3) uint8."""
+    top, left, bottom, right = crop_box(spec, *frames.shape[1:3])
+    seen, size = frames[:, top:bottom, left:right], (spec.size, spec.size)
+    if seen.shape[1:3] == size:
+        return seen
+    images = (Image.fromarray(frame) for frame in seen)
+    bicubic = Image.Resampling.BICUBIC
+    return np.stack([np.asarray(image.resize(size, bicubic)) for image in images])
+
+
+def normalize(frames: UInt8[np.ndarray, "*T S S 3"], spec: Preprocess) -> np.ndarray:
+    """Map 0..255 to the backbone's range: (x - offset) / scale, float32."""
+    offset, scale = (np.asarray(x, np.float32) for x in (spec.offset, spec.scale))
+    return (frames.astype(np.float32) - offset) / scale
+
+
+def preprocess(
+    spec: Preprocess, frames: UInt8[np.ndarray, "T H W 3"]
+) -> Float[np.ndarray, "T S S 3"]:
+    """Make a clip's frames the model's input: crop, resize, normalise; float32."""
+    return normalize(resize(frames, spec), spec)
+
+
+def drawn_clips(
+    kind: str, seed: int, count: int, *, size: int = 64, length: int = 16
+) -> Clips:
+    """Draw ``count`` clips in memory (count * length * size^2 * 3 bytes).
+
+    Clip i is ``clip((seed, i))`` of the module in ``DRAWN``, its label uniform over
+    the classes. Different seeds give different clips: take one for training, one for
+    testing.
+
+    Args:
+        kind: of ``DRAWN``.
+        seed: of all.
+        count: of clips.
+        size: pixels a side.
+        length: frames.
+    """
+    draw = DRAWN[kind].clip
+    clips = [draw((seed, i), size=size, length=length) for i in range(count)]
+    labels = np.array([clip.label for clip in clips], np.int32)
+    names = [f"{kind}-{seed}-{i}" for i in range(count)]
+    lengths = np.full(count, length)
+    return Clips([clip.frames for clip in clips], labels, names, names, lengths)

@@ -1,0 +1,139 @@
+"""Files that are either complete or absent, and records that must not change silently."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import jax
+import numpy as np
+
+from rgcam.errors import InputError
+from rgcam.types import Fields, Variables
+
+Result = TypeVar("Result")
+
+
+@contextlib.contextmanager
+def atomic(file: Path) -> Generator[Path]:
+    """Yield a temporary path beside ``file``, which replaces ``file`` on success.
+
+    A reader sees the old content or the new, never a part of it. If the block raises,
+    ``file`` is untouched and the temporary path is removed.
+    """
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files that only their owner can read; restore the usual mode.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write UTF-8 text atomically, with Unix line ends on every system."""
+    with atomic(file) as temporary:
+        temporary.write_text(text, "utf-8", newline="\n")
+
+
+def write_json(file: Path, fields: Fields) -> None:
+    """Write plain data as indented JSON, atomically."""
+    write_text(file, json.dumps(fields, indent=2) + "\n")
+
+
+def replace_files(folder: Path, make: Callable[[Path], Result]) -> Result:
+    """Let ``make`` write files into a temporary folder, then move them to ``folder``.
+
+    Files of the same names are replaced and others are left alone; if ``make`` fails,
+    nothing in ``folder`` changes.
+
+    Args:
+        folder: where the files belong; created if missing.
+        make: writes the files into the folder that it is given.
+
+    Returns:
+        What ``make`` returns.
+
+    Raises:
+        InputError: ``folder`` cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="rgcam-") as name:
+            result = make(Path(name))
+            folder.mkdir(parents=True, exist_ok=True)
+            files = sorted(Path(name).iterdir())
+            # Copy everything before the first rename: a full disk changes no file.
+            for file in files:
+                shutil.copy(file, folder / f".{file.name}.part")
+            for file in files:
+                os.replace(folder / f".{file.name}.part", folder / file.name)
+    except OSError as error:
+        for file in folder.glob(".*.part"):
+            file.unlink()
+        raise InputError(f"cannot write in {folder}: {error.strerror}") from error
+    return result
+
+
+def check_writable(folder: Path) -> None:
+    """Raise before the work, not after it, if ``folder`` cannot be written.
+
+    Raises:
+        InputError: the folder, or the nearest parent that exists, is not writable.
+    """
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(
+            f"cannot write in {folder}: {existing} is not a writable folder"
+        )
+
+
+def default_cache_folder() -> Path:
+    """Return the folder for caches: ``rgcam`` in $XDG_CACHE_HOME or in ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "rgcam"
+
+
+def weights_digest(variables: Variables) -> str:
+    """Return 16 hexadecimal digits that identify a model's weights."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(variables):
+        digest.update(np.ascontiguousarray(leaf).data)
+    return digest.hexdigest()[:16]
+
+
+def differences(before: Fields, now: Fields, ignored: Iterable[str] = ()) -> list[str]:
+    """Describe the fields in which two records differ, such as ``"fps 7.5 -> 15"``.
+
+    Args:
+        before: the record that was stored; nested mappings are compared field by
+            field and named with dots.
+        now: the record that is asked for.
+        ignored: dotted names of fields that may differ.
+    """
+    old, new = _flatten(before), _flatten(now)
+    names = sorted((old.keys() | new.keys()) - set(ignored))
+    return [
+        f"{name} {old.get(name)!r} -> {new.get(name)!r}"
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _flatten(fields: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

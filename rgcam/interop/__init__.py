@@ -1,0 +1,1 @@
+"""Models of other frameworks as the same two pure functions."""

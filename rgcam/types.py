@@ -1,0 +1,22 @@
+"""Array types that every room shares."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+Tensor: TypeAlias = Array | np.ndarray
+"""An array on a device or on the host. Public functions take either."""
+
+Variables: TypeAlias = PyTree
+"""A model's variables: a pytree of arrays, such as ``{"params": {...}}``."""
+
+Classify: TypeAlias = Callable[[Float[Array, "in h w K"]], Float[Array, "out C"]]
+"""The model above the cut: feature map A -> pre-softmax scores of every output step."""
+
+Box: TypeAlias = tuple[int, int, int, int]
+"""A rectangle in pixels: top, left, bottom, right; bottom and right are exclusive."""
+
+Fields: TypeAlias = Mapping[str, object]
+"""Plain data for a JSON file: strings, numbers, lists and mappings of them."""

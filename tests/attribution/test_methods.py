@@ -1,0 +1,190 @@
+"""explain(method=...): every method, head and target, one signature and record."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rgcam.attribution import gradcam, methods
+from rgcam.errors import InputError
+from rgcam.models import classifiers
+from rgcam.models.backbones import SmallCNN
+from tests.attribution.test_gradcam import C, lrcn, random
+
+T, TARGET = 5, 2
+EFFECTS = ("gradient", "path", "occlusion", "cells", "shapley")
+
+
+class Given(nn.Module):
+    """A model whose frames are feature maps already: no time spent below A."""
+
+    model: nn.Module
+
+    def features(self, frames):
+        return nn.relu(frames)
+
+    def classify(self, features):
+        return self.model.classify(features)
+
+    def drive(self, features):
+        return self.model.drive(features)
+
+    def shares(self, features):
+        return self.model.shares(features)
+
+    def response(self, channels):
+        return self.model.response(channels)
+
+    def begin(self):
+        return self.model.begin()
+
+    def advance(self, carry, drive):
+        return self.model.advance(carry, drive)
+
+
+class Whole(nn.Module):
+    """The same of which only ``classify`` is known."""
+
+    model: nn.Module
+
+    def features(self, frames):
+        return nn.relu(frames)
+
+    def classify(self, features):
+        return self.model.classify(features)
+
+
+@functools.cache
+def small(head, kind=Given):
+    """Return a module, its variables and frames."""
+    module, frames = kind(lrcn(head)), random((T, 3, 3, 3))
+    variables = module.init(jax.random.key(1), frames, method="classify")
+    variables = jax.tree.map(lambda x: x + 0.3 * random(x.shape, x.size), variables)
+    return module, variables, frames
+
+
+def explain(head, method, target=TARGET, kind=Given, **options):
+    module, variables, frames = small(head, kind)
+    return gradcam.explain(module, variables, frames, target, method=method, **options)
+
+
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_every_method_gives_the_same_record_of_any_model(method):
+    cut, whole = explain("fc", method), explain("fc", method, kind=Whole)
+    assert cut.scores.shape == (T, C) and cut.matrix.shape == (T, T)
+    assert cut.maps.shape == (T, T, 3, 3)
+    weighs = method in ("gradcam", "gradcam++", "xgradcam")
+    assert (cut.beta is not None) == weighs
+    assert (np.asarray(cut.matrix)[np.triu_indices(T, 1)] == 0).all()
+    assert np.asarray(cut.matrix).any()
+    for one, other in zip(cut, whole, strict=True):
+        if one is not None:
+            size = np.abs(other).max()
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * size)
+
+
+@pytest.mark.parametrize("head", ["gap", "fc"])
+def test_where_methods_are_equal(head):
+    of = functools.partial(explain, head, relu=False)
+    same = lambda a, b: np.allclose(a.maps, b.maps, rtol=1e-3, atol=1e-6)
+    pooled = head == "gap"
+    assert same(of("gradcam"), of("hirescam")) == pooled
+    assert same(of("gradcam"), of("xgradcam")) == pooled
+    assert same(of("hirescam"), of("gradient", baseline="zero"))
+    assert not same(of("gradient", baseline="zero"), of("gradient"))
+    cells = of("cells")  # alone in its frame, a cell's effect is not its gradient's
+    assert not same(cells, of("gradient"))
+
+
+def test_signs_are_kept_unless_published_otherwise():
+    for method in ("gradcam", "layercam", "path"):
+        kept = explain("fc", method, relu=False).maps
+        rectified = explain("fc", method, relu=True).maps
+        np.testing.assert_array_equal(rectified, np.maximum(kept, 0))
+        default = rectified if method in methods.CAMS else kept
+        np.testing.assert_array_equal(explain("fc", method).maps, default)
+
+
+CLAIMS = {"path": 0.01, "occlusion": 0, "shapley": 1e-3}  # how exact they are
+
+
+@pytest.mark.parametrize("method", CLAIMS)
+def test_masses_are_the_changes_that_they_claim(method):
+    e = explain("fc", method, baseline="zero")
+    module, variables, frames = small("fc")
+    scores = lambda a: module.apply(variables, a, method="classify")[:, TARGET]
+    whole = e.scores[:, TARGET] - scores(jnp.zeros_like(e.features))
+    total = np.asarray(e.matrix).sum(1)
+    if method == "occlusion":
+        without = [scores(e.features.at[t].set(0)) for t in range(T)]
+        lost = e.scores[:, TARGET] - np.stack(without)
+        np.testing.assert_allclose(e.matrix, lost.T, rtol=1e-3, atol=1e-5)
+    else:
+        size = np.abs(whole).max()
+        np.testing.assert_allclose(total, whole, atol=CLAIMS[method] * size)
+
+
+def why_2_rather_than_1(scores):
+    return scores[:, 2] - scores[:, 1]
+
+
+@pytest.mark.parametrize("method", ["hirescam", "fade", "occlusion", "cells"])
+def test_contrast_of_two_classes(method):
+    contrast, two, one = (
+        explain("fc", method, target) for target in (why_2_rather_than_1, 2, 1)
+    )
+    if method != "occlusion":  # its maps, unlike its matrix, are not linear
+        difference = two.maps - one.maps
+        if method == "hirescam":
+            two, one = (explain("fc", method, t, relu=False) for t in (2, 1))
+            difference = jax.nn.relu(two.maps - one.maps)
+        np.testing.assert_allclose(contrast.maps, difference, rtol=1e-3, atol=1e-5)
+    else:
+        difference = two.matrix - one.matrix
+        np.testing.assert_allclose(contrast.matrix, difference, rtol=1e-3, atol=1e-5)
+
+
+def test_several_targets_batches_and_padding():
+    module, variables, frames = small("fc")
+    single = explain("fc", "path")
+    several = explain("fc", "path", [0, TARGET])
+    np.testing.assert_allclose(several.maps[1], single.maps, rtol=1e-4, atol=1e-6)
+    run = functools.partial(gradcam.explain, method="path", target=TARGET)
+    batch = np.stack([frames, frames[::-1]])
+    both = jax.vmap(lambda v, x: run(module, v, x), (None, 0))(variables, batch)
+    np.testing.assert_allclose(both.maps[0], single.maps, rtol=1e-3, atol=1e-5)
+    padded = np.concatenate([frames, np.ones_like(frames[:2])])
+    masked = run(module, variables, padded, length=T)
+    np.testing.assert_allclose(masked.maps[:T, :T], single.maps, rtol=1e-3, atol=1e-5)
+    assert not masked.matrix[T:].any() and not masked.matrix[:, T:].any()
+
+
+def test_reference_maps_as_baseline():
+    mean = explain("fc", "gradient", baseline="mean")
+    given = np.asarray(mean.features).mean(0)
+    same = explain("fc", "gradient", baseline=given)
+    np.testing.assert_allclose(same.maps, mean.maps, rtol=1e-3, atol=1e-6)
+    still = explain("fc", "gradient")
+    assert not np.asarray(still.matrix)[:, 0].any()  # the first frame stands for itself
+
+
+def test_frame_cnn_has_a_diagonal_by_every_method():
+    module, frames = classifiers.FrameCNN(SmallCNN(), C), random((T, 16, 16, 3))
+    variables = classifiers.init(module, jax.random.key(0), frames)
+    for method in ("path", "shapley"):
+        options = {"method": method, "baseline": "mean"}
+        e = gradcam.explain(module, variables, frames, 0, **options)
+        off = np.abs(np.asarray(e.matrix))[~np.eye(T, dtype=bool)]
+        assert (off <= 1e-6).all() and np.asarray(e.matrix).diagonal().all()
+
+
+def test_mistakes_get_one_sentence():
+    with pytest.raises(InputError, match="no method 'cam': choose one of gradcam"):
+        explain("fc", "cam")
+    with pytest.raises(InputError, match="layercam compares with.*zeros"):
+        explain("fc", "layercam", baseline="mean")
+    with pytest.raises(InputError, match="no baseline 'black'"):
+        explain("fc", "path", baseline="black")

@@ -1,0 +1,106 @@
+"""Frames replaced: against classify itself, frame by frame and cell by cell."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rgcam.attribution import perturbation
+from rgcam.errors import InputError
+from rgcam.models import classifiers
+from tests.attribution.test_gradcam import H, K, W, lrcn, random
+
+T, CLASS = 5, 2
+FEATURES = random((T, H, W, K))
+BASELINE = random((T, H, W, K), 1)
+
+
+class Plain:
+    """A module of which only ``classify`` is known."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def apply(self, variables, *inputs, method):
+        return self.module.apply(variables, *inputs, method=method)
+
+
+def above(head, plain=False, target=CLASS, cell="lstm", **kwargs):
+    """Return what lies above random features, and classify for the same class."""
+    module = lrcn(head, cell, **kwargs)
+    variables = classifiers.init(module, jax.random.key(1), FEATURES, "classify")
+    variables = jax.tree.map(lambda x: x + 0.3 * random(x.shape, x.size), variables)
+    classify = jax.jit(functools.partial(module.apply, variables, method="classify"))
+    shown = Plain(module) if plain else module
+    features, baseline = jnp.asarray(FEATURES), jnp.asarray(BASELINE)
+    upper = perturbation.upper(shown, variables, features, baseline, target)
+    return upper, lambda a: np.asarray(classify(a))[:, CLASS]
+
+
+CASES = [("gap", False), ("grid", False), ("fc", False), ("fc", True)]
+
+
+@pytest.mark.parametrize("head,plain", CASES)
+def test_kept_equals_classify_of_replaced_features(head, plain):
+    upper, classify = above(head, plain)
+    masks = np.float32([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [0.5, 1, 0.2, 0, 1]])
+    found = perturbation.kept(upper, masks)
+    for mask, row in zip(masks, found, strict=True):
+        mask = mask[:, None, None, None]
+        replaced = mask * FEATURES + (1 - mask) * BASELINE
+        np.testing.assert_allclose(row, classify(replaced), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("head,plain", CASES)
+def test_occlusion_replaces_one_frame_and_cells_one_cell(head, plain):
+    upper, classify = above(head, plain)
+    whole = classify(FEATURES)
+    frames, cells = perturbation.occlusion(upper), perturbation.cell_occlusion(upper)
+    assert cells.shape == (T, T, H, W)
+    for t in range(T):
+        without = FEATURES.copy()
+        without[t] = BASELINE[t]
+        lost = whole - classify(without)
+        np.testing.assert_allclose(frames[:, t], lost, rtol=1e-3, atol=1e-5)
+        for i, j in np.ndindex(H, W):
+            without = FEATURES.copy()
+            without[t, i, j] = BASELINE[t, i, j]
+            lost = whole - classify(without)
+            np.testing.assert_allclose(cells[:, t, i, j], lost, rtol=1e-3, atol=1e-5)
+    if not plain:
+        assert (np.asarray(frames)[np.triu_indices(T, 1)] == 0).all()
+
+
+def test_differences_of_features_are_shared_out_too():
+    upper, classify = above("gap", differences=True)
+    mask = np.float32([0, 1, 0, 0, 1])
+    wide = mask[:, None, None, None]
+    replaced = wide * FEATURES + (1 - wide) * BASELINE
+    found = perturbation.kept(upper, mask[None])[0]
+    np.testing.assert_allclose(found, classify(replaced), rtol=1e-4, atol=1e-5)
+
+
+def test_replacements():
+    features = jnp.asarray([1.0, 3.0, 8.0]).reshape(3, 1, 1, 1)
+    take = lambda *a: perturbation.replacement(features, *a).ravel().tolist()
+    assert take("zero") == [0, 0, 0]
+    assert take("mean") == pytest.approx([4, 4, 4])
+    assert take("mean", 2) == pytest.approx([2, 2, 2])
+    assert take("first") == [1, 1, 1]
+    assert take("previous") == [1, 1, 3]
+    assert take(np.float32([[[7]]])) == [7, 7, 7]
+    near, far = np.exp(-1 / 8), np.exp(-4 / 8)  # a Gaussian of 2 frames
+    first = (1 + 3 * near + 8 * far) / (1 + near + far)
+    assert take("blur")[0] == pytest.approx(first, rel=1e-5)
+    assert take("blur", 2)[0] == pytest.approx((1 + 3 * near) / (1 + near), rel=1e-5)
+
+
+def test_mistakes_get_one_sentence():
+    with pytest.raises(InputError, match="no baseline 'black': choose one of zero"):
+        perturbation.check_baseline("black", (T, H, W, K))
+    with pytest.raises(InputError, match=r"shape is \(5,\).*\(3, 2, 5\)"):
+        perturbation.check_baseline(np.zeros(5), (T, H, W, K))
+    for shape in ((T, H, W, K), (H, W, K)):
+        perturbation.check_baseline(np.zeros(shape), (T, H, W, K))

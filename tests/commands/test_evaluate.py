@@ -1,0 +1,96 @@
+"""python -m rgcam.commands.evaluate as a person calls it."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from rgcam.models import zoo
+from tests.conftest import ROOT, one_sentence
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def evaluate(*arguments):
+    command = [sys.executable, "-m", "rgcam.commands.evaluate", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_measures_clips_and_goes_on(tmp_path):
+    options = "--methods=fade,gradcam", "--length=8", f"--out={tmp_path}"
+    options += ("--random_labels=stickman-lrcn",)  # its own maps: as like as can be
+    code, out, err = evaluate(*options, "--clips=2")
+    assert code == 0, err
+    whole = json.loads((tmp_path / "table.json").read_text())
+    found, leads = whole["table"], whole["margins"]
+    lead = leads["the frame CNN"]["fade"]["energy, all"]
+    apart = (
+        found["fade"]["energy, all"]["mean"] - found["frame CNN"]["energy, all"]["mean"]
+    )
+    assert lead["mean"] == pytest.approx(apart)
+    said = whole["agreement"]["broken"]["fade"]
+    assert (said["right"], said["broken"]) == (2, 5) and said["area"] > 0.5
+    assert "## Margins over the best trivial picture" in out
+    assert {"fade", "gradcam", "motion", "frame CNN"} <= found.keys()
+    fade = found["fade"]
+    assert fade["subset"]["mean"] > found["uniform"]["subset"]["mean"]
+    assert fade["subset"]["mean"] <= fade["best of any matrix"]["mean"] + 1e-6
+    assert 0 <= fade["energy"]["mean"] <= 1 and "trusts model" in fade
+    assert fade["deletion, own"]["mean"] > 0 and "drop, blurred" in found["motion"]
+    assert fade["like random labels"]["mean"] == pytest.approx(1)
+    assert -1 <= fade["like shuffled frames"]["mean"] < 1
+    assert 0 < fade["recurrent share"]["mean"] < 1 and "## Through time" in out
+    half_life = found["recency"]["half-life"]["mean"]
+    assert half_life == pytest.approx(4 * math.log(2))
+    assert found["uniform"]["half-life"]["mean"] == 8  # of 8 frames: it does not fall
+    assert 0 <= fade["pointing, all"]["mean"] <= 1 and "moments, all" in found["motion"]
+    assert (
+        "## Faithfulness" in out and "| fade |" in (tmp_path / "table.md").read_text()
+    )
+    lines = (tmp_path / "manifest.jsonl").read_text()
+    code, _, err = evaluate(*options, "--clips=2")
+    assert code == 0 and (tmp_path / "manifest.jsonl").read_text() == lines
+    code, _, err = evaluate(*options, "--clips=3")
+    assert code == 2 and "begun with other options (clips 2 -> 3)" in err
+
+
+def test_several_models(tmp_path):
+    other = shutil.copytree(zoo.BUNDLED / "stickman-lrcn", tmp_path / "other")
+    cnn = "--cnn=stickman-cnn,stickman-cnn"
+    options = "--methods=gradcam", "--length=8", "--clips=2", f"--out={tmp_path / 'e'}"
+    code, out, err = evaluate(f"--model=stickman-lrcn,{other}", cnn, *options)
+    assert code == 0, err
+    assert out.startswith("# 2 models on 2 clips of stickman\n")
+    whole = json.loads((tmp_path / "e" / "table.json").read_text())
+    both, own = whole["table"]["gradcam"]["subset"], whole["models"]
+    assert set(own) == {"stickman-lrcn", str(other)} and both["clips"] == 4
+    for found in own.values():  # the same weights: as if each clip were there once
+        one = found["gradcam"]["subset"]
+        assert one["clips"] == 2
+        assert one["mean"] == pytest.approx(both["mean"])
+        assert one["low"] == pytest.approx(both["low"])
+    lines = (tmp_path / "e" / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["model"] for line in lines] == [*own][:1] * 2 + [*own][
+        1:
+    ] * 2
+    code, _, err = evaluate(f"--model=stickman-lrcn,{other}", f"{cnn},x", *options)
+    assert code == 2 and "one --cnn or one for each" in err
+
+
+@pytest.mark.parametrize(
+    "argument,says",
+    [
+        ("--methods=cam", "no method 'cam'"),
+        ("--clips=0", "--clips must be 1"),
+        ("--random_labels=stickman-cnn", "stickman-cnn is not of the same kind"),
+    ],
+)
+def test_bad_input_is_one_sentence(argument, says, tmp_path):
+    code, _, err = evaluate(argument, f"--out={tmp_path}")
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 2 and says in one_sentence("\n".join(lines))

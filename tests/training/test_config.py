@@ -1,0 +1,60 @@
+"""A run's config is checked, kept, and never silently another one."""
+
+import json
+import types
+
+import pytest
+from ml_collections import config_dict
+
+from configs import base
+from rgcam.errors import InputError
+from rgcam.training import config as configuration
+
+
+def make(**changes):
+    config = base.get_config()
+    config.update_from_flattened_dict(changes)
+    return config_dict.FrozenConfigDict(config)
+
+
+def test_start_makes_the_folder(tmp_path, monkeypatch):
+    flag = types.SimpleNamespace(value=base.get_config())
+    monkeypatch.setattr(configuration, "FLAG", flag)
+    config, folder = configuration.start(str(tmp_path / "a" / "b"))
+    assert folder.is_dir() and config.epochs == base.get_config().epochs
+
+
+def test_going_on_with_the_same_config(tmp_path):
+    configuration.keep(tmp_path, make())
+    configuration.keep(tmp_path, make())
+    kept = json.loads((tmp_path / "config.json").read_text())
+    assert kept["model"]["hidden"] == make().model.hidden
+
+
+def test_another_config_is_refused_and_the_fields_named(tmp_path):
+    configuration.keep(tmp_path, make())
+    other = make(**{"model.hidden": 3, "seed": 5})
+    with pytest.raises(InputError) as error:
+        configuration.keep(tmp_path, other)
+    assert "model.hidden 256 -> 3; seed 0 -> 5" in str(error.value)
+    configuration.keep(tmp_path, make())  # the first one is still there
+
+
+def test_what_changes_no_number_may_change(tmp_path):
+    configuration.keep(tmp_path, make())
+    changes = {"data.cache": "elsewhere", "data.workers": 2, "checkpoint_steps": 7}
+    configuration.keep(tmp_path, make(**changes))
+    kept = json.loads((tmp_path / "config.json").read_text())
+    assert kept["data"]["cache"] == "elsewhere"
+
+
+def test_only_the_first_process_writes(tmp_path):
+    configuration.keep(tmp_path, make(), write=False)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_damaged_config_is_one_sentence(tmp_path):
+    for content in ("{", "[1]", "3"):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(InputError, match="config.json is no config of a run"):
+            configuration.keep(tmp_path, make())

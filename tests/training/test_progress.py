@@ -1,0 +1,60 @@
+"""A run's numbers: means, one line each, and none of steps that were lost."""
+
+import json
+
+import pytest
+
+from rgcam.errors import InputError
+from rgcam.training.progress import Progress
+
+
+def lines(folder):
+    return [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def take(folder, first, last, total=9, every=3):
+    with Progress(folder, first, total, 4, every=every) as progress:
+        for step in range(first + 1, last + 1):
+            with progress.waiting():
+                pass
+            progress.add(step, {"loss": float(step)})
+        progress.flush(last)
+
+
+def test_lines_hold_means_rates_and_waiting(tmp_path):
+    take(tmp_path, 0, 7)
+    found = lines(tmp_path)
+    assert [x["step"] for x in found] == [3, 6, 7]
+    assert [x["loss"] for x in found] == [2, 5, 7]
+    assert all(x["clips_per_second"] > 0 and 0 <= x["waiting"] <= 1 for x in found)
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_steps_beyond_the_checkpoint_are_taken_back(tmp_path):
+    take(tmp_path, 0, 7)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')  # what a kill leaves behind
+    take(tmp_path, 3, 9)
+    assert [x["step"] for x in lines(tmp_path)] == [3, 6, 9]
+
+
+def test_only_the_first_process_writes(tmp_path):
+    with Progress(tmp_path, 0, 3, 4, writes=False) as progress:
+        progress.add(1, {"loss": 1.0})
+        progress.validated(1, {"accuracy": 0.5, "loss": 1.0})
+    assert not list(tmp_path.iterdir())
+
+
+def test_validation_is_told_and_written(tmp_path, capsys):
+    with Progress(tmp_path, 0, 3, 4) as progress:
+        progress.add(1, {"loss": 1.0})
+        progress.validated(1, {"accuracy": 0.5, "loss": 1.0})
+    assert lines(tmp_path)[-1]["validation_accuracy"] == 0.5
+    said = capsys.readouterr()
+    assert "validation accuracy 50.0%" in said.out + said.err
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(InputError, match="cannot write in"):
+        Progress(tmp_path, 0, 3, 4)

@@ -1,0 +1,90 @@
+"""What a run scored, by hand, and the files that say so."""
+
+import json
+
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh
+
+from rgcam.data import clips as data
+from rgcam.errors import InputError
+from rgcam.training import mesh, results, step
+
+CLASSES = ("a", "b", "c")
+
+
+def decisions():
+    """Four clips of two groups; the first three are right at their last step."""
+    found = step.Predictions(
+        last=np.array([0, 1, 2, 0]),
+        mean=np.array([0, 1, 1, 0]),
+        right_steps=np.array([3, 1, 2, 0]),
+        loss=np.array([0.1, 0.2, 0.3, 2.0]),
+    )
+    labels, lengths = np.array([0, 1, 2, 2]), np.array([4, 2, 2, 2])
+    return results.Decisions(np.arange(4), labels, lengths, found, ("clip9: gone",))
+
+
+def clips():
+    names = list("wxyz")
+    return data.Clips([], np.array([0, 1, 2, 2]), names, list("ppqq"), np.full(4, 4))
+
+
+def measured(kind="lrcn"):
+    about = {"split": "group (3-7)", "warning": "", "left_out": [], "steps": 5}
+    return about | results.measure(decisions(), clips(), CLASSES, kind)
+
+
+def test_measures_by_hand():
+    found = measured()
+    assert found["accuracy"] == found["accuracy_last_step"] == 0.75
+    assert found["accuracy_mean_of_steps"] == 0.5
+    assert found["accuracy_of_steps"] == 6 / 10
+    assert found["loss"] == pytest.approx(0.65)
+    assert found["clips"] == 4 and found["groups"] == 2
+    assert found["interval_95"] == (0.5, 1.0)  # group p is right, q half right
+    assert found["accuracy_by_class"] == {"a": 1, "b": 1, "c": 0.5}
+    assert found["confusion"] == [[1, 0, 0], [0, 1, 0], [1, 0, 1]]
+    assert found["unreadable"] == ["clip9: gone"]
+
+
+def test_a_cnn_decides_by_the_mean_of_its_steps():
+    assert measured("cnn")["accuracy"] == 0.5
+
+
+def test_the_text_names_split_interval_and_what_is_missing():
+    text = results.text(measured() | {"warning": "groups are divided"}, CLASSES)
+    assert "split group (3-7): 75.0% right (95 % interval over groups 50.0%" in text
+    assert "warning: groups are divided" in text and "1 test clips broke" in text
+
+
+def test_files(tmp_path):
+    results.write(tmp_path, measured(), CLASSES)
+    assert json.loads((tmp_path / "results.json").read_text())["accuracy"] == 0.75
+    assert (tmp_path / "confusion.png").read_bytes()[:4] == b"\x89PNG"
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot write the results"):
+        results.write(tmp_path / "file", measured(), CLASSES)
+
+
+def test_decide_scores_every_clip_once_whatever_the_devices():
+    rng = np.random.default_rng(0)
+    inputs = [rng.normal(size=(n, 3)).astype(np.float32) for n in (3, 9, 4, 6, 2)]
+    labels = np.array([0, 1, 2, 0, 1], np.int32)
+    names, lengths = list("abcde"), np.array([len(x) for x in inputs])
+    source = data.Clips(inputs, labels, names, names, lengths)
+    state = step.create_state(lambda v, x: x, {}, optax.identity(), 0)
+    one, many = (
+        results.decide(
+            Mesh(np.array(mesh.make().devices[:n]), ("data",)), state, source, 4
+        )
+        for n in (1, 4)
+    )
+    for found in (one, many):
+        assert sorted(found.clips) == [0, 1, 2, 3, 4]
+        for clip, last, length in zip(
+            found.clips, found.predictions.last, found.lengths, strict=True
+        ):
+            assert last == inputs[clip][-1].argmax() and length == lengths[clip]
+        np.testing.assert_array_equal(found.labels, labels[found.clips])
