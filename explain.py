@@ -10,6 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
+from rgcam import files
 from rgcam.commands import app, single
 from rgcam.corpus import run
 from rgcam.data.synthetic import stickman
@@ -17,8 +18,7 @@ from rgcam.data.video import Clip, read_clip
 from rgcam.errors import InputError
 from rgcam.metrics import verify
 from rgcam.models.zoo import Model, class_index, load_cnn, load_model
-from rgcam.report import long, views
-from rgcam.report import story as report
+from rgcam.report import long, writer
 
 FLAGS = flags.FLAGS
 OPTIONS = [
@@ -45,27 +45,22 @@ def main() -> None:
     if run.VIDEOS.value:
         return run.main(arguments())
     out = Path(FLAGS.out)
-    report.check_writable(out)
+    files.check_writable(out)
     model = load_model(FLAGS.model)
     if FLAGS.window is not None or FLAGS.steps or too_long(model):
         return explain_long(model, out)
     cnn = load_cnn(FLAGS.model, FLAGS.cnn)
     target = None if FLAGS.target is None else class_index(model, FLAGS.target)
     clip = read(model)
-    explanation, check = single.explain(model, clip, target)
-    if target is None:
-        target = int(explanation.scores[-1].argmax())
-    known = model.classes[target], model, explanation.features
-    beside = cnn and single.gradcam_of(cnn, clip, *known)
     source = FLAGS.video or f"stickman clip {DEMO_SEED}"
-    story = report.Story(
-        *(clip, source, model, explanation, target, cnn, beside, arguments(), check),
-        aggregate=single.AGGREGATE.value,
-    )
-    print(report.text(report.write(out, views.with_rivals(story)), out))
+    explained = single.explain(model, clip, target, cnn, source, arguments())
+    writer.write(out, explained)
+    print(writer.text(explained, out))
     if FLAGS.verify:
-        errors = verify.verify(model.module, model.variables, explanation, target)
-        print(f"{'verified':<10}{verify.text(errors)}")
+        errors = verify.verify(
+            model.module, model.variables, explained.explanation, explained.target
+        )
+        print(f"verified: {verify.text(errors)}")
 
 
 def explain_long(model: Model, out: Path) -> None:

@@ -13,17 +13,15 @@ import statistics
 import tempfile
 from pathlib import Path
 
-import jax
 import numpy as np
 from absl import app, flags
 from playwright.sync_api import sync_playwright
 
-from rgcam.attribution import gradcam
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.models.zoo import load_cnn, load_model
 from rgcam.report import explorer, views
-from rgcam.report import story as report
+from rgcam.report.explain import explain_clip
 
 LENGTHS = flags.DEFINE_list("lengths", ["16", "64", "512"], "frames of the clips")
 MODEL = flags.DEFINE_string("model", "ucf101-lrcn", "bundled name, or a folder")
@@ -66,17 +64,9 @@ def _write(file: Path, length: int) -> None:
     size = model.description.preprocess.size
     made = stickman.clip(1, size=size, length=length)
     clip = Clip(made.frames, np.arange(length) / 7.5, ())
-    frames = model.preprocess(clip.frames)
-    found = gradcam.explain(model.module, model.variables, frames, beta=False)
-    e = jax.tree.map(np.asarray, found)
-    target = int(e.scores[-1].argmax())
-    cnn = load_cnn(MODEL.value)
-    beside = cnn and jax.tree.map(
-        np.asarray, gradcam.explain(cnn.module, cnn.variables, frames, target)
-    )
-    story = report.Story(clip, f"{length}", model, e, target, cnn, beside, {})
-    story = views.with_rivals(story)
-    file.write_text(explorer.page(views.view(story, report.summarize(story))))
+    explained = explain_clip(model, clip, cnn=load_cnn(MODEL.value), source=f"{length}")
+    page = explorer.page(views.view(explained))
+    file.write_text(page)
 
 
 def _row(browser, file: Path, length: int) -> str:

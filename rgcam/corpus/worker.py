@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from rgcam.attribution import contrast
 from rgcam.corpus import batches, jobs
 from rgcam.corpus.ahead import read_ahead
 from rgcam.corpus.batches import Keep, Kept, Limits
 from rgcam.corpus.jobs import Job, Seen, Task
 from rgcam.corpus.manifest import Row
+from rgcam.data import clips as data
 from rgcam.errors import InputError
-from rgcam.report import story as report
+from rgcam.report import explain, record, writer
 from rgcam.training import mesh
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # nothing can be written
@@ -58,7 +58,7 @@ def start(job: Job) -> Worker:
     """Put a job's models on this process's devices."""
     devices, models = mesh.make(), job.models
     variables = tuple(mesh.repeat(devices, m.variables) for m in models)
-    classes = contrast.CLASSES * job.pictures
+    classes = explain.CLASSES * job.pictures
     allowed = [batches.limits(m, job.max_bytes, classes) for m in models]
     limits = min(allowed, key=lambda each: each.longest)
     return Worker(job, devices, variables, limits, {})
@@ -125,7 +125,7 @@ def _begin(worker: Worker, clips: Sequence[Seen]) -> Running:
     size = batches.padded_size(len(clips), full, devices, known)
     targets = None if job.target is None else np.full(size, job.target, np.int32)
     found: list[Kept] = []
-    own = Keep(beta=job.beta, classes=contrast.CLASSES * job.pictures)
+    own = Keep(beta=job.beta, classes=explain.CLASSES * job.pictures)
     keeps = own, Keep(all_maps=True)
     for i, (model, keep) in enumerate(zip(job.models, keeps, strict=False)):
         kept = batches.explain(
@@ -167,27 +167,62 @@ def _gathered(running: Running) -> tuple[Kept, Kept | None]:
 
 def _write(job: Job, seen: Seen, kept: Kept, beside: Kept | None) -> Row:
     """Write a video's files and return its row; a full disk is not its fault."""
-    task, target = seen.task, int(kept.target)
-    story = report.Story(
-        *(seen.clip, task.path, job.model, kept, target, job.cnn, beside),
-        arguments=job.arguments,
-        shown=kept.shown,
-    )
+    task = seen.task
+    explained = _record(job, seen, kept, beside)
     try:
         folder = Path(job.out) / task.folder
-        summary = report.write(folder, story, pictures=job.pictures)
+        writer.write(folder, explained, pictures=job.pictures)
     except Exception as error:
         if getattr(error.__cause__, "errno", None) in FULL:
             raise
         return _failed(task, f"{type(error).__name__}: {error}")
-    return _explained(job, seen, summary)
+    return _explained(job, seen, record.summarize(explained))
+
+
+def _record(
+    job: Job, seen: Seen, kept: Kept, beside: Kept | None
+) -> record.ExplainedClip:
+    """Put the record of one video together."""
+    target = int(kept.target)
+    spec = job.model.description.preprocess
+    frame_baseline = None
+    if beside is not None and job.cnn is not None:
+        frame_baseline = record.FrameBaseline(
+            model=record.model_info(job.cnn),
+            scores=np.asarray(beside.scores),
+            maps=explain.diagonal(np.asarray(beside.maps))[None],
+        )
+    return record.ExplainedClip(
+        clip=seen.clip,
+        source=seen.task.path,
+        model=record.model_info(job.model),
+        box=data.crop_box(spec, *seen.clip.frames.shape[1:3]),
+        scores=np.asarray(kept.scores),
+        times_out=seen.clip.times,
+        target=target,
+        attributions=(
+            record.attribution(
+                np.asarray(kept.scores),
+                target,
+                method="gradcam",
+                baseline="zero",
+                rectified=True,
+                aggregate="last",
+                matrix=np.asarray(kept.matrix),
+                maps=np.asarray(kept.maps),
+                beta=None if kept.beta is None else np.asarray(kept.beta),
+                class_maps=kept.shown,
+            ),
+        ),
+        frame_baseline=frame_baseline,
+        options=job.arguments,
+    )
 
 
 def _explained(job: Job, seen: Seen, summary: Mapping[str, Any]) -> Row:
     names = "prediction probability target target_score top_moments".split()
-    files = (
-        report.files(job.arguments.get("vector")) if job.pictures else report.FILES[:1]
-    )
+    vector = job.arguments.get("vector")
+    files = writer.file_names(vector) if job.pictures else writer.FILES[:1]
     return {
         "video": seen.task.video,
         "status": "ok",

@@ -1,61 +1,66 @@
-"""The pictures of one explained clip: what ``report`` writes, as figures and arrays.
-
-A ``story`` is a ``report.Story``.
-"""
-
-from pathlib import Path
-from typing import Any
+"""The figures of one explained clip, and its frames under heat maps."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from rgcam.attribution import lags
-from rgcam.data import clips
-from rgcam.metrics import selfcheck
 from rgcam.report import render
+from rgcam.report.record import ExplainedClip
 
 OVERLAY_SIDE = 240  # pixels; shorter sides below this are enlarged for viewing
 GIF_SIDE, GIF_FRAMES = 240, 64  # at most, so that a GIF can be mailed
 BAND = 60  # pixels of the timeline under an overlay
 
 
-def strip(story: Any):
-    """Draw the paper's Fig. 3: the frames, the frame CNN's Grad-CAM, the recurrent."""
+def all_figures(explained: ExplainedClip) -> dict[str, Figure]:
+    """Draw strip and matrix."""
+    return {"strip": strip(explained), "matrix": matrix(explained)}
+
+
+def strip(explained: ExplainedClip) -> Figure:
+    """Draw the paper's Fig. 3: frames, frame-CNN baseline, the shown attribution."""
+    shown, baseline = explained.shown, explained.frame_baseline
     rows: list[tuple[str, np.ndarray]] = []
-    if story.cnn_explanation is not None:
-        rows.append(("Grad-CAM (frame CNN)", diagonal(story.cnn_explanation.maps)))
-    rows.append((selfcheck.title(story.check), maps(story)))
-    said = {"title": title(story), "note": caption(story, moment(story))}
-    clip = story.clip
-    return render.strip(clip.frames, rows, clip.times, box=box(story), **said)
-
-
-def matrix(story: Any):
-    """Draw the matrix beside the score curves."""
-    e, times = story.explanation, story.clip.times
-    return render.matrix(
-        e.matrix,
-        times,
-        times,
-        e.scores,
-        story.model.classes,
-        story.target,
-        title=title(story),
-        note=caption(story, selfcheck.title(story.check)),
-        beneath=(moment(story), row(story)),
-        profile=lags.lags(e.matrix).profile,
+    if baseline is not None:
+        rows.append(("Grad-CAM (frame CNN)", baseline.maps[0]))
+    rows.append((shown.title, shown.shown_maps))
+    return render.strip(
+        explained.clip.frames,
+        rows,
+        explained.clip.times,
+        box=explained.box,
+        title=explained.title,
+        note=caption(explained, explained.shown_text),
     )
 
 
-def overlay(story: Any) -> np.ndarray:
+def matrix(explained: ExplainedClip) -> Figure:
+    """Draw the matrix with the score curves."""
+    shown = explained.shown
+    return render.matrix(
+        shown.matrix,
+        explained.clip.times,
+        explained.times_out,
+        explained.scores,
+        explained.model.classes,
+        explained.target,
+        title=explained.title,
+        note=caption(explained, shown.title),
+        beneath=(explained.shown_text, shown.shown_row),
+        profile=shown.reach.profile,
+    )
+
+
+def overlay(explained: ExplainedClip) -> np.ndarray:
     """Lay the maps over the frames, enlarged if they are small."""
-    frames = story.clip.frames
+    frames, shown = explained.clip.frames, explained.shown
     factor = max(1, -(-OVERLAY_SIDE // min(frames.shape[1:3])))
     large = _resize(frames, factor)
-    top, left, bottom, right = (factor * edge for edge in box(story))
-    heat = render.overlay(large, maps(story), box=(top, left, bottom, right))
-    return timeline(heat, row(story), story.clip.times, moment(story))
+    top, left, bottom, right = (factor * edge for edge in explained.box)
+    heat = render.overlay(large, shown.shown_maps, box=(top, left, bottom, right))
+    times = explained.clip.times
+    return timeline(heat, shown.shown_row, times, explained.shown_text)
 
 
 def timeline(
@@ -92,61 +97,18 @@ def gif(
     return _resize(frames[::stride], factor), fps / stride
 
 
-def vector(story: Any, kind: str) -> dict[str, bytes]:
+def vector(explained: ExplainedClip, kind: str) -> dict[str, bytes]:
     """Return strip and matrix as files of kind "pdf" or "svg", by name."""
-    drawn = {"strip": strip(story), "matrix": matrix(story)}
     return {
         f"{name}.{kind}": render.figure_to_vector(figure, kind)
-        for name, figure in drawn.items()
+        for name, figure in all_figures(explained).items()
     }
 
 
-def title(story: Any) -> str:
-    """Say in a line what is explained."""
-    name = Path(story.source).name
-    return (
-        f"Why {story.model.name} sees “{story.model.classes[story.target]}” in {name}"
-    )
-
-
-def maps(story: Any) -> Float[np.ndarray, "T h w"]:
-    """Return the heat maps that are shown: of the story's aggregation over t'."""
-    e, how = story.explanation, story.aggregate
-    if how == "last":  # a corpus keeps no other
-        return e.maps[-1]
-    return lags.aggregate(e.maps, e.scores, story.target, how)
-
-
-def row(story: Any) -> Float[np.ndarray, " T"]:
-    """Return the mass of the maps that are shown, as the matrix has it."""
-    e, how = story.explanation, story.aggregate
-    if how in lags.STEPS:
-        return e.matrix[lags.choose_step(e.scores, story.target, how)]
-    return maps(story).sum((1, 2))
-
-
-def moment(story: Any) -> str:
-    """Say of which steps t' the maps are that are shown."""
-    scores, times = story.explanation.scores, story.clip.times
-    return lags.words(scores, story.target, story.aggregate, times)
-
-
-def caption(story: Any, what: str) -> str:
-    """Say beneath a picture what it shows, and how far it can be trusted."""
-    said = "; ".join(filter(None, (what, selfcheck.verdict(story.check))))
-    return said[0].upper() + said[1:]
-
-
-def box(story: Any) -> tuple[int, int, int, int]:
-    """Return (top, left, bottom, right) of what the model saw of the frames."""
-    spec = story.model.description.preprocess
-    return clips.crop_box(spec, *story.clip.frames.shape[1:3])
-
-
-def diagonal(maps: np.ndarray) -> np.ndarray:
-    """Return L[t, t] of maps (... T T h w): a frame CNN's map of each frame alone."""
-    steps = np.arange(maps.shape[-3])
-    return maps[..., steps, steps, :, :]
+def caption(explained: ExplainedClip, what: str) -> str:
+    """Say beneath a figure what it shows, and how faithful that is."""
+    verdict = f"faithfulness check: {explained.shown.verdict}"
+    return f"{what[0].upper()}{what[1:]}; {verdict}"
 
 
 def rate(times: np.ndarray, fps: float) -> float:

@@ -1,5 +1,6 @@
 """Explain a video file of any length, and write what was found."""
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,17 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from rgcam import files
 from rgcam.attribution import gradcam, long
 from rgcam.attribution.long import LongExplanation, Out
 from rgcam.data import video
 from rgcam.errors import InputError
 from rgcam.models.zoo import Model, cut_shape
-from rgcam.report import render
-from rgcam.report import story as report
+from rgcam.report import record, render
 
 FILES = "explanation.npz matrix.png summary.json".split()
 BINS = 400  # of the picture's axes, at most
-COUNT = 5  # moments to tell
 
 
 class LongStory(NamedTuple):
@@ -141,7 +141,7 @@ def frame_mass(e: LongExplanation, window: int | None) -> Float[np.ndarray, " T"
 
 def write(folder: Path, story: LongStory) -> dict[str, Any]:
     """Write explanation.npz, matrix.png and summary.json; return what that says."""
-    return report.replace_files(folder, lambda part: _write_all(part, story))
+    return files.replace_files(folder, lambda part: _write_all(part, story))
 
 
 def summarize(story: LongStory) -> dict[str, Any]:
@@ -156,16 +156,18 @@ def summarize(story: LongStory) -> dict[str, Any]:
         "output_steps": len(e.out),
         "window": story.window,
         "left_out": float(np.abs(e.dropped).sum() / max(_whole(e), 1e-30)),
-        "top_moments": report.top_moments(mass, story.times, COUNT),
+        "top_moments": [
+            dataclasses.asdict(m) for m in record.top_moments(mass, story.times)
+        ],
         "video": {
             "source": story.source,
             "frames": len(story.times),
             "seconds": round(float(story.times[-1]), 1),
             "notes": list(story.notes),
         },
-        "model": report.about(story.model),
+        "model": record.model_fields(record.model_info(story.model)),
         "arguments": dict(story.arguments),
-        "versions": report.versions(),
+        "versions": record.versions(),
     }
 
 

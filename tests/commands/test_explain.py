@@ -58,7 +58,7 @@ def test_explain_writes_what_it_says(call, clip_file, tmp_path):
     assert summary["prediction"] == classes[scores[-1].argmax()]
     assert summary["video"]["source"] == str(clip_file)
     assert summary["arguments"]["target"] == "Kick"
-    assert summary["self_check"]["verdict"] in out
+    assert summary["attributions"][0]["faithfulness"]["verdict"] in out
     if summary["top_moments"]:
         best = summary["top_moments"][0]
         assert best["frame"] == matrix[-1].argmax()
@@ -72,10 +72,12 @@ def test_another_method_is_checked_and_says_so(call, clip_file, tmp_path):
         "explain", f"--video={clip_file}", f"--out={tmp_path}", "--method=fade"
     )
     assert code == 0, err
-    check = json.loads((tmp_path / "summary.json").read_text())["self_check"]
-    assert check["trusted"] and check["method"] == "fade"
-    assert check["baseline"] == "previous" and check["score"] > 0.9
-    assert f"trust     {check['verdict']}" in out and "closely" in check["verdict"]
+    (fade,) = json.loads((tmp_path / "summary.json").read_text())["attributions"]
+    check = fade["faithfulness"]
+    assert check["passed"] and fade["method"] == "fade"
+    assert fade["baseline"] == "previous" and check["score"] > 0.9
+    assert f"faithfulness check: {check['verdict']}" in out
+    assert "PASSED" in check["verdict"]
     with np.load(tmp_path / "explanation.npz") as arrays:
         assert (arrays["maps"] < 0).any() and "beta" not in arrays
 
@@ -87,7 +89,7 @@ def test_all_moments_that_ever_spoke_for_the_class(call, clip_file, tmp_path):
     )
     assert code == 0, err
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["aggregate"]["how"] == summary["arguments"]["aggregate"] == "max"
+    assert summary["shown"]["aggregation"] == summary["arguments"]["aggregate"] == "max"
     assert f"{summary['target']}, maximum over all steps" in out
     with np.load(tmp_path / "explanation.npz") as arrays:
         assert arrays["maps"].sum() > arrays["matrix"][-1].sum()
@@ -99,7 +101,7 @@ def test_an_explanation_is_verified(call, clip_file, tmp_path):
         "explain", f"--video={clip_file}", f"--out={tmp_path}", "--verify"
     )
     assert code == 0, err
-    assert "verified  as defined: error " in out
+    assert "verified: as defined: error " in out
 
 
 def test_explanation_equals_the_functions(call, clip_file, tmp_path):

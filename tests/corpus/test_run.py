@@ -86,7 +86,7 @@ def test_pictures_are_those_of_a_single_explanation(call, videos, tmp_path):
     (row,) = manifest.read(many)
     assert {f"v16/{p}" for p in PICTURES} == set(row["files"])
     summaries = [json.loads((f / "summary.json").read_text()) for f in (one, folder)]
-    for key in ("prediction", "target", "cnn", "cnn_prediction", "video"):
+    for key in ("prediction", "target", "frame_cnn", "video"):
         assert summaries[0][key] == summaries[1][key], key
     assert row["target"] == "kick"
     with np.load(one / "explanation.npz") as a, np.load(many / row["files"][0]) as b:

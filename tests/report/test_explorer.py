@@ -1,47 +1,53 @@
 """The page in a browser: opened from disk, alone, and used as a person would."""
 
 import csv
+import dataclasses
 import json
 import re
 
-import jax
 import numpy as np
 import pytest
 
-from rgcam.attribution import contrast, gradcam
+from rgcam.attribution import gradcam
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.models import zoo
-from rgcam.report import explorer, quantize, views
-from rgcam.report import story as report
+from rgcam.report import explain, explorer, quantize, views, writer
+from rgcam.report.explain import explain_clip
 from tests.conftest import WIDE
+from tests.report.test_record import by_aggregation
 
 EVIL = "<img src=x onerror=\"document.title='harmed'\">"
 PHONE = {"width": 360, "height": 740}
 
 
 @pytest.fixture(scope="module")
-def story():
-    model, cnn = map(zoo.load_model, ("stickman-lrcn", "stickman-cnn"))
-    made = stickman.clip(7)
-    found = [
-        jax.tree.map(np.asarray, gradcam.explain(m.module, m.variables, frames))
-        for m in (model, cnn)
-        for frames in [m.preprocess(made.frames)]
-    ]
-    target = int(found[0].scores[-1].argmax())
-    clip = Clip(made.frames, made.times, ("a note",))
-    return report.Story(
-        *(clip, "a/clip.mp4", model, found[0], target, cnn, found[1]),
-        {"model": "stickman-lrcn", "verify": False, "window": None},
+def clip():
+    drawn = stickman.clip(7)
+    return Clip(drawn.frames, drawn.times, ("a note",))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return zoo.load_model("stickman-lrcn")
+
+
+@pytest.fixture(scope="module")
+def explained(model, clip):
+    return explain_clip(
+        model,
+        clip,
+        cnn=zoo.load_model("stickman-cnn"),
+        source="a/clip.mp4",
+        options={"model": "stickman-lrcn", "verify": False, "window": None},
     )
 
 
 @pytest.fixture(scope="module")
-def folder(story, tmp_path_factory):
+def folder(explained, tmp_path_factory):
     """Write an explanation once, as explain.py does."""
     folder = tmp_path_factory.mktemp("explained")
-    report.write(folder, views.with_rivals(story))
+    writer.write(folder, explained)
     return folder
 
 
@@ -81,34 +87,33 @@ def numbers(page):
     return json.loads(saved(page, "#save-json").path().read_text())
 
 
-def test_the_page_says_what_it_shows(open_page, folder, story):
+def test_the_page_says_what_it_shows(open_page, folder, explained):
     page = open_page(folder / "report.html")
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["prediction"] in page.inner_text("#found")
-    assert "decided" in page.inner_text("#found")
     assert page.inner_text("#seen").count(". ") == 0  # two sentences in all
-    assert "caution" in page.inner_text("#trust")  # an fc head, not checked
+    assert explained.shown.verdict in page.inner_text("#trust")
     best = summary["top_moments"][0]
     assert cell(page) == [15, best["frame"]]
     first = page.inner_text("#moments tbody tr")
     assert f"{best['time']:.2f} s" in first and f"{best['share']:.1%}"[:-1] in first
     about = page.text_content("#about")
-    for part in ("a/clip.mp4", "a note", "explain.py --model=stickman-lrcn", "jax "):
+    for part in ("clip.mp4", "a note", "explain.py --model=stickman-lrcn", "jax "):
         assert part in about
     assert "--verify" not in about and "--window" not in about
 
 
 @pytest.mark.parametrize("how, step", [("rise", None), ("max", 15)])
-def test_the_page_opens_at_the_chosen_step(open_page, story, tmp_path, how, step):
-    chosen = story._replace(aggregate=how)
-    summary = report.write(tmp_path, views.with_rivals(chosen))
+def test_the_page_opens_at_the_chosen_step(open_page, explained, tmp_path, how, step):
+    chosen = by_aggregation(explained, how)
+    writer.write(tmp_path, chosen)
     if step is None:
-        step = summary["aggregate"]["step"]
+        step = chosen.shown.step
         assert step < 15
     page = open_page(tmp_path / "report.html")
-    row = story.explanation.matrix[step]
+    row = explained.shown.matrix[step]
     assert cell(page) == [step, row.argmax()]
-    assert f"decision at {story.clip.times[step]:.2f} s" in page.inner_text(
+    assert f"decision at {explained.clip.times[step]:.2f} s" in page.inner_text(
         "#picture-title"
     )
     assert cell(open_page(tmp_path / "report.html", "#t=5&s=9")) == [9, 5]
@@ -167,7 +172,7 @@ def test_keys_move_and_play(open_page, folder):
     assert out == step and page.inner_text("#play") == "Play"
 
 
-def test_numbers_equal_the_files(open_page, folder, arrays, story):
+def test_numbers_equal_the_files(open_page, folder, arrays, explained):
     page = open_page(folder / "report.html", "#t=3&s=15")
     found = numbers(page)
     np.testing.assert_array_equal(np.float32(found["matrix"]), arrays["matrix"])
@@ -176,7 +181,7 @@ def test_numbers_equal_the_files(open_page, folder, arrays, story):
     np.testing.assert_array_equal(
         np.float32(found["scores"]), arrays["scores"][:, target]
     )
-    worst = found["map_error"] * np.abs(story.explanation.maps).max()
+    worst = found["map_error"] * np.abs(explained.shown.maps).max()
     np.testing.assert_allclose(found["map"], arrays["maps"][3], atol=2 * worst)
     assert found["map_error"] < 0.005
     text = saved(page, "#save-csv").path().read_text()
@@ -185,16 +190,16 @@ def test_numbers_equal_the_files(open_page, folder, arrays, story):
     np.testing.assert_array_equal(grid, arrays["matrix"])
 
 
-def test_another_class_and_a_pair(open_page, folder, story):
+def test_another_class_and_a_pair(open_page, folder, model, explained):
     page = open_page(folder / "report.html")
-    m, frames = story.model, story.model.preprocess(story.clip.frames)
+    m, frames = model, model.preprocess(explained.clip.frames)
     names = [
         option.inner_text() for option in page.query_selector_all("#target option")
     ]
-    assert names[0] == m.classes[story.target] and len(names) == contrast.CLASSES
+    assert names[0] == m.classes[explained.target] and len(names) == explain.CLASSES
     other = m.classes.index(names[1])
     own = gradcam.explain(m.module, m.variables, frames, other, relu=False)
-    first = gradcam.explain(m.module, m.variables, frames, story.target, relu=False)
+    first = gradcam.explain(m.module, m.variables, frames, explained.target, relu=False)
     page.select_option("#target", label=names[1])
     found = numbers(page)
     expected = np.maximum(own.maps, 0).sum((-2, -1))
@@ -266,24 +271,29 @@ def test_no_serious_barrier(open_page, folder, scheme, size):
 
 
 @pytest.fixture(scope="module")
-def evil(story, tmp_path_factory):
-    """Write a page in which every name is markup, of a clip without evidence."""
-    classes = (f"</script>{EVIL}", EVIL, *story.model.classes[2:])
-    model = story.model._replace(classes=classes, name=EVIL)
-    nothing = story.explanation._replace(
-        maps=0 * story.explanation.maps, matrix=0 * story.explanation.matrix
-    )
-    bad = story._replace(
-        model=model,
-        explanation=nothing,
+def evil(explained, tmp_path_factory):
+    """Write a page in which every name is markup, of a clip without attribution."""
+    classes = (f"</script>{EVIL}", EVIL, *explained.model.classes[2:])
+    bad = dataclasses.replace(
+        explained,
+        model=dataclasses.replace(explained.model, classes=classes, name=EVIL),
+        attributions=(
+            dataclasses.replace(
+                explained.shown,
+                maps=0 * explained.shown.maps,
+                shown_maps=0 * explained.shown.shown_maps,
+                shown_row=0 * explained.shown.shown_row,
+                matrix=0 * explained.shown.matrix,
+                class_maps=None,
+            ),
+        ),
         target=1,
         source=f"{EVIL}.mp4",
-        cnn=None,
-        cnn_explanation=None,
-        arguments={"video": EVIL},
+        frame_baseline=None,
+        options={"video": EVIL},
     )
     file = tmp_path_factory.mktemp("evil") / "report.html"
-    file.write_text(explorer.page(views.view(bad, report.summarize(bad))))
+    file.write_text(explorer.page(views.view(bad)))
     return file
 
 
@@ -317,17 +327,16 @@ def test_the_policy_forbids_scripts_and_requests(browser, folder):
 
 
 def test_long_clips_are_restored_from_a_shared_basis(
-    open_page, story, tmp_path, monkeypatch
+    open_page, explained, tmp_path, monkeypatch
 ):
-    kept = quantize.factorise(views.with_rivals(story).shown.maps, 4 * 136 * 12)
+    maps = explained.shown.class_maps.maps
+    kept = quantize.factorise(maps, 4 * 136 * 12)
     monkeypatch.setattr(quantize, "factorise", lambda maps: kept)
-    full = views.with_rivals(story)
-    view = views.view(full, report.summarize(full))
     file = tmp_path / "report.html"
-    file.write_text(explorer.page(view))
+    file.write_text(explorer.page(views.view(explained)))
     assert kept.basis is not None and 1e-3 < kept.error < 0.05
     page = open_page(file, "#t=3&s=15")
-    expected = quantize.restore(kept, view.shown.maps.shape)[0, 15, 3]
+    expected = quantize.restore(kept, maps.shape)[0, 15, 3]
     np.testing.assert_allclose(
         numbers(page)["map"], np.maximum(expected, 0), rtol=1e-4, atol=1e-6
     )

@@ -1,34 +1,26 @@
-"""The pictures of a story: what is drawn from what, and how large."""
+"""The figures of an explained clip: what is drawn from what, and how large."""
+
+import dataclasses
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from rgcam.attribution import gradcam, lags
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
-from rgcam.metrics import selfcheck
+from rgcam.metrics.selfcheck import Check
 from rgcam.models import zoo
 from rgcam.report import figures, render
-from rgcam.report import story as report
+from rgcam.report.explain import explain_clip
+from rgcam.report.record import CheckedView
+from tests.report.test_record import by_aggregation
 
 
 @pytest.fixture(scope="module")
-def story():
-    model = zoo.load_model("stickman-lrcn")
-    made = stickman.clip(4)
-    found = gradcam.explain(
-        model.module, model.variables, model.preprocess(made.frames), 1
-    )
-    e = gradcam.Explanation(*map(np.asarray, found))
-    clip = Clip(made.frames, made.times, ())
-    return report.Story(clip, "c.mp4", model, e, 1, None, None, {"vector": "pdf"})
-
-
-def test_diagonal_of_the_frame_cnn():
-    maps = np.arange(18.0).reshape(2, 3, 3, 1, 1)
-    np.testing.assert_array_equal(
-        figures.diagonal(maps)[..., 0, 0], [[0, 4, 8], [9, 13, 17]]
-    )
+def explained():
+    drawn = stickman.clip(4)
+    clip = Clip(drawn.frames, drawn.times)
+    return explain_clip(zoo.load_model("stickman-lrcn"), clip, target=1, source="c.mp4")
 
 
 def test_rate_is_the_times_own():
@@ -56,26 +48,26 @@ def test_the_timeline_shows_every_frames_importance():
 
 
 @pytest.mark.parametrize("how", ["last", "decided", "rise", "mean", "max"])
-def test_every_picture_shows_the_aggregation(story, how, monkeypatch):
-    shown, e = story._replace(aggregate=how), story.explanation
-    maps, row = figures.maps(shown), figures.row(shown)
-    np.testing.assert_array_equal(maps, lags.aggregate(e.maps, e.scores, 1, how))
-    np.testing.assert_allclose(row, maps.sum((1, 2)), rtol=1e-5)
+def test_every_figure_shows_the_aggregation(explained, how, monkeypatch):
+    other = by_aggregation(explained, how)
     drawn = []
-    monkeypatch.setattr(render, "strip", lambda *a, **k: drawn.append((a, k)))
-    monkeypatch.setattr(render, "matrix", lambda *a, **k: drawn.append((a, k)))
-    figures.strip(shown)
-    figures.matrix(shown)
-    (strip, said), (_, beneath) = drawn
-    assert beneath["note"] == "Recurrent Grad-CAM"
-    assert strip[1][-1][1] is not None and (strip[1][-1][1] == maps).all()
-    assert said["note"].lower().startswith(figures.moment(shown))
-    assert beneath["beneath"][0] == figures.moment(shown)
-    np.testing.assert_array_equal(beneath["beneath"][1], row)
+    draw = lambda *a, **k: drawn.append((a, k)) or Figure()
+    monkeypatch.setattr(render, "strip", draw)
+    monkeypatch.setattr(render, "matrix", draw)
+    figures.strip(other)
+    figures.matrix(other)
+    (strip, strip_options), (_, matrix_options) = drawn
+    assert matrix_options["note"].startswith("Recurrent Grad-CAM; faithfulness check")
+    assert strip[1][-1][1] is other.shown.shown_maps
+    assert strip_options["note"].lower().startswith(other.shown_text)
+    label, row = matrix_options["beneath"]
+    assert label == other.shown_text and row is other.shown.shown_row
 
 
-def test_the_overlay_shows_the_aggregation(story):
-    last, most = (figures.overlay(story._replace(aggregate=a)) for a in ("last", "max"))
+def test_the_overlay_shows_the_aggregation(explained):
+    last, most = (
+        figures.overlay(by_aggregation(explained, a)) for a in ("last", "max")
+    )
     assert last.shape == most.shape and (last != most)[:, : -figures.BAND].any()
     words = np.s_[:, 24 + 20 - figures.BAND :]
     assert (last != most)[words].any()
@@ -94,20 +86,28 @@ def test_a_gif_can_be_mailed():
     assert same.shape == (9, 64, 64, 3) and fps == 7.5
 
 
-def test_vector_pictures_are_written_where_asked_for(story, tmp_path):
-    report.write(tmp_path, story)
-    assert {p.name for p in tmp_path.iterdir()} == set(report.files("pdf"))
-    for name in ("strip.pdf", "matrix.pdf"):
-        assert (tmp_path / name).read_bytes().startswith(b"%PDF")
-    drawn = figures.vector(story, "svg")
-    assert b"original video" in drawn["strip.svg"]  # words, not outlines
+def test_vector_figures_hold_words_not_outlines(explained):
+    drawn = figures.vector(explained, "svg")
+    assert b"original video" in drawn["strip.svg"]
     assert b"input time t" in drawn["matrix.svg"]
 
 
-def test_captions_name_the_method_and_the_verdict(story):
-    check = selfcheck.Check("fade", "previous", 0.9, 0.9, 0.1, None)
-    drawn = figures.vector(story._replace(check=check), "svg")
-    verdict = "the picture follows the model closely (0.90)"
+def test_captions_name_the_method_and_the_verdict(explained):
+    check = Check("fade", "previous", 0.9, 0.9, 0.1, None)
+    step = explained.shown.step
+    shown = dataclasses.replace(
+        explained.shown,
+        method="fade",
+        rectified=False,
+        checks=(CheckedView(step=step, rectified=False, check=check),),
+    )
+    other = dataclasses.replace(explained, attributions=(shown,))
+    drawn = figures.vector(other, "svg")
+    verdict = "faithfulness check: PASSED (0.90, threshold 0.65)"
     assert f">Fade; {verdict}<" in drawn["matrix.svg"].decode()
     assert f">Last step (t' = 2.00 s); {verdict}<" in drawn["strip.svg"].decode()
-    assert b">Recurrent Grad-CAM<" in figures.vector(story, "svg")["matrix.svg"]
+    unchecked = dataclasses.replace(
+        explained, attributions=(dataclasses.replace(shown, checks=()),)
+    )
+    words = b"faithfulness check: not checked for this view"
+    assert words in figures.vector(unchecked, "svg")["matrix.svg"]

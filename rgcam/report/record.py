@@ -1,0 +1,550 @@
+"""One explained clip: the record from which everything that is shown is derived.
+
+``rgcam.report.explain.explain_clip`` computes an ``ExplainedClip``. The terminal,
+summary.json, the figures, the page, the notebook and the manifest of a corpus read
+their numbers and sentences from its fields and properties, and none computes its own
+version of them:
+
+==================  ==================================================================
+predicted class     the class with the highest score at the last output step
+unchanged since     time of the first output step from which the predicted class stays
+shown maps          of the first attribution, for the output steps that it aggregates
+faithfulness        of exactly the shown maps, or "not checked for this view"
+share of a frame    its part of the sum of all positive values of the shown row
+top moments         the frames with the largest values of the shown row, some time apart
+==================  ==================================================================
+"""
+
+import dataclasses
+import functools
+import math
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from rgcam.attribution import lags, methods
+from rgcam.attribution.contrast import Signed as ClassMaps
+from rgcam.attribution.gradcam import Explanation
+from rgcam.data.video import Clip
+from rgcam.metrics import selfcheck
+from rgcam.metrics.selfcheck import Check as FaithfulnessCheck
+from rgcam.models.zoo import Model
+from rgcam.types import Box, Fields, Tensor
+
+APART = 0.4  # seconds between two top moments
+MOMENTS = 5  # top moments that are listed
+NOT_CHECKED = "not checked for this view"
+NO_EVIDENCE = "no positive evidence"
+# Titles of figures and page, by what is explained: see ``title``.
+TITLE_OF_PREDICTION = "Why {model} predicts “{target}” in {source}"
+TITLE_OF_CLASS = (
+    "What supports “{target}” in {source} ({model} predicts “{prediction}”)"
+)
+TITLE_OF_PAIR = (
+    "Why “{target}” rather than “{other}” in {source} ({model} predicts “{prediction}”)"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What an explanation says of a model.
+
+    Attributes:
+        name: of the model, without the folders of a run's path.
+        classes: the C class names, in the order of the scores.
+        arch: fields of its architecture.
+        results: how it was trained and what it scored.
+        fps: frames per second that it was trained at.
+    """
+
+    name: str
+    classes: Sequence[str]
+    arch: Fields = dataclasses.field(default_factory=dict)
+    results: Fields = dataclasses.field(default_factory=dict)
+    fps: float = 7.5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class FrameBaseline:
+    """The frame-CNN baseline: ordinary Grad-CAM of each frame by itself.
+
+    Attributes:
+        model: the frame CNN.
+        scores: (in C), of its own classes.
+        maps: (classes in h w) rectified, in its logits: L[t, t] of the explained class
+            and then of the next classes of ``Attribution.class_maps``, as far as the
+            CNN has them.
+    """
+
+    model: ModelInfo
+    scores: Float[np.ndarray, "in C"]
+    maps: Float[np.ndarray, "classes in h w"]
+
+    @property
+    def prediction(self) -> str:
+        """Return the class with the highest mean log-probability over the frames."""
+        return self.model.classes[int(np.log(softmax(self.scores)).mean(0).argmax())]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckedView:
+    """The faithfulness check of one view of an attribution to the explained class.
+
+    Attributes:
+        step: output step t' whose maps were checked.
+        rectified: whether the positive part of the maps was checked.
+        check: its result.
+    """
+
+    step: int
+    rectified: bool
+    check: FaithfulnessCheck
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Attribution:
+    """What one method attributes the explained class's score to.
+
+    Attributes:
+        method: one of ``methods.METHODS``; "" if it is not known.
+        baseline: what the method, and its check, replaces frames by; "" likewise.
+        rectified: whether matrix and maps hold the positive part of signed maps.
+        aggregation: one of ``lags.AGGREGATIONS``: which output steps are shown.
+        step: the output step t' that is shown; None: all, by their mean or maximum.
+        matrix: (out in), sum of each map, in logits.
+        shown_maps: (in h w), the maps that figures and page show, in logits.
+        shown_row: (in,), sum of each of the shown maps: importance of each frame.
+        maps: (out in h w), of all pairs; None where only the shown ones were kept.
+        beta: (out in K) of Eq. 1; None where it was not kept, or the method has none.
+        checks: faithfulness checks of views: of the shown maps, if anything was
+            checked, and of other views that the page offers.
+        class_maps: signed maps of the explained class and other classes, for the page.
+            Rectified maps where signed ones are not known.
+    """
+
+    method: str
+    baseline: str
+    rectified: bool
+    aggregation: str
+    step: int | None
+    matrix: Float[np.ndarray, "out in"]
+    shown_maps: Float[np.ndarray, "in h w"]
+    shown_row: Float[np.ndarray, " in"]
+    maps: Float[np.ndarray, "out in h w"] | None = None
+    beta: Float[np.ndarray, "out in K"] | None = None
+    checks: tuple[CheckedView, ...] = ()
+    class_maps: ClassMaps | None = None
+
+    @property
+    def title(self) -> str:
+        """Return the method's name in the field's terms."""
+        return methods.TITLES.get(self.method, "attribution")
+
+    @property
+    def faithfulness(self) -> FaithfulnessCheck | None:
+        """Return the check of exactly the shown maps; None if they were not checked."""
+        view = self.step, self.rectified
+        return next(
+            (c.check for c in self.checks if (c.step, c.rectified) == view), None
+        )
+
+    @property
+    def verdict(self) -> str:
+        """Return the sentence about the faithfulness of the shown maps."""
+        return verdict(self.faithfulness)
+
+    @property
+    def passed(self) -> bool | None:
+        """Tell whether the shown maps passed the check; None: not checked."""
+        return None if self.faithfulness is None else self.faithfulness.trusted
+
+    @functools.cached_property
+    def reach(self) -> lags.Lags:
+        """Return how the attribution falls with the lag t' - t."""
+        return lags.lags(self.matrix)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Moment:
+    """A frame that contributes much to the shown output step.
+
+    Attributes:
+        frame: its index t.
+        time: in seconds.
+        importance: its value of the shown row, in logits.
+        share: its part of the sum of all positive values of that row.
+    """
+
+    frame: int
+    time: float
+    importance: float
+    share: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ExplainedClip:
+    """One explained clip.
+
+    Attributes:
+        clip: the frames that were explained, uint8, and their times.
+        source: path of the video, or what the clip is.
+        model: what was explained.
+        box: pixels of the frames that the model saw.
+        scores: y (out C), logits.
+        times_out: (out,), seconds of the output steps.
+        target: index of the explained class.
+        attributions: one per method; the first is the one that is shown.
+        frame_baseline: the frame-CNN baseline, or None.
+        options: of the command, for the record.
+        features: A, or None where they were not kept.
+    """
+
+    clip: Clip
+    source: str
+    model: ModelInfo
+    box: Box
+    scores: Float[np.ndarray, "out C"]
+    times_out: Float[np.ndarray, " out"]
+    target: int
+    attributions: tuple[Attribution, ...]
+    frame_baseline: FrameBaseline | None = None
+    options: Fields = dataclasses.field(default_factory=dict)
+    features: Float[Tensor, "in h w K"] | None = None
+
+    @property
+    def shown(self) -> Attribution:
+        """Return the attribution that figures and page show."""
+        return self.attributions[0]
+
+    @property
+    def explanation(self) -> Explanation:
+        """Return the shown attribution as ``explain`` returns it."""
+        assert self.shown.maps is not None and self.features is not None
+        return Explanation(
+            scores=jnp.asarray(self.scores),
+            features=jnp.asarray(self.features),
+            beta=None if self.shown.beta is None else jnp.asarray(self.shown.beta),
+            maps=jnp.asarray(self.shown.maps),
+            matrix=jnp.asarray(self.shown.matrix),
+        )
+
+    @property
+    def source_name(self) -> str:
+        """Return the file's name without its folders, or what the clip is."""
+        return Path(self.source).name
+
+    @property
+    def target_name(self) -> str:
+        """Return the name of the explained class."""
+        return self.model.classes[self.target]
+
+    @property
+    def predicted(self) -> int:
+        """Return the index of the predicted class."""
+        return int(self.scores[-1].argmax())
+
+    @property
+    def prediction(self) -> str:
+        """Return the name of the predicted class."""
+        return self.model.classes[self.predicted]
+
+    @property
+    def probability(self) -> float:
+        """Return the predicted class's probability at the last output step."""
+        return float(softmax(self.scores[-1])[self.predicted])
+
+    @property
+    def unchanged_since(self) -> float:
+        """Return the time (s) of the first step from which the prediction stays."""
+        step = lags.choose_step(self.scores, None, "decided")
+        return round(float(self.times_out[step]), 3)
+
+    @property
+    def prediction_text(self) -> str:
+        """Say what was predicted: "Diving (p = 0.93), unchanged since 0.00 s"."""
+        return (
+            f"{self.prediction} (p = {self.probability:.2f}), "
+            f"unchanged since {self.unchanged_since:.2f} s"
+        )
+
+    @property
+    def title(self) -> str:
+        """Say in one line what is explained."""
+        predicted = self.target == self.predicted
+        template = TITLE_OF_PREDICTION if predicted else TITLE_OF_CLASS
+        return template.format(
+            model=self.model.name,
+            target=self.target_name,
+            source=self.source_name,
+            prediction=self.prediction,
+        )
+
+    @property
+    def shown_text(self) -> str:
+        """Say which output steps t' the shown maps are of."""
+        how = self.shown.aggregation
+        return lags.words(self.scores, self.target, how, self.times_out)
+
+    @property
+    def top_moments(self) -> tuple[Moment, ...]:
+        """Return the frames with the largest values of the shown row."""
+        return top_moments(self.shown.shown_row, self.clip.times)
+
+    @property
+    def half_life(self) -> float | None:
+        """Return the lag (s) over which attribution halves; None: it does not fall."""
+        frames = self.shown.reach.half_life
+        if not math.isfinite(frames):
+            return None
+        times = self.clip.times
+        return frames * float(times[-1] - times[0]) / max(len(times) - 1, 1)
+
+    @property
+    def recurrent_share(self) -> float | None:
+        """Return the part of all attribution to earlier frames; None: there is none."""
+        share = self.shown.reach.recurrent_share
+        return None if math.isnan(share) else share
+
+    @property
+    def reach_text(self) -> str:
+        """Say how far back attribution reaches; "" where there is none."""
+        share, half_life = self.recurrent_share, self.half_life
+        if share is None:
+            return ""
+        through = f"{share:.0%}".replace("%", " %")
+        through += " reaches the prediction through the recurrent state"
+        if share == 0:
+            return through
+        if half_life is None or half_life > float(self.clip.times[-1]):
+            return f"attribution does not halve within the clip; {through}"
+        return f"attribution half-life {half_life:.2f} s; {through}"
+
+
+def attribution(
+    scores: Float[np.ndarray, "out C"],
+    target: int,
+    *,
+    method: str,
+    baseline: str,
+    rectified: bool,
+    aggregate: str,
+    matrix: Float[np.ndarray, "out in"],
+    maps: Float[np.ndarray, "rows in h w"],
+    beta: Float[np.ndarray, "out in K"] | None = None,
+    checks: tuple[CheckedView, ...] = (),
+    class_maps: ClassMaps | None = None,
+) -> Attribution:
+    """Choose the maps and the row that are shown, and put an ``Attribution`` together.
+
+    Args:
+        scores: y, logits.
+        target: index of the explained class.
+        method: see ``Attribution``; so are baseline, rectified, matrix, beta, checks
+            and class_maps.
+        baseline: likewise.
+        rectified: likewise.
+        aggregate: which output steps are shown.
+        matrix: likewise.
+        maps: of all output steps; or of the last one alone, if that is shown.
+        beta: likewise.
+        checks: likewise.
+        class_maps: likewise.
+    """
+    if aggregate in lags.STEPS:
+        step = lags.choose_step(scores, target, aggregate)
+        shown_maps = maps[step] if len(maps) == len(scores) else maps[-1]
+        shown_row = matrix[step]
+    else:
+        step = None
+        shown_maps = lags.aggregate(maps, scores, target, aggregate)
+        shown_row = shown_maps.sum((1, 2))
+    return Attribution(
+        method=method,
+        baseline=baseline,
+        rectified=rectified,
+        aggregation=aggregate,
+        step=step,
+        matrix=matrix,
+        shown_maps=shown_maps,
+        shown_row=shown_row,
+        maps=maps if len(maps) == len(scores) else None,
+        beta=beta,
+        checks=checks,
+        class_maps=class_maps,
+    )
+
+
+def model_info(model: Model) -> ModelInfo:
+    """Return what an explanation says of a model."""
+    return ModelInfo(
+        name=Path(model.name).name,
+        classes=model.classes,
+        arch=model.description.arch,
+        results=model.description.results,
+        fps=model.description.fps,
+    )
+
+
+def top_moments(
+    row: Float[np.ndarray, " in"],
+    times: Float[np.ndarray, " in"],
+    count: int = MOMENTS,
+) -> tuple[Moment, ...]:
+    """Return the frames with the largest values, at least APART seconds apart.
+
+    Args:
+        row: importance of each frame, in logits.
+        times: of the frames, in seconds.
+        count: at most this many.
+
+    Returns:
+        The largest first. Frames without positive importance are not listed.
+    """
+    positive = float(np.maximum(row, 0).sum())
+    chosen: list[int] = []
+    for t in np.argsort(-row, kind="stable"):
+        if row[t] <= 0 or len(chosen) == count:
+            break
+        if all(abs(times[t] - times[c]) >= APART for c in chosen):
+            chosen.append(int(t))
+    return tuple(
+        Moment(
+            frame=t,
+            time=round(float(times[t]), 3),
+            importance=float(row[t]),
+            share=float(row[t] / positive),
+        )
+        for t in chosen
+    )
+
+
+def moments_text(moments: Sequence[Moment]) -> str:
+    """List moments in a line: "0.93 s (12 %), 1.87 s (9 %)"."""
+    return ", ".join(f"{m.time:.2f} s ({100 * m.share:.0f} %)" for m in moments)
+
+
+def verdict(check: FaithfulnessCheck | None) -> str:
+    """Say in one sentence what a faithfulness check found."""
+    if check is None:
+        return NOT_CHECKED
+    score = f"{check.score:.2f}" if math.isfinite(check.score) else "no effect"
+    result = "PASSED" if check.trusted else "FAILED"
+    return f"{result} ({score}, threshold {selfcheck.TRUSTED:g})"
+
+
+def summarize(record: ExplainedClip) -> dict[str, object]:
+    """Return summary.json: what was predicted, explained and found, as plain data."""
+    shown, baseline = record.shown, record.frame_baseline
+    half_life, share = record.half_life, record.recurrent_share
+    return {
+        "prediction": record.prediction,
+        "probability": record.probability,
+        "unchanged_since": record.unchanged_since,
+        "target": record.target_name,
+        "target_score": float(record.scores[-1, record.target]),
+        "shown": {
+            "method": shown.method,
+            "aggregation": shown.aggregation,
+            "description": record.shown_text,
+            "step": shown.step,
+            "time": None
+            if shown.step is None
+            else round(float(record.times_out[shown.step]), 3),
+        },
+        "positive_evidence": bool((shown.shown_row > 0).any()),
+        "top_moments": [dataclasses.asdict(m) for m in record.top_moments],
+        "half_life": None if half_life is None else round(half_life, 3),
+        "half_life_frames": None
+        if half_life is None
+        else round(shown.reach.half_life, 2),
+        "recurrent_share": None if share is None else round(share, 4),
+        "attributions": [_attribution_fields(a) for a in record.attributions],
+        "video": {
+            "source": record.source,
+            "frames": len(record.clip.frames),
+            "size": list(record.clip.frames.shape[1:3]),
+            "seconds": float(record.clip.times[-1]),
+            "notes": list(record.clip.notes),
+        },
+        "model": model_fields(record.model),
+        "frame_cnn": None
+        if baseline is None
+        else model_fields(baseline.model) | {"prediction": baseline.prediction},
+        "arguments": dict(record.options),
+        "versions": versions(),
+    }
+
+
+def text(record: ExplainedClip, files: str = "") -> str:
+    """Say in a few lines what was predicted, explained and found.
+
+    Args:
+        record: what was explained.
+        files: what to say of the files that were written.
+    """
+    clip, shown, baseline = record.clip, record.shown, record.frame_baseline
+    moments = moments_text(record.top_moments)
+    lines = {
+        "video": f"{record.source}, {len(clip.frames)} frames, {clip.times[-1]:.1f} s",
+        "note": "; ".join(clip.notes),
+        "model": record.model.name,
+        "prediction": record.prediction_text,
+        "frame-CNN baseline": baseline
+        and f"{baseline.model.name} predicts {baseline.prediction}",
+        "explained": f"{record.target_name}, {record.shown_text}, by {shown.title}",
+        "faithfulness check": shown.verdict,
+        "reach": record.reach_text,
+        "top moments": moments or f"{NO_EVIDENCE} for {record.target_name}",
+        "files": files,
+    }
+    return "\n".join(f"{name}: {line}" for name, line in lines.items() if line)
+
+
+def model_fields(model: ModelInfo) -> dict[str, object]:
+    """Return what summary.json says of a model."""
+    return {"name": model.name, "arch": model.arch, "results": model.results}
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return the versions of the software that made an explanation."""
+    names = ("rgcam", "jax", "jaxlib", "flax", "numpy", "av")
+    installed = {name: metadata.version(name) for name in names}
+    return installed | {"python": platform.python_version()}
+
+
+def softmax(scores: Float[np.ndarray, "*steps C"]) -> Float[np.ndarray, "*steps C"]:
+    """Return the probabilities of the classes."""
+    powers = np.exp(scores - scores.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def _attribution_fields(attribution: Attribution) -> dict[str, object]:
+    """Return what summary.json says of one method."""
+    check = attribution.faithfulness
+    finite = lambda x: x if not isinstance(x, float) or math.isfinite(x) else None
+    scores = {}
+    if check is not None:
+        scores = {
+            "score": finite(check.score),
+            "threshold": selfcheck.TRUSTED,
+            "time": finite(check.time),
+            "space": finite(check.space),
+            "deletion": finite(check.deletion),
+            "completeness": finite(check.completeness),
+        }
+    return {
+        "method": attribution.method,
+        "baseline": attribution.baseline,
+        "rectified": attribution.rectified,
+        "faithfulness": {
+            "verdict": attribution.verdict,
+            "passed": attribution.passed,
+        }
+        | scores,
+    }

