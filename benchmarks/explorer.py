@@ -20,7 +20,7 @@ from playwright.sync_api import sync_playwright
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.models.zoo import load_cnn, load_model
-from rgcam.report import explorer, views
+from rgcam.report import explorer
 from rgcam.report.explain import explain_clip
 
 LENGTHS = flags.DEFINE_list("lengths", ["16", "64", "512"], "frames of the clips")
@@ -65,7 +65,7 @@ def _write(file: Path, length: int) -> None:
     made = stickman.clip(1, size=size, length=length)
     clip = Clip(made.frames, np.arange(length) / 7.5, ())
     explained = explain_clip(model, clip, cnn=load_cnn(MODEL.value), source=f"{length}")
-    page = explorer.page(views.view(explained))
+    page = explorer.clip_page(explained)
     file.write_text(page)
 
 

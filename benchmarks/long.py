@@ -21,8 +21,8 @@ from absl import app, flags
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from rgcam.data import video
 from rgcam.data.synthetic import stickman  # noqa: E402
+from rgcam.report import writer
 
 FRAMES = flags.DEFINE_integer("frames", 27_000, "of the video, in steps of 900")
 MODEL = flags.DEFINE_string("model", "ucf101-lrcn", "as for explain.py")
@@ -50,7 +50,7 @@ def write(file: Path, count: int) -> None:
     clips = [stickman.clip(i, size=SIZE).frames for i in range(PIECE // 8)]
     frames = np.concatenate(clips)[:PIECE]
     piece = file.with_stem("piece")
-    video.write_video(piece, frames, RATE)
+    writer.write_video(piece, frames, RATE)
     with av.open(piece) as source, av.open(file, "w") as sink:
         stream = source.streams.video[0]
         copy = sink.add_stream_from_template(stream)

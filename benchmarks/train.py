@@ -29,6 +29,7 @@ from rgcam.data import clips as data
 from rgcam.data.augment import Augmentation  # noqa: E402
 from rgcam.data.synthetic import stickman
 from rgcam.models import classifiers
+from rgcam.report import writer
 from rgcam.training import step as training  # noqa: E402
 
 BACKBONES = flags.DEFINE_list("backbones", ["small", "resnet18"], "small, resnet18")
@@ -241,7 +242,7 @@ def write_clips(folder: Path, count: int) -> list[Path]:
     files = [folder / f"{i}.mp4" for i in range(count)]
     for i, file in enumerate(files):
         frames = stickman.clip(i, size=320).frames
-        video.write_video(file, frames.repeat(4, axis=0), 30)
+        writer.write_video(file, frames.repeat(4, axis=0), 30)
     return files
 
 

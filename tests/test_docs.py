@@ -11,8 +11,8 @@ import tomllib
 import pytest
 from absl import flags
 
-from rgcam.data import video
 from rgcam.data.synthetic import stickman
+from rgcam.report import writer
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,7 +28,7 @@ def blocks(page, language):
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     """All blocks of a page in a row, as a reader would run them."""
     monkeypatch.chdir(tmp_path)
-    video.write_video("my.mp4", stickman.clip(3).frames, 7.5)
+    writer.write_video("my.mp4", stickman.clip(3).frames, 7.5)
     names = {"__name__": "__docs__"}
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), names)
@@ -56,7 +56,7 @@ def folder(tmp_path, monkeypatch):
     for seed, name in enumerate(names):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        video.write_video(file, stickman.clip(seed).frames[:3], 7.5)
+        writer.write_video(file, stickman.clip(seed).frames[:3], 7.5)
 
 
 # Others install, or take a download of 1 GB or many minutes.

@@ -73,6 +73,16 @@ def absolute(path: File) -> str:
     return str(Path(path).absolute())
 
 
+def check_rate(fps: Number) -> None:
+    """Validate a number of frames per second.
+
+    Raises:
+        InputError: it is not above 0.
+    """
+    if not 0 < fps < math.inf:
+        raise InputError(f"fps is {fps:g}; it must be above 0, such as 7.5")
+
+
 def source_of(video: File | Memory | Bytes, name: str = "") -> Source:
     """Return what can be opened: a path, or bytes with the name that they go by."""
     if isinstance(video, Memory):

@@ -1,7 +1,7 @@
-"""Files to frames and back.
+"""Video files to frames.
 
 PyAV reads, by the frames' own timestamps: index access is silently wrong on MPEG-PS.
-``decoding`` and ``encoding`` hold the parts.
+``decoding`` holds the parts.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from rgcam.data.decoding import (
     Shot,
     Source,
     Tally,
+    check_rate,
     header_duration,
     header_rate,
     notes,
@@ -30,7 +31,6 @@ from rgcam.data.decoding import (
     source_of,
 )
 from rgcam.errors import InputError
-from rgcam.report.encoding import check_rate, write_gif, write_image, write_video
 
 __all__ = [
     "Clip",
@@ -38,9 +38,6 @@ __all__ = [
     "probe",
     "read_clip",
     "read_pieces",
-    "write_gif",
-    "write_image",
-    "write_video",
 ]
 EPSILON = 1e-6  # seconds: two times nearer than this are one
 

@@ -1,6 +1,6 @@
 """Does an explanation lie where the truth is? Measures for known masks; pure.
 
-Maps are resized to the pixels of the masks first (``rgcam.report.render.upsample``), as a
+Maps are resized to the pixels of the masks first (``rgcam.report.overlay.upsample``), as a
 person sees them; only what speaks for the target counts, so that values below 0 are 0.
 """
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from rgcam.report import render
+from rgcam.report import overlay
 
 TOLERANCE = 1 / 16  # of the side, by which pointing may miss: 15 of 224 pixels, 4 of 64
 Maps = Float[np.ndarray, "T H W"]
@@ -34,7 +34,7 @@ def measures(
         found["moments"] = average_precision(row, true)
         found["inside"] = mass_inside(row, true)
     if mask is not None:
-        shown = render.upsample(heat, (mask.shape[1], mask.shape[2]))
+        shown = overlay.upsample(heat, (mask.shape[1], mask.shape[2]))
         near = TOLERANCE * mask.shape[1]
         found["energy"] = energy(shown, mask)
         found["pointing"] = float(pointing(shown, mask, near))

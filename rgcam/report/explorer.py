@@ -11,23 +11,22 @@ import html
 import io
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from matplotlib import colormaps
 from PIL import Image
 
 from rgcam.attribution.contrast import Signed
 from rgcam.report import quantize
-from rgcam.report.render import Box
+from rgcam.report.overlay import DIVERGING, SEQUENTIAL, colour_table
+from rgcam.report.record import APART, ExplainedClip, versions
+from rgcam.types import Box, Fields
 
 SCRIPTS = "data colour picture when words address save controls main".split()
-SEQUENTIAL = {"inferno": (0.2, 0.92), "viridis": (0.0, 1.0), "cividis": (0.0, 1.0)}
-DIVERGING = ("RdBu_r", (0.04, 0.96))
-APART = 0.4  # seconds between two top moments
 LONG = 128  # frames, above which they are stored smaller
 
 
@@ -85,6 +84,11 @@ class View(NamedTuple):
     about: Mapping[str, str]
     method: str = "heat map"
     opening: int | None = None
+
+
+def clip_page(explained: ExplainedClip) -> str:
+    """Return the page of an explained clip."""
+    return page(clip_view(explained))
 
 
 def page(view: View) -> str:
@@ -213,9 +217,8 @@ def _jpeg(frame: np.ndarray, size: tuple[int, int]) -> str:
 
 
 def _table(name: str, ends: tuple[float, float]) -> dict[str, Any]:
-    """Return 256 colours of a colour map, as ``render`` cuts it."""
-    colours = colormaps[name](np.linspace(*ends, 256), bytes=True)[:, :3]
-    return _pack(colours, "u1")
+    """Return 256 colours of a colour map, as in the figures."""
+    return _pack((colour_table(name, ends)[:, :3] * 255).astype(np.uint8), "u1")
 
 
 def _pack(array: Any, kind: str) -> dict[str, Any]:
@@ -248,3 +251,85 @@ def _source(name: str) -> str:
 
 def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def clip_view(explained: ExplainedClip) -> View:
+    """Put everything together for ``page``."""
+    shown = explained.shown
+    class_maps = shown.class_maps
+    if class_maps is None:
+        maps = shown.shown_maps[None] if shown.maps is None else shown.maps
+        class_maps = Signed((explained.target,), maps[None])
+    baseline = explained.frame_baseline
+    return View(
+        title=explained.title,
+        found=lead(explained),
+        seen=seen(explained.target_name),
+        trust=f"Faithfulness check: {shown.verdict}.",
+        trusted=shown.passed,
+        frames=explained.clip.frames,
+        times=explained.clip.times,
+        times_out=explained.times_out,
+        box=explained.box,
+        classes=explained.model.classes,
+        scores=explained.scores,
+        shown=class_maps,
+        is_signed=bool((np.asarray(class_maps.maps) < 0).any()),
+        matrix=_positive_matrix(shown.matrix, class_maps),
+        beside=None if baseline is None else Beside(baseline.model.name, baseline.maps),
+        about=about(explained),
+        method=shown.title,
+        opening=shown.step,
+    )
+
+
+def lead(explained: ExplainedClip) -> str:
+    """Say what was predicted, and what is explained where that is another class."""
+    clip = explained.clip
+    said = (
+        f"Prediction after {clip.times[-1]:.1f} s ({len(clip.frames)} frames): "
+        f"{explained.prediction_text}."
+    )
+    if explained.target != explained.predicted:
+        said += f" Explained: “{explained.target_name}”."
+    return said
+
+
+def about(explained: ExplainedClip) -> dict[str, str]:
+    """List where the page comes from."""
+    clip, model, baseline = explained.clip, explained.model, explained.frame_baseline
+    lines = {
+        "Video": f"{explained.source_name}, {len(clip.frames)} frames",
+        "Notes": "; ".join(clip.notes),
+        "Model": f"{model.name}: {_fields(model.arch)}",
+        "Its results": _fields(model.results),
+        "Frame-CNN baseline": ""
+        if baseline is None
+        else f"{baseline.model.name}: {_fields(baseline.model.arch)}",
+        "Its prediction": "" if baseline is None else baseline.prediction,
+        "Method": explained.shown.title,
+        "Faithfulness check": explained.shown.verdict,
+        "Command": command(explained.options),
+        "Versions": ", ".join(f"{n} {v}" for n, v in versions().items()),
+    }
+    return {name: text for name, text in lines.items() if text}
+
+
+def command(arguments: Fields) -> str:
+    """Return the command line that has these options."""
+    given = {n: v for n, v in arguments.items() if v is not None and v is not False}
+    options = [f"--{n}" if v is True else f"--{n}={v}" for n, v in given.items()]
+    return shlex.join(["python", "explain.py", *options])
+
+
+def _fields(fields: Fields) -> str:
+    """Write plain fields in a line, floats to four digits, what is nested left out."""
+    digits = lambda x: f"{x:.4g}" if isinstance(x, float) else str(x)
+    plain = {n: v for n, v in fields.items() if not isinstance(v, dict | list)}
+    return ", ".join(f"{name} {digits(value)}" for name, value in plain.items())
+
+
+def _positive_matrix(matrix: np.ndarray, shown: Signed) -> np.ndarray:
+    """Return the rectified maps' mass: the matrix itself, unless it is signed."""
+    maps = np.asarray(shown.maps[0])
+    return np.maximum(maps, 0).sum((-2, -1)) if (matrix < 0).any() else matrix

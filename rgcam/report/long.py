@@ -15,7 +15,7 @@ from rgcam.attribution.long import LongExplanation, Out
 from rgcam.data import video
 from rgcam.errors import InputError
 from rgcam.models.zoo import Model, cut_shape
-from rgcam.report import record, render
+from rgcam.report import plots, record, writer
 
 FILES = "explanation.npz matrix.png summary.json".split()
 BINS = 400  # of the picture's axes, at most
@@ -185,7 +185,7 @@ def text(summary: Mapping[str, Any], folder: Path) -> str:
         "by": summary["model"]["name"],
         "explained": f"{summary['target']} at {count:,} steps{looked}",
         "left out": f"{summary['left_out']:.1%} of the signed mass" if window else "",
-        "moments": moments or f"{render.NO_EVIDENCE} for {summary['target']}",
+        "moments": moments or f"{record.NO_EVIDENCE} for {summary['target']}",
         "files": f"{folder}/: {', '.join(sorted(FILES))}",
     }
     return "\n".join(f"{name:<10}{line}" for name, line in lines.items() if line)
@@ -237,10 +237,10 @@ def _write_all(folder: Path, story: LongStory) -> dict[str, Any]:
     )
     matrix, times_in, times_out, scores = pooled(story)
     title = f"why {story.model.name} sees “{story.model.classes[e.target]}”"
-    figure = render.matrix(
+    figure = plots.matrix(
         *(matrix, times_in, times_out, scores, story.model.classes, e.target),
         title=f"{title} in {Path(story.source).name}",
     )
-    video.write_image(folder / "matrix.png", render.figure_to_array(figure))
+    writer.write_image(folder / "matrix.png", plots.figure_to_array(figure))
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary

@@ -13,7 +13,7 @@ from rgcam.attribution.gradcam import Explanation
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
 from rgcam.report import explorer
-from rgcam.report.render import Box
+from rgcam.types import Box
 
 TRUST = (
     "It follows from the model's own gradients and was not checked by removing frames "

@@ -290,6 +290,10 @@ class ExplainedClip:
         how = self.shown.aggregation
         return lags.words(self.scores, self.target, how, self.times_out)
 
+    def caption(self, what: str) -> str:
+        """Say below a figure what it shows, and how faithful that is."""
+        return f"{what[0].upper()}{what[1:]}; faithfulness check: {self.shown.verdict}"
+
     @property
     def top_moments(self) -> tuple[Moment, ...]:
         """Return the frames with the largest values of the shown row."""

@@ -10,6 +10,7 @@ import pytest
 from rgcam.data import video
 from rgcam.data.synthetic import stickman
 from rgcam.models import zoo
+from rgcam.report import writer
 from tests.conftest import one_sentence
 
 FILES = {
@@ -22,7 +23,7 @@ FILES = {
 def clip_file(tmp_path_factory):
     """Write a stickman clip as a video file."""
     path = tmp_path_factory.mktemp("video") / "stickman.mp4"
-    video.write_video(path, stickman.clip(3, size=96).frames, 7.5)
+    writer.write_video(path, stickman.clip(3, size=96).frames, 7.5)
     return path
 
 
@@ -150,7 +151,7 @@ def bad_inputs(folder, clip_file):
     (folder / "empty.mp4").touch()
     (folder / "text.avi").write_text("no video\n" * 99)
     (folder / "file").write_text("in the way")
-    video.write_video(folder / "one.mp4", stickman.clip(1).frames[:1], 7.5)
+    writer.write_video(folder / "one.mp4", stickman.clip(1).frames[:1], 7.5)
     with av.open(str(folder / "audio.mp4"), "w") as container:
         stream = container.add_stream("aac", 44100, layout="mono")
         silence = np.zeros((1, 1024), np.float32)

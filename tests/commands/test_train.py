@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from rgcam.data import video
 from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
 from rgcam.models import zoo
+from rgcam.report import writer
 from rgcam.training import interruptions
 from rgcam.training import step as training
 from tests.conftest import ROOT, one_sentence
@@ -180,7 +180,7 @@ def videos(tmp_path):
             for part in range(2):
                 clip = stickman.clip((c, group, part), size=64).frames
                 file = tmp_path / "videos" / name / f"v_g{group}_c{part}.mp4"
-                video.write_video(file, clip, 7.5)
+                writer.write_video(file, clip, 7.5)
     return tmp_path / "videos"
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from rgcam.corpus import cluster, manifest
-from rgcam.data import video
 from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
+from rgcam.report import writer
 from tests.conftest import one_sentence
 
 KILLED = "RGCAM_TEST_KILLED"
@@ -34,7 +34,7 @@ class KilledOnce(cluster.Explainer):
 def videos(tmp_path):
     for n, length in enumerate((8, 12, 16, 20)):
         frames = stickman.clip((3, n), length=length).frames
-        video.write_video(tmp_path / f"v{n}.mp4", frames, 7.5)
+        writer.write_video(tmp_path / f"v{n}.mp4", frames, 7.5)
     (tmp_path / "v4.mp4").touch()
     return tmp_path
 

@@ -17,6 +17,7 @@ from rgcam.data import video
 from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
 from rgcam.models import zoo
+from rgcam.report import writer
 from tests.conftest import CACHE, ROOT, one_sentence
 
 LENGTHS = (5, 16, 17, 40)
@@ -28,7 +29,7 @@ PICTURES = {
 
 def write(path, seed=0, length=16):
     path.parent.mkdir(parents=True, exist_ok=True)
-    video.write_video(path, stickman.clip((9, seed), length=60).frames[:length], 7.5)
+    writer.write_video(path, stickman.clip((9, seed), length=60).frames[:length], 7.5)
 
 
 @pytest.fixture(scope="module")

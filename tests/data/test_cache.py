@@ -10,6 +10,7 @@ import pytest
 from rgcam.data import cache, folder, video
 from rgcam.errors import InputError
 from rgcam.models.backbones import Preprocess
+from rgcam.report import writer
 
 SPEC = Preprocess(32, None, 127.5, 127.5)
 
@@ -30,7 +31,7 @@ def make_videos(root):
         (root / name).mkdir(parents=True)
         for group in (1, 2, 3):
             file = root / name / f"v_g{group}_c1.mp4"
-            video.write_video(file, scene(10 * c + group), 7.5)
+            writer.write_video(file, scene(10 * c + group), 7.5)
     return root
 
 
@@ -57,7 +58,7 @@ def test_frames_are_decoded_once(root, tmp_path, monkeypatch):
 def test_a_changed_file_is_decoded_again(root, tmp_path):
     frames = frames_of(root, tmp_path)
     before, key = frames[0], frames.keys[0]
-    video.write_video(frames.clips[0], scene(77), 7.5)
+    writer.write_video(frames.clips[0], scene(77), 7.5)
     os.utime(frames.clips[0], ns=(1, 1))
     frames = frames_of(root, tmp_path)
     assert frames.keys[0] != key and (frames[0] != before).any()

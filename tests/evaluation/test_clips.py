@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from rgcam.data import video
 from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
 from rgcam.evaluation import clips
 from rgcam.models import zoo
+from rgcam.report import writer
 
 MODEL = zoo.load_model("stickman-lrcn")
 
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
             frames = frames[: 5 if (name, number) == ("kick", 0) else 16]
             path = root / name / f"{name}_g{number}_.mp4"
             path.parent.mkdir(exist_ok=True)
-            video.write_video(path, frames, 7.5)
+            writer.write_video(path, frames, 7.5)
     return str(root)
 
 

@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 
-from rgcam.attribution import gradcam
+from rgcam.attribution import gradcam, methods
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.models import zoo
-from rgcam.report import explain, explorer, quantize, views, writer
+from rgcam.report import explain, explorer, quantize, writer
 from rgcam.report.explain import explain_clip
 from tests.conftest import WIDE
 from tests.report.test_record import by_aggregation
@@ -293,7 +293,7 @@ def evil(explained, tmp_path_factory):
         options={"video": EVIL},
     )
     file = tmp_path_factory.mktemp("evil") / "report.html"
-    file.write_text(explorer.page(views.view(bad)))
+    file.write_text(explorer.clip_page(bad))
     return file
 
 
@@ -333,7 +333,7 @@ def test_long_clips_are_restored_from_a_shared_basis(
     kept = quantize.factorise(maps, 4 * 136 * 12)
     monkeypatch.setattr(quantize, "factorise", lambda maps: kept)
     file = tmp_path / "report.html"
-    file.write_text(explorer.page(views.view(explained)))
+    file.write_text(explorer.clip_page(explained))
     assert kept.basis is not None and 1e-3 < kept.error < 0.05
     page = open_page(file, "#t=3&s=15")
     expected = quantize.restore(kept, maps.shape)[0, 15, 3]
@@ -347,3 +347,48 @@ def test_a_page_is_one_file_of_known_size(folder):
     assert len(text) < 400_000
     assert not re.search(r"https?://", text.split('id="data"')[0])
     assert "{{" not in text.split('id="data"')[0]
+
+
+@pytest.mark.parametrize("method", ["gradcam", "path"])
+def test_the_view_holds_the_record(model, explained, method):
+    record = explain_clip(model, explained.clip, target=1, method=method)
+    page = explorer.clip_view(record)
+    assert page.shown is record.shown.class_maps
+    positive = np.maximum(record.shown.maps, 0).sum((2, 3))
+    np.testing.assert_allclose(page.matrix, positive, rtol=1e-4, atol=1e-6)
+    assert page.about["Method"] == page.method == methods.TITLES[method]
+    assert record.shown.verdict in page.trust
+    assert page.trusted == record.shown.passed
+
+
+def test_the_lead_says_what_was_predicted_and_what_is_explained(explained):
+    text = explorer.lead(explained)
+    assert text == f"Prediction after 2.0 s (16 frames): {explained.prediction_text}."
+    other = dataclasses.replace(explained, target=(explained.predicted + 1) % 11)
+    assert explorer.lead(other) == f"{text} Explained: “{other.target_name}”."
+
+
+def test_seen_is_one_sentence():
+    said = explorer.seen("wave")
+    assert said.count(".") == 1 and said.endswith(".") and "“wave”" in said
+
+
+def test_a_view_that_was_not_checked_says_so(explained):
+    shown = dataclasses.replace(explained.shown, checks=())
+    page = explorer.clip_view(dataclasses.replace(explained, attributions=(shown,)))
+    assert page.trusted is None and "not checked for this view" in page.trust
+
+
+def test_about_holds_what_is_known_and_nothing_else(explained):
+    other = dataclasses.replace(
+        explained,
+        clip=explained.clip._replace(notes=()),
+        source="/home/me/a b.mp4",
+        options={"video": "a b.mp4", "verify": True, "window": None, "beta": False},
+        frame_baseline=None,
+    )
+    about = explorer.about(other)
+    assert about["Command"] == "python explain.py '--video=a b.mp4' --verify"
+    assert about["Model"].startswith("stickman-lrcn: ")
+    assert about["Video"] == "a b.mp4, 16 frames"
+    assert not {"Notes", "Frame-CNN baseline"} & set(about)

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 import rgcam
-from rgcam.data import video
 from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
-from rgcam.report import long
+from rgcam.report import long, writer
 
 FILES = {"explanation.npz", "matrix.png", "summary.json"}
 
@@ -19,7 +18,7 @@ def known(tmp_path_factory):
     """Write a video of 48 frames; explain it at once."""
     path = tmp_path_factory.mktemp("long") / "long.mp4"
     frames = np.concatenate([stickman.clip(seed).frames for seed in range(3)])
-    video.write_video(path, frames, 7.5)
+    writer.write_video(path, frames, 7.5)
     m, clip = rgcam.load_model("stickman-lrcn"), rgcam.read_clip(path)
     e = rgcam.explain(m.module, m.variables, m.preprocess(clip.frames), beta=False)
     return path, clip.times, np.asarray(e.scores), np.asarray(e.matrix)

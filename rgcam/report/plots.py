@@ -1,0 +1,391 @@
+"""Matplotlib figures: the strip of frames under heat maps, and the matrix.
+
+Arrays in, figures out: no file is touched and pyplot is not used. Any name can be
+drawn, as it stands ($ and _ are no mathematics), and no text leaves its place.
+"""
+
+import functools
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib import font_manager, rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from rgcam.errors import InputError
+from rgcam.report.overlay import ColourScale, blend, colour_scale, normalize
+from rgcam.report.record import NO_EVIDENCE, ExplainedClip
+from rgcam.types import Box
+
+DPI = 180  # of figures made of pixels
+CJK = ("Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", "PingFang SC", "SimHei")
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")  # Okabe and Ito; target first
+NOT_SEEN = "t > t': not seen yet"
+CORNER = (0.58, 0.58, 0.4, 0.4)  # left, bottom, width, height, in parts of the matrix
+FEWEST = 8  # steps that leave the corner free
+
+
+def strip(
+    frames: UInt8[np.ndarray, "T H W 3"],
+    rows: Sequence[tuple[str, Float[np.ndarray, "T h w"]]],
+    times: Float[np.ndarray, " T"],
+    *,
+    columns: int = 8,
+    box: Box | None = None,
+    title: str = "",
+    note: str = "",
+) -> Figure:
+    """Draw the paper's Fig. 3: the frames, and below them one row per method.
+
+    Args:
+        frames: RGB.
+        rows: label, and raw heat maps in logits; (b), (c), ... are put before the
+            labels. A row has one scale, of its whole clip, shown or not.
+        times: of the frames, in seconds.
+        columns: how many frames to show: evenly chosen, the last one always.
+        box: (top, left, bottom, right), the pixels that the model saw; None: all.
+        title: above.
+        note: small, below.
+    """
+    end, cell = len(frames) - 1, 1.25 * frames.shape[1] / frames.shape[2]  # inches
+    picks = np.rint(np.linspace(end, 0, min(end + 1, columns))).astype(int)[::-1]
+    size = 1.25 * len(picks) + 2.2, (cell + 0.06) * (len(rows) + 1) + 0.75
+    figure = _figure(size, title, note)
+    figure.set_layout_engine("compressed")
+    axes = figure.subplots(len(rows) + 1, 1, squeeze=False)[:, 0]
+    _draw_film(axes[0], frames[picks], "(a) original video")
+    seconds = [f"{time:.2f} s" for time in times[picks]]
+    axes[0].set_xticks(np.arange(len(picks)) + 0.5, seconds, **_text_style())
+    for i, (label, maps) in enumerate(rows, start=1):
+        scale = colour_scale(maps)
+        heat = blend(frames[picks], normalize(maps)[picks], scale, box)
+        _draw_film(axes[i], heat, f"({chr(97 + i)}) {label}")
+        _draw_film_bar(figure, axes[i], scale)
+    return figure
+
+
+def matrix(
+    matrix: Float[np.ndarray, "out in"],
+    times_in: Float[np.ndarray, " in"],
+    times_out: Float[np.ndarray, " out"],
+    scores: Float[np.ndarray, "out C"],
+    classes: Sequence[str],
+    target: str | int,
+    *,
+    title: str = "",
+    note: str = "",
+    beneath: tuple[str, Float[np.ndarray, " in"]] | None = None,
+    profile: Float[np.ndarray, " in"] | None = None,
+) -> Figure:
+    """Draw the importance of each input time t for each output time t', and the scores.
+
+    Args:
+        matrix: heat-map mass in logits, signed or not. If all of t > t' is exactly 0,
+            it is hatched as structure: not seen yet.
+        times_in: seconds, increasing.
+        times_out: seconds, increasing; grows downwards.
+        scores: logits: the target's, and the three best others at the end, are drawn.
+        classes: the C names.
+        target: the class that the matrix explains, by name or index.
+        title: above.
+        note: small, below.
+        beneath: a row to draw under the matrix, and what it is; None: the last one.
+        profile: mean size by lag t' - t, to draw in the corner of a matrix that
+            is hatched there: ``lags.lags(matrix).profile``.
+    """
+    drawn = _drawn_classes(classes, target, scores[-1])
+    tall = float(np.clip(0.6 * len(times_out), 1.2, 4.4))  # inches
+    figure = _figure((8.2, tall + 2.5), title, note)
+    figure.set_layout_engine("constrained")
+    top, main, side, last, legend = _lay_out(figure, tall)
+    x = _edges(main, "x", times_in, 1.0)
+    y = _edges(main, "y", times_out, (x[-1] - x[0]) / len(times_in))
+    future = times_in > times_out[:, None] + 1e-6
+    hidden = future & bool(matrix.any() and not matrix[future].any())
+    _draw_matrix(figure, main, top, np.ma.array(matrix, mask=hidden), x, y)
+    label, row = beneath or (f"last row (t' = {times_out[-1]:.2f} s)", matrix[-1])
+    _draw_row(last, row, x, label)
+    _draw_scores(side, scores[:, drawn], times_out)
+    if profile is not None and hidden.any() and len(profile) >= FEWEST:
+        _draw_lags(main, profile, times_in)
+    names = [classes[c] for c in drawn] + [NOT_SEEN] * int(hidden.any())
+    _draw_legend(legend, side.lines, names)
+    return figure
+
+
+def clip_strip(explained: ExplainedClip) -> Figure:
+    """Draw the frames, the frame-CNN baseline and the shown attribution of a clip."""
+    shown, baseline = explained.shown, explained.frame_baseline
+    rows = [(shown.title, shown.shown_maps)]
+    if baseline is not None:
+        rows.insert(0, ("Grad-CAM (frame CNN)", baseline.maps[0]))
+    return strip(
+        explained.clip.frames,
+        rows,
+        explained.clip.times,
+        box=explained.box,
+        title=explained.title,
+        note=explained.caption(explained.shown_text),
+    )
+
+
+def clip_matrix(explained: ExplainedClip) -> Figure:
+    """Draw the matrix of a clip's shown attribution."""
+    shown = explained.shown
+    return matrix(
+        shown.matrix,
+        explained.clip.times,
+        explained.times_out,
+        explained.scores,
+        explained.model.classes,
+        explained.target,
+        title=explained.title,
+        note=explained.caption(shown.title),
+        beneath=(explained.shown_text, shown.shown_row),
+        profile=shown.reach.profile,
+    )
+
+
+def clip_figures(explained: ExplainedClip) -> dict[str, Figure]:
+    """Draw all figures of a clip, by the names of their files."""
+    return {"strip": clip_strip(explained), "matrix": clip_matrix(explained)}
+
+
+def figure_to_vector(figure: Figure, kind: str) -> bytes:
+    """Return a figure as a file of kind "pdf" or "svg": words as text, not as outlines.
+
+    Frames and the matrix stay pixels.
+
+    Raises:
+        InputError: another kind.
+    """
+    if kind not in ("pdf", "svg"):
+        raise InputError(f"unknown kind of vector figure {kind!r}: choose pdf or svg")
+    fonts = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "rgcam"}
+    # Without a date, equal figures are equal files.
+    undated = {"CreationDate" if kind == "pdf" else "Date": None}
+    with rc_context(fonts), io.BytesIO() as file:
+        figure.savefig(file, format=kind, metadata=undated)
+        return file.getvalue()
+
+
+def figure_to_array(figure: Figure) -> UInt8[np.ndarray, "H W 3"]:
+    """Rasterize a figure at its own dpi."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
+
+
+# Text.
+
+
+class _TextStyle(TypedDict):
+    family: list[str]
+    size: int
+    parse_math: bool
+
+
+@functools.cache
+def _fonts() -> tuple[list[str], set[int]]:
+    """Return the fonts to use, CJK if installed, and all characters they can draw."""
+    names = ["DejaVu Sans", *set(CJK).intersection(font_manager.get_font_names())]
+    files = [font_manager.get_font(font_manager.findfont(name)) for name in names]
+    return names, set().union(*(file.get_charmap() for file in files))
+
+
+def _drawable(text: str, width: int = 999) -> str:
+    """Make any name drawable: one line, at most width long, no missing glyph."""
+    text = "".join(c if ord(c) in _fonts()[1] else "□" for c in " ".join(text.split()))
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _text_style(size: int = 8) -> _TextStyle:
+    """Return how text is set: as it stands."""
+    return {"family": _fonts()[0], "size": size, "parse_math": False}
+
+
+def _figure(size: tuple[float, float], title: str, note: str) -> Figure:
+    """Begin a figure (inches) with a title above and a small note below."""
+    figure = Figure(size, dpi=DPI, facecolor="white")
+    title = textwrap.fill(_drawable(title), int(size[0] * 11))
+    figure.suptitle(title, **_text_style(11))
+    note = textwrap.fill(_drawable(note), int(size[0] * 15))
+    figure.supxlabel(note, color="0.3", **_text_style())
+    return figure
+
+
+def _norm_and_colours(scale: ColourScale) -> tuple[Normalize, ListedColormap]:
+    """Return a scale in Matplotlib's types."""
+    return Normalize(scale.low, scale.high), ListedColormap(scale.colours)
+
+
+def _say_nothing(axis: Axes) -> None:
+    """Say in the middle of an axis that there is no evidence."""
+    axis.set_title(NO_EVIDENCE, y=0.5, pad=0, va="center", size=10, bbox={"fc": "w"})
+
+
+# The strip.
+
+
+def _draw_film(axis: Axes, frames: UInt8[np.ndarray, "N H W 3"], label: str) -> None:
+    """Draw frames side by side, each 1 wide, and the label at the left."""
+    height = 0.96 * frames.shape[1] / frames.shape[2]
+    for i, frame in enumerate(frames):
+        extent = (i + 0.02, i + 0.98, height, 0)
+        axis.imshow(frame, extent=extent, interpolation="bicubic")
+    axis.set(xlim=(0, len(frames)), ylim=(height, 0), xticks=[], yticks=[])
+    axis.tick_params(length=0, labeltop=True, labelbottom=False)
+    axis.spines[:].set_visible(False)
+    label = textwrap.fill(_drawable(label), 18)
+    axis.set_ylabel(label, rotation=0, ha="right", va="center", **_text_style(9))
+
+
+def _draw_film_bar(figure: Figure, axis: Axes, scale: ColourScale) -> None:
+    if not scale.high:
+        return _say_nothing(axis)
+    bar = figure.colorbar(
+        ScalarMappable(*_norm_and_colours(scale)),
+        ax=axis,
+        ticks=(scale.low, scale.high),
+        aspect=11,
+        pad=0.01,
+        format="%.3g",
+        shrink=0.86,
+    )
+    bar.set_label("logits", size=8)
+    bar.ax.tick_params(labelsize=8)
+
+
+# The matrix and what is drawn around it.
+
+
+def _drawn_classes(
+    classes: Sequence[str], target: str | int, last: Float[np.ndarray, " C"]
+) -> list[int]:
+    """Return the target's index and those of the three best other classes."""
+    indices = dict(zip(classes, range(len(last)), strict=True))
+    index = indices.get(target, -1) if isinstance(target, str) else target
+    if index not in range(len(last)):
+        raise InputError(f"no class {target!r}; the classes are {', '.join(classes)}")
+    return [index, *[int(c) for c in np.argsort(-last) if c != index][:3]]
+
+
+def _lay_out(figure: Figure, tall: float) -> list[Axes]:
+    """Return the axes of the colour bar, matrix, scores, last row and legend."""
+    axes = figure.subplot_mosaic(
+        "t.;ms;lk", width_ratios=(5, 2.6), height_ratios=(0.13, tall, 1.1)
+    )
+    axes["s"].sharey(axes["m"])
+    axes["l"].sharex(axes["m"])
+    for axis in axes.values():
+        axis.tick_params(labelsize=8)
+        axis.xaxis.label.set(fontsize=9)
+        axis.yaxis.label.set(fontsize=9)
+    return [axes[name] for name in "tmslk"]
+
+
+def _edges(
+    axis: Axes, name: str, times: Float[np.ndarray, " n"], alone: float
+) -> Float[np.ndarray, " n+1"]:
+    """Return the borders of the cells around times, and mark few times exactly."""
+    if len(times) <= 3:
+        ticks = axis.xaxis if name == "x" else axis.yaxis
+        ticks.set_ticks(times, [f"{time:.2f}" for time in times])
+    gaps = np.pad(np.diff(times), 1, "edge") if len(times) > 1 else np.full(2, alone)
+    return np.append(times - gaps[:-1] / 2, times[-1] + gaps[-1] / 2)
+
+
+def _draw_matrix(
+    figure: Figure,
+    axis: Axes,
+    top: Axes,
+    values: np.ma.MaskedArray,
+    x: Float[np.ndarray, " columns"],
+    y: Float[np.ndarray, " rows"],
+) -> None:
+    """Draw the matrix, masked where it is structure, and its colour bar on top."""
+    scale = colour_scale(values.data)
+    axis.set(xlim=x[[0, -1]], ylim=y[[-1, 0]], ylabel="output time t' (s)")
+    axis.tick_params(labelbottom=False)
+    if not scale.high:
+        top.set_axis_off()
+        return _say_nothing(axis)
+    axis.patch.set(facecolor="0.95", edgecolor="0.7", hatch="////", linewidth=0)
+    norm, colours = _norm_and_colours(scale)
+    mesh = axis.pcolormesh(x, y, values, cmap=colours, norm=norm, rasterized=True)
+    bar = figure.colorbar(mesh, top, orientation="horizontal", ticklocation="top")
+    bar.set_label("importance (heat-map mass, logits)", size=9)
+
+
+def _draw_row(
+    axis: Axes,
+    values: Float[np.ndarray, " n"],
+    x: Float[np.ndarray, " n+1"],
+    description: str,
+) -> None:
+    """Draw one row of a matrix as bars, and what it is at the left."""
+    axis.stairs(np.maximum(values, 0), x, fill=True, color=COLOURS[0])
+    axis.stairs(np.minimum(values, 0), x, fill=True, color=COLOURS[1])
+    lines = description.rstrip(")").split(" (")
+    label = "\n".join(textwrap.fill(line, 18) for line in lines)
+    axis.set(xlabel="input time t (s)", ylabel=label)
+    axis.locator_params(axis="y", nbins=3)
+    if not values.any():
+        _say_nothing(axis)
+
+
+def _draw_scores(
+    axis: Axes, scores: Float[np.ndarray, "out n"], times: Float[np.ndarray, " out"]
+) -> None:
+    """Draw the target's score (column 0) thick and the others' thin."""
+    axis.set_prop_cycle(color=COLOURS, ls=["-", "--", "-.", ":"], lw=[2.5, 1, 1, 1])
+    axis.plot(scores, times, marker="o" if len(times) == 1 else "")
+    axis.set_xlabel("score y (logit)")
+    axis.tick_params(labelleft=False)
+
+
+def _draw_legend(axis: Axes, lines: Sequence[Line2D], names: list[str]) -> None:
+    """Name the scores' lines and, where there is one, the hatching."""
+    axis.set_axis_off()
+    hatch = Patch(facecolor="0.95", edgecolor="0.7", hatch="////", linewidth=0)
+    keys = [*lines, hatch][: len(names)]
+    blank = ["?"] * len(keys)  # Matplotlib leaves out a name that starts with _
+    legend = axis.legend(keys, blank, loc="upper left", frameon=False)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set(text=_drawable(name, 26), **_text_style())
+
+
+def _draw_lags(
+    axis: Axes, profile: Float[np.ndarray, " n"], times: Float[np.ndarray, " n"]
+) -> None:
+    """Draw mean size by lag in the corner of the matrix that was not seen yet."""
+    left, bottom, width, height = CORNER
+    axis.add_patch(
+        Rectangle(
+            (left, bottom),
+            width,
+            height,
+            transform=axis.transAxes,
+            fc="white",
+            ec="0.7",
+            zorder=4,
+        )
+    )
+    bounds = left + 0.02, bottom + 0.12, width - 0.05, height - 0.15
+    inset = axis.inset_axes(bounds, facecolor="none")
+    inset.fill_between(times - times[0], profile, color="0.4", linewidth=0)
+    inset.set(xlim=(0, times[-1] - times[0]), ylim=(0, None), yticks=[])
+    inset.set_xlabel("mean size by lag t' - t (s)", size=8, labelpad=1)
+    inset.tick_params(labelsize=8)
+    inset.xaxis.set_major_locator(MaxNLocator(3))
+    inset.spines[["top", "left", "right"]].set_visible(False)
