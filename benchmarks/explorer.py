@@ -65,7 +65,7 @@ def _write(file: Path, length: int) -> None:
     made = stickman.clip(1, size=size, length=length)
     clip = Clip(made.frames, np.arange(length) / 7.5, ())
     explained = explain_clip(model, clip, cnn=load_cnn(MODEL.value), source=f"{length}")
-    page = explorer.clip_page(explained)
+    page = explorer.page(explained)
     file.write_text(page)
 
 

@@ -1,4 +1,4 @@
-"""The explorer in a notebook: Jupyter, Colab, VS Code, whatever shows HTML."""
+"""The explorer in a notebook: Jupyter, Colab, VS Code and others that show HTML."""
 
 import html
 from collections.abc import Sequence
@@ -6,19 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
-from rgcam.attribution.contrast import Signed
 from rgcam.attribution.gradcam import Explanation
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
-from rgcam.report import explorer
+from rgcam.report import explorer, record
+from rgcam.report.record import ClassMaps, ExplainedClip, ModelInfo
 from rgcam.types import Box
-
-TRUST = (
-    "It follows from the model's own gradients and was not checked by removing frames "
-    "of this clip, so take it as a first guess at what the model used."
-)
 
 
 class Page(NamedTuple):
@@ -64,12 +59,11 @@ def show(
         clip: the frames that were explained, before preprocessing; with their times,
             or at ``fps``.
         classes: the C names, such as ``model.classes``.
-        target: what was given to ``explain``: class numbers; None: what the last step
-            decides for.
+        target: what was given to ``explain``: class numbers; None: the predicted class.
         fps: frames a second, where clip is an array.
         box: (top, left, bottom, right) in pixels of what the model saw of the frames;
             None: all.
-        title: above the page.
+        title: above the page; "": it says what is explained.
         height: of the frame in the notebook, in pixels.
 
     Raises:
@@ -77,20 +71,35 @@ def show(
     """
     if not isinstance(clip, Clip):
         clip = Clip(clip, np.arange(len(clip)) / fps)
-    shown, scores = _shown(explanation, target), np.asarray(explanation.scores)
-    _check(shown, scores, clip, classes)
-    name = classes[int(shown.targets[0])]
-    tall, wide = clip.frames.shape[1:3]
-    maps = np.asarray(shown.maps)
-    view = explorer.View(
-        *(title or f"Why the model sees “{name}”", "", explorer.seen(name)),
-        *(TRUST, None, clip.frames, clip.times, _times_out(clip.times, len(scores))),
-        *(box or (0, 0, tall, wide), classes, scores, shown, bool((maps < 0).any())),
-        matrix=np.maximum(maps[0], 0).sum((-2, -1)),
-        beside=None,
-        about={"Made by": f"rgcam.show, rgcam {explorer.version()}"},
+    class_maps = _class_maps(explanation, target)
+    scores = np.asarray(explanation.scores)
+    _check(class_maps, scores, clip, classes)
+    signed = bool((class_maps.maps < 0).any())
+    shown_target = int(class_maps.targets[0])
+    maps = np.asarray(class_maps.maps[0])
+    shown = record.attribution(
+        scores,
+        shown_target,
+        method="",
+        baseline="",
+        rectified=not signed,
+        aggregate="last",
+        matrix=np.asarray(explanation.matrix).reshape(-1, *maps.shape[:2])[0],
+        maps=maps,
+        class_maps=class_maps,
     )
-    return Page(explorer.page(view), height)
+    tall, wide = clip.frames.shape[1:3]
+    explained = ExplainedClip(
+        clip=clip,
+        source="",
+        model=ModelInfo(name="the model", classes=classes),
+        box=box or (0, 0, tall, wide),
+        scores=scores,
+        times_out=_times_out(clip.times, len(scores)),
+        target=shown_target,
+        attributions=(shown,),
+    )
+    return Page(explorer.page(explained, title or None), height)
 
 
 def _times_out(times: np.ndarray, steps: int) -> np.ndarray:
@@ -100,7 +109,9 @@ def _times_out(times: np.ndarray, steps: int) -> np.ndarray:
     return np.linspace(times[0], times[-1], steps)
 
 
-def _shown(explanation: Explanation, target) -> Signed:
+def _class_maps(
+    explanation: Explanation, target: int | Sequence[int] | None
+) -> ClassMaps:
     """Return the maps with an axis of classes, and the numbers of these."""
     maps = np.asarray(explanation.maps)
     if target is None:
@@ -112,11 +123,16 @@ def _shown(explanation: Explanation, target) -> Signed:
             f"the explanation is of {len(maps)} classes and target names "
             f"{len(targets)}: pass show the target that explain was given"
         )
-    return Signed(targets, maps)
+    return ClassMaps(targets, maps)
 
 
-def _check(shown: Signed, scores, clip: Clip, classes: Sequence[str]) -> None:
-    steps = shown.maps.shape[2]
+def _check(
+    class_maps: ClassMaps,
+    scores: Float[np.ndarray, "out C"],
+    clip: Clip,
+    classes: Sequence[str],
+) -> None:
+    steps = class_maps.maps.shape[2]
     if len(clip.frames) != steps:
         raise InputError(
             f"the explanation is of {steps} frames and the clip has "

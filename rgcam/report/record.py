@@ -22,6 +22,7 @@ import platform
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -37,17 +38,27 @@ from rgcam.models.zoo import Model
 from rgcam.types import Box, Fields, Tensor
 
 APART = 0.4  # seconds between two top moments
+TIME_ERROR = 1e-4  # seconds: times nearer than this are equal
 MOMENTS = 5  # top moments that are listed
 NOT_CHECKED = "not checked for this view"
 NO_EVIDENCE = "no positive evidence"
-# Titles of figures and page, by what is explained: see ``title``.
-TITLE_OF_PREDICTION = "Why {model} predicts “{target}” in {source}"
-TITLE_OF_CLASS = (
-    "What supports “{target}” in {source} ({model} predicts “{prediction}”)"
-)
-TITLE_OF_PAIR = (
-    "Why “{target}” rather than “{other}” in {source} ({model} predicts “{prediction}”)"
-)
+# What is shown: {kind} is of KINDS, by whether the maps are rectified.
+VIEW = "Shown: {method} for {target} ({kind}), {steps}."
+KINDS = {True: "supporting only", False: "supporting and opposing"}
+
+
+class Titles(NamedTuple):
+    """Templates of titles, by what is explained; the names in braces are filled in.
+
+    Attributes:
+        of_prediction: of the predicted class.
+        of_class: of another class.
+        of_pair: of a class rather than another.
+    """
+
+    of_prediction: str
+    of_class: str
+    of_pair: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -273,10 +284,30 @@ class ExplainedClip:
         )
 
     @property
+    def lead(self) -> str:
+        """Say in a sentence what was predicted, and after how much of the clip."""
+        times = self.clip.times
+        return (
+            f"Prediction after {times[-1]:.1f} s ({len(times)} frames): "
+            f"{self.prediction_text}."
+        )
+
+    @property
+    def titles(self) -> Titles:
+        """Return the templates of ``title``; the source is named where it is known."""
+        where = " in {source}" if self.source else ""
+        predicts = "({model} predicts “{prediction}”)"
+        return Titles(
+            of_prediction=f"Why {{model}} predicts “{{target}}”{where}",
+            of_class=f"What supports “{{target}}”{where} {predicts}",
+            of_pair=f"Why “{{target}}” rather than “{{other}}”{where} {predicts}",
+        )
+
+    @property
     def title(self) -> str:
         """Say in one line what is explained."""
         predicted = self.target == self.predicted
-        template = TITLE_OF_PREDICTION if predicted else TITLE_OF_CLASS
+        template = self.titles.of_prediction if predicted else self.titles.of_class
         return template.format(
             model=self.model.name,
             target=self.target_name,
@@ -289,6 +320,16 @@ class ExplainedClip:
         """Say which output steps t' the shown maps are of."""
         how = self.shown.aggregation
         return lags.words(self.scores, self.target, how, self.times_out)
+
+    @property
+    def view_text(self) -> str:
+        """Say which maps are shown: their method, class, signs and output steps."""
+        return VIEW.format(
+            method=self.shown.title,
+            target=f"“{self.target_name}”",
+            kind=KINDS[self.shown.rectified],
+            steps=self.shown_text,
+        )
 
     def caption(self, what: str) -> str:
         """Say below a figure what it shows, and how faithful that is."""
@@ -409,12 +450,13 @@ def top_moments(
     Returns:
         The largest first. Frames without positive importance are not listed.
     """
+    row = np.asarray(row, np.float64)
     positive = float(np.maximum(row, 0).sum())
     chosen: list[int] = []
     for t in np.argsort(-row, kind="stable"):
         if row[t] <= 0 or len(chosen) == count:
             break
-        if all(abs(times[t] - times[c]) >= APART for c in chosen):
+        if all(abs(times[t] - times[c]) >= APART - TIME_ERROR for c in chosen):
             chosen.append(int(t))
     return tuple(
         Moment(
@@ -439,6 +481,19 @@ def verdict(check: FaithfulnessCheck | None) -> str:
     score = f"{check.score:.2f}" if math.isfinite(check.score) else "no effect"
     result = "PASSED" if check.trusted else "FAILED"
     return f"{result} ({score}, threshold {selfcheck.TRUSTED:g})"
+
+
+def verdict_sentence(check: FaithfulnessCheck | None) -> str:
+    """Say what a faithfulness check found, and what it means for a reader."""
+    meaning = ""
+    if check is not None and check.trusted:
+        meaning = " When parts of the clip are replaced, the score changes as these maps predict."
+    elif check is not None:
+        meaning = (
+            " When parts of the clip are replaced, the score does not change as these "
+            "maps predict: do not read them as what the model used."
+        )
+    return f"Faithfulness check: {verdict(check)}.{meaning}"
 
 
 def summarize(record: ExplainedClip) -> dict[str, object]:

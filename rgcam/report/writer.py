@@ -131,7 +131,7 @@ def _write_all(folder: Path, explained: ExplainedClip, pictures: bool) -> None:
     if not pictures:
         return
     _draw(folder, explained)
-    files.write_text(folder / "report.html", explorer.clip_page(explained))
+    files.write_text(folder / "report.html", explorer.page(explained))
     files.write_json(folder / "summary.json", record.summarize(explained))
 
 

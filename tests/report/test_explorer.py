@@ -8,12 +8,13 @@ import re
 import numpy as np
 import pytest
 
-from rgcam.attribution import gradcam, methods
+from rgcam.attribution import gradcam, lags
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.models import zoo
 from rgcam.report import explain, explorer, quantize, writer
 from rgcam.report.explain import explain_clip
+from rgcam.report.record import CheckedView
 from tests.conftest import WIDE
 from tests.report.test_record import by_aggregation
 
@@ -87,12 +88,20 @@ def numbers(page):
     return json.loads(saved(page, "#save-json").path().read_text())
 
 
+def matrix_of(saved_numbers):
+    """Return the saved matrix with zeros for pairs that do not exist."""
+    return np.nan_to_num(np.array(saved_numbers["matrix"], np.float64))
+
+
 def test_the_page_says_what_it_shows(open_page, folder, explained):
     page = open_page(folder / "report.html")
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["prediction"] in page.inner_text("#found")
-    assert page.inner_text("#seen").count(". ") == 0  # two sentences in all
-    assert explained.shown.verdict in page.inner_text("#trust")
+    assert summary["prediction"] in page.inner_text("#lead")
+    assert page.inner_text("#lead") == explained.lead
+    assert page.inner_text("#view") == explained.view_text
+    assert page.inner_text("#reading").count(".") == 1  # one sentence
+    assert explained.shown.verdict in page.inner_text("#verdict")
+    assert page.title() == page.inner_text("h1") == explained.title
     best = summary["top_moments"][0]
     assert cell(page) == [15, best["frame"]]
     first = page.inner_text("#moments tbody tr")
@@ -103,20 +112,59 @@ def test_the_page_says_what_it_shows(open_page, folder, explained):
     assert "--verify" not in about and "--window" not in about
 
 
-@pytest.mark.parametrize("how, step", [("rise", None), ("max", 15)])
-def test_the_page_opens_at_the_chosen_step(open_page, explained, tmp_path, how, step):
-    chosen = by_aggregation(explained, how)
+def test_the_page_opens_at_the_chosen_step(open_page, explained, tmp_path):
+    chosen = by_aggregation(explained, "rise")
     writer.write(tmp_path, chosen)
-    if step is None:
-        step = chosen.shown.step
-        assert step < 15
+    step = chosen.shown.step
+    assert step < 15
     page = open_page(tmp_path / "report.html")
     row = explained.shown.matrix[step]
     assert cell(page) == [step, row.argmax()]
-    assert f"decision at {explained.clip.times[step]:.2f} s" in page.inner_text(
-        "#picture-title"
-    )
+    assert page.inner_text("#map-title").endswith(chosen.shown_text)
+    assert "not checked for this view" in page.inner_text("#verdict")
     assert cell(open_page(tmp_path / "report.html", "#t=5&s=9")) == [9, 5]
+
+
+@pytest.mark.parametrize("how", ["mean", "max"])
+def test_the_page_opens_on_the_aggregation_over_all_steps(
+    open_page, explained, tmp_path, how
+):
+    chosen = by_aggregation(explained, how)
+    writer.write(tmp_path, chosen)
+    page = open_page(tmp_path / "report.html")
+    assert page.input_value("#steps") == how
+    saved_numbers = numbers(page)
+    np.testing.assert_array_equal(
+        np.float32(saved_numbers["row"]), chosen.shown.shown_row
+    )
+    best = chosen.top_moments[0]
+    assert cell(page) == [15, best.frame]
+    np.testing.assert_array_equal(
+        np.float32(saved_numbers["map"]), chosen.shown.shown_maps[best.frame]
+    )
+    assert page.inner_text("#map-title").endswith(chosen.shown_text)
+    page.click("#cursor", position=centre(page, 9, 4))  # one step again
+    assert cell(page) == [9, 4] and page.input_value("#steps") == ""
+    again = open_page(tmp_path / "report.html", "#t=5&s=9")
+    assert cell(again) == [9, 5] and again.input_value("#steps") == ""
+
+
+@pytest.mark.parametrize("how", ["mean", "max"])
+def test_aggregations_are_computed_for_any_choice(open_page, folder, explained, how):
+    page = open_page(folder / "report.html", "#t=3&s=15")
+    page.select_option("#steps", how)
+    page.select_option("#sign", "signed")
+    saved_numbers = numbers(page)
+    signed = explained.shown.class_maps.maps[0]
+    expected = lags.aggregate(signed, explained.scores, explained.target, how)
+    worst = saved_numbers["map_error"] * np.abs(signed).max()
+    np.testing.assert_allclose(saved_numbers["map"], expected[3], atol=2 * worst)
+    row = expected.sum((1, 2))
+    np.testing.assert_allclose(saved_numbers["row"], row, atol=128 * worst)
+    assert saved_numbers["output_steps"] == how
+    assert "over all steps" in page.inner_text("#view")
+    fragment = page.evaluate("writeAddress(rgcam.data, rgcam.state), location.hash")
+    assert open_page(folder / "report.html", fragment).input_value("#steps") == how
 
 
 def test_pointing_and_pressing_show_the_cell(open_page, folder, arrays):
@@ -175,7 +223,10 @@ def test_keys_move_and_play(open_page, folder):
 def test_numbers_equal_the_files(open_page, folder, arrays, explained):
     page = open_page(folder / "report.html", "#t=3&s=15")
     found = numbers(page)
-    np.testing.assert_array_equal(np.float32(found["matrix"]), arrays["matrix"])
+    matrix = np.array(found["matrix"], np.float32)
+    future = np.triu_indices(16, 1)
+    assert np.isnan(matrix[future]).all() and not arrays["matrix"][future].any()
+    np.testing.assert_array_equal(np.nan_to_num(matrix), arrays["matrix"])
     np.testing.assert_allclose(found["times"], arrays["times"], atol=1e-6)
     target = int(arrays["target"])
     np.testing.assert_array_equal(
@@ -186,8 +237,10 @@ def test_numbers_equal_the_files(open_page, folder, arrays, explained):
     assert found["map_error"] < 0.005
     text = saved(page, "#save-csv").path().read_text()
     rows = list(csv.reader(text.splitlines()))
-    grid = np.array([row[1:] for row in rows[1:]], np.float32)
-    np.testing.assert_array_equal(grid, arrays["matrix"])
+    for out, row in enumerate(rows[1:]):
+        assert row[out + 2 :] == [""] * (15 - out)  # not seen yet: no number
+        saved_row = np.array(row[1 : out + 2], np.float32)
+        np.testing.assert_array_equal(saved_row, arrays["matrix"][out, : out + 1])
 
 
 def test_another_class_and_a_pair(open_page, folder, model, explained):
@@ -203,46 +256,46 @@ def test_another_class_and_a_pair(open_page, folder, model, explained):
     page.select_option("#target", label=names[1])
     found = numbers(page)
     expected = np.maximum(own.maps, 0).sum((-2, -1))
-    np.testing.assert_allclose(found["matrix"], expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(matrix_of(found), expected, rtol=1e-4, atol=1e-6)
     assert found["class"] == names[1] and names[1] in page.inner_text("#film-title")
     page.select_option("#sign", "signed")
     found = numbers(page)
-    np.testing.assert_allclose(found["matrix"], own.matrix, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(matrix_of(found), own.matrix, rtol=1e-3, atol=1e-5)
     page.select_option("#rather", label=names[0])
     found = numbers(page)
     assert found["rather_than"] == names[0]
     difference = np.asarray(own.matrix - first.matrix)
-    np.testing.assert_allclose(found["matrix"], difference, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(matrix_of(found), difference, rtol=1e-3, atol=1e-5)
     page.select_option("#sign", "positive")
     positive = np.maximum(own.maps - first.maps, 0).sum((-2, -1))
     worst = 64 * found["map_error"] * np.abs(own.maps).max()
-    np.testing.assert_allclose(numbers(page)["matrix"], positive, atol=2 * worst)
+    np.testing.assert_allclose(matrix_of(numbers(page)), positive, atol=2 * worst)
 
 
 def test_colour_bars_tell_true_units(open_page, folder, arrays):
     page = open_page(folder / "report.html")
     peak = lambda values: f"{float(f'{np.abs(values).max():.3g}'):g}"
-    assert page.inner_text("#bar-high") == peak(arrays["maps"])
-    assert "decision at 2.00 s" in page.inner_text("#bar-unit")
-    assert page.inner_text("#grid-high") == peak(arrays["matrix"])
-    assert "the whole clip" in page.inner_text("#grid-unit")
+    assert page.inner_text("#map-high") == peak(arrays["maps"])
+    assert "output step at 2.00 s" in page.inner_text("#map-unit")
+    assert page.inner_text("#matrix-high") == peak(arrays["matrix"])
+    assert "all output steps" in page.inner_text("#matrix-unit")
     page.check("#rows-box")
-    assert page.inner_text("#grid-high") == peak(arrays["matrix"][-1])
+    assert page.inner_text("#matrix-high") == peak(arrays["matrix"][-1])
     page.select_option("#scale", "clip")
-    assert "the whole clip" in page.inner_text("#bar-unit")
+    assert "all output steps" in page.inner_text("#map-unit")
 
 
 def test_a_link_restores_the_view(open_page, folder):
     page = open_page(folder / "report.html")
     page.select_option("#sign", "signed")
     page.select_option("#scale", "clip")
-    page.uncheck("#beside-box")
+    page.uncheck("#baseline-box")
     page.click("#cursor", position=centre(page, 9, 4))
     page.hover("h1")
     until(page, "location.hash.includes('s=9')")
     fragment = page.evaluate("location.hash")
     again = open_page(folder / "report.html", fragment)
-    assert cell(again) == [9, 4] and not again.is_visible("#beside")
+    assert cell(again) == [9, 4] and not again.is_visible("#baseline")
     assert again.input_value("#sign") == "signed"
     assert again.input_value("#scale") == "clip"
     strange = "#t=1e9&s=x&class=%3Cb%3E&scale=__proto__&colours=__proto__&heat=-1"
@@ -293,7 +346,7 @@ def evil(explained, tmp_path_factory):
         options={"video": EVIL},
     )
     file = tmp_path_factory.mktemp("evil") / "report.html"
-    file.write_text(explorer.clip_page(bad))
+    file.write_text(explorer.page(bad))
     return file
 
 
@@ -308,10 +361,10 @@ def test_names_are_never_markup(open_page, evil):
 
 def test_no_evidence_is_said(open_page, evil):
     page = open_page(evil)
-    assert "no positive evidence" in page.inner_text("#bar-unit")
-    assert "no positive evidence" in page.inner_text("#grid-unit")
+    assert "no positive evidence" in page.inner_text("#map-unit")
+    assert "no positive evidence" in page.inner_text("#matrix-unit")
     assert "No positive evidence" in page.inner_text("#moments")
-    assert not page.is_visible("#sign") and not page.is_visible("#beside")
+    assert not page.is_visible("#sign") and not page.is_visible("#baseline")
 
 
 def test_the_policy_forbids_scripts_and_requests(browser, folder):
@@ -333,7 +386,7 @@ def test_long_clips_are_restored_from_a_shared_basis(
     kept = quantize.factorise(maps, 4 * 136 * 12)
     monkeypatch.setattr(quantize, "factorise", lambda maps: kept)
     file = tmp_path / "report.html"
-    file.write_text(explorer.clip_page(explained))
+    file.write_text(explorer.page(explained))
     assert kept.basis is not None and 1e-3 < kept.error < 0.05
     page = open_page(file, "#t=3&s=15")
     expected = quantize.restore(kept, maps.shape)[0, 15, 3]
@@ -349,34 +402,91 @@ def test_a_page_is_one_file_of_known_size(folder):
     assert "{{" not in text.split('id="data"')[0]
 
 
-@pytest.mark.parametrize("method", ["gradcam", "path"])
-def test_the_view_holds_the_record(model, explained, method):
-    record = explain_clip(model, explained.clip, target=1, method=method)
-    page = explorer.clip_view(record)
-    assert page.shown is record.shown.class_maps
-    positive = np.maximum(record.shown.maps, 0).sum((2, 3))
-    np.testing.assert_allclose(page.matrix, positive, rtol=1e-4, atol=1e-6)
-    assert page.about["Method"] == page.method == methods.TITLES[method]
-    assert record.shown.verdict in page.trust
-    assert page.trusted == record.shown.passed
+def test_every_choice_changes_title_view_verdict_and_exports(open_page, folder):
+    page = open_page(folder / "report.html")
+    texts = lambda: [page.inner_text(f"#{i}") for i in ("title", "view", "verdict")]
+    name = lambda button: saved(page, button).suggested_filename
+    opening = [*texts(), page.inner_text("#reading"), name("#save-json")]
+    assert "FAILED" in opening[2] and "-positive-step-15.json" in opening[4]
+    other = page.query_selector_all("#target option")[1].inner_text()
+
+    page.select_option("#target", label=other)
+    title, view, verdict = texts()
+    assert f"“{other}”" in title and f"“{other}”" in view and page.title() == title
+    assert verdict == "Faithfulness check: not checked for this view."
+    assert page.get_attribute("#verdict", "class") == "verdict unknown"
+    assert numbers(page)["faithfulness"] == "not checked for this view"
+
+    page.select_option("#rather", index=1)
+    title, view, verdict = texts()
+    assert "rather than" in title and "rather than" in view and "not checked" in verdict
+    assert f"“{other}” rather than" in page.inner_text("#reading")
+    assert "rather-than" in name("#save-csv")
+
+    page.select_option("#rather", "-1")
+    page.select_option("#target", index=0)
+    assert [*texts(), page.inner_text("#reading")] == opening[:4]
+    page.select_option("#sign", "signed")
+    title, view, verdict = texts()
+    assert title == opening[0] and "supporting and opposing" in view
+    assert page.inner_text("#reading").startswith("Red regions")
+    assert "-signed.csv" in name("#save-csv")
+
+    page.select_option("#sign", "positive")
+    page.keyboard.press("Escape")
+    page.focus("#cursor")
+    page.keyboard.press("ArrowUp")
+    title, view, verdict = texts()
+    assert "t' = 1.87 s" in view and title == opening[0]
+    assert "-step-14.json" in name("#save-json")
 
 
-def test_the_lead_says_what_was_predicted_and_what_is_explained(explained):
-    text = explorer.lead(explained)
-    assert text == f"Prediction after 2.0 s (16 frames): {explained.prediction_text}."
-    other = dataclasses.replace(explained, target=(explained.predicted + 1) % 11)
-    assert explorer.lead(other) == f"{text} Explained: “{other.target_name}”."
+def test_a_verdict_is_shown_only_for_maps_that_were_checked(
+    open_page, explained, tmp_path
+):
+    (failed,) = explained.shown.checks
+    passed = CheckedView(
+        step=15,
+        rectified=False,
+        check=failed.check._replace(time=0.9, space=0.9),
+    )
+    shown = dataclasses.replace(explained.shown, checks=(failed, passed))
+    file = tmp_path / "report.html"
+    other = dataclasses.replace(explained, attributions=(shown,))
+    file.write_text(explorer.page(other))
+    page = open_page(file)
+    state = lambda: page.get_attribute("#verdict", "class").split()[1]
+    assert state() == "failed" and failed_words(failed) in page.inner_text("#verdict")
+    page.select_option("#sign", "signed")
+    assert state() == "passed" and "PASSED (0.90," in page.inner_text("#verdict")
+    page.hover("#cursor", position=centre(page, 9, 4))
+    assert state() == "unknown"
+    page.hover("h1")
+    assert state() == "passed"
+    page.select_option("#steps", "max")
+    assert state() == "unknown"
 
 
-def test_seen_is_one_sentence():
-    said = explorer.seen("wave")
-    assert said.count(".") == 1 and said.endswith(".") and "“wave”" in said
+def failed_words(view):
+    return f"FAILED ({view.check.score:.2f}, "
 
 
-def test_a_view_that_was_not_checked_says_so(explained):
-    shown = dataclasses.replace(explained.shown, checks=())
-    page = explorer.clip_view(dataclasses.replace(explained, attributions=(shown,)))
-    assert page.trusted is None and "not checked for this view" in page.trust
+def test_the_page_holds_no_folder_of_the_machine(open_page, explained, tmp_path):
+    options = {
+        "model": "/home/me/runs/mine",
+        "video": "/home/me/a b.mp4",
+        "videos": "/home/me/**/*.mp4",
+        "out": "out/here",
+        "target": "sit/stand",
+        "verify": True,
+    }
+    other = dataclasses.replace(explained, source="/home/me/a b.mp4", options=options)
+    text = explorer.page(other)
+    assert "/home" not in text and "a b.mp4" in text
+    assert explorer.command(options) == (
+        "python explain.py --model=mine '--video=a b.mp4' '--videos=**/*.mp4' "
+        "--out=here --target=sit/stand --verify"
+    )
 
 
 def test_about_holds_what_is_known_and_nothing_else(explained):

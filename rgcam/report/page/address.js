@@ -4,6 +4,7 @@ function writeAddress(data, state) {
   const named = {
     t: state.cell.input,
     s: state.cell.output,
+    steps: state.aggregate || "one",
     class: data.classes[data.targets[state.choice.k]],
     rather: state.choice.j < 0 ? "" : data.classes[data.targets[state.choice.j]],
     kind: state.choice.signed ? "signed" : "positive",
@@ -11,7 +12,7 @@ function writeAddress(data, state) {
     rows: state.rows ? 1 : 0,
     colours: state.colours,
     heat: Math.round(100 * state.opacity),
-    beside: state.beside ? 1 : 0,
+    baseline: state.baseline ? 1 : 0,
     follow: state.follow ? 1 : 0,
   };
   const fragment = `#${new URLSearchParams(named)}`;
@@ -25,24 +26,27 @@ function writeAddress(data, state) {
 
 function readAddress(data, state) {
   const named = new URLSearchParams(location.hash.slice(1));
-  const whole = (name, size, other) => {
+  const whole = (name, size, unless) => {
     const value = Number(named.get(name) ?? NaN);
-    return Number.isInteger(value) && value >= 0 && value < size ? value : other;
+    return Number.isInteger(value) && value >= 0 && value < size ? value : unless;
   };
-  const place = (name) => data.targets.findIndex((t) => data.classes[t] === named.get(name));
+  const classAt = (name) => data.targets.findIndex((t) => data.classes[t] === named.get(name));
   state.cell = {
     input: whole("t", data.steps, state.cell.input),
     output: whole("s", data.outs, state.cell.output),
   };
-  if (place("class") >= 0) state.choice.k = place("class");
+  if (classAt("class") >= 0) state.choice.k = classAt("class");
   if (data.signed) {
-    state.choice.j = place("rather") === state.choice.k ? -1 : place("rather");
+    state.choice.j = classAt("rather") === state.choice.k ? -1 : classAt("rather");
     if (named.has("kind")) state.choice.signed = named.get("kind") === "signed";
   }
+  const steps = named.get("steps") ?? (named.has("s") ? "one" : "");
+  if (steps === "one") state.aggregate = "";
+  if (data.square && Object.hasOwn(data.aggregations, steps)) state.aggregate = steps;
   if (["clip", "row"].includes(named.get("scale"))) state.scale = named.get("scale");
   if (Object.hasOwn(data.sequential, named.get("colours") ?? "")) state.colours = named.get("colours");
   state.opacity = whole("heat", 101, Math.round(100 * state.opacity)) / 100;
   state.rows = whole("rows", 2, Number(state.rows)) === 1;
-  state.beside = whole("beside", 2, Number(state.beside)) === 1;
+  state.baseline = whole("baseline", 2, Number(state.baseline)) === 1;
   state.follow = whole("follow", 2, Number(state.follow)) === 1;
 }

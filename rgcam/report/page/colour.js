@@ -1,8 +1,8 @@
 // Values to colours. A scale is {low, high, table}: 0 is always its end or its middle.
 
-function scaleOf(data, choice, peak, colours) {
-  const table = choice.signed ? data.diverging : data.sequential[colours];
-  return { low: choice.signed ? -peak : 0, high: peak, table };
+function scaleOf(data, signed, peak, colours) {
+  const table = signed ? data.diverging : data.sequential[colours];
+  return { low: signed ? -peak : 0, high: peak, table };
 }
 
 function colourIndex(scale, value) {
@@ -45,7 +45,7 @@ function drawBar(canvas, scale) {
   }
 }
 
-// Bilinear, half-pixel centres, clamped: the same enlargement as rgcam.render.upsample.
+// Bilinear, half-pixel centres, clamped: the same enlargement as the overlay's.
 function tents(size, cells) {
   return Array.from({ length: size }, (_, i) => {
     const centre = Math.min(Math.max(((i + 0.5) * cells) / size - 0.5, 0), cells - 1);
@@ -58,8 +58,8 @@ function tents(size, cells) {
 function heatPainter(height, width, size) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = size;
-  const own = canvas.getContext("2d");
-  const image = own.createImageData(size, size);
+  const inner = canvas.getContext("2d");
+  const image = inner.createImageData(size, size);
   const rows = tents(size, height);
   const columns = tents(size, width);
   return (context, map, scale, opacity, ...place) => {
@@ -79,7 +79,7 @@ function heatPainter(height, width, size) {
         pixels[p + 3] = 255 * opacity * (1 - (1 - part) ** 2);
       }
     }
-    own.putImageData(image, 0, 0);
+    inner.putImageData(image, 0, 0);
     context.drawImage(canvas, ...place);
   };
 }

@@ -2,18 +2,21 @@
 
 function fillChoices(data) {
   const by = (id) => document.getElementById(id);
-  const named = (value, words) => Object.assign(document.createElement("option"), { value, textContent: words });
-  const names = data.targets.map((target, k) => named(k, data.classes[target]));
-  by("target").replaceChildren(...names);
-  by("rather").replaceChildren(named(-1, "nothing else"), ...names.map((n) => n.cloneNode(true)));
-  by("colours").replaceChildren(...Object.keys(data.sequential).map((name) => named(name, name)));
+  const option = (value, words) => Object.assign(document.createElement("option"), { value, textContent: words });
+  const classes = data.targets.map((_, k) => option(k, className(data, k)));
+  by("target").replaceChildren(...classes);
+  by("rather").replaceChildren(option(-1, "no other class"), ...classes.map((c) => c.cloneNode(true)));
+  by("colours").replaceChildren(...Object.keys(data.sequential).map((name) => option(name, name)));
+  const aggregations = Object.entries(data.aggregations).map(([name, words]) => option(name, words));
+  by("steps").replaceChildren(option("", "one output step"), ...aggregations);
+  by("steps-label").hidden = !data.square;
   by("sign-label").hidden = !data.signed;
   by("rather-label").hidden = !data.signed || data.targets.length < 2;
-  by("beside-label").hidden = !data.beside;
+  by("baseline-label").hidden = !data.baseline;
   by("lag-section").hidden = !data.square;
   by("input").max = data.steps - 1;
   by("output").max = data.outs - 1;
-  say("found", data.foundWords);
+  say("lead", data.words.lead);
   legendOf(data);
 }
 
@@ -23,26 +26,27 @@ function showChoices(data, state) {
   by("target").value = state.choice.k;
   by("rather").value = state.choice.j;
   by("sign").value = state.choice.signed ? "signed" : "positive";
+  by("steps").value = state.aggregate;
   by("scale").value = state.scale;
   by("colours").value = state.colours;
   by("opacity").value = 100 * state.opacity;
-  by("beside-box").checked = state.beside;
+  by("baseline-box").checked = state.baseline;
   by("rows-box").checked = state.rows;
   by("follow").checked = state.follow;
   for (const option of by("rather").options) option.disabled = Number(option.value) === state.choice.k;
 }
 
 function connect(data, state, view) {
-  state.beside = state.beside && Boolean(data.beside);
+  state.baseline = state.baseline && Boolean(data.baseline);
   showChoices(data, state);
   connectChoices(data, state, view);
-  connectGrid(data, state, view);
+  connectMatrix(data, state, view);
   connectFilm(data, state, view);
   connectKeys(data, state, view);
   const toggle = connectPlayer(data, state, view);
   document.getElementById("play").addEventListener("click", toggle);
-  document.getElementById("picture").addEventListener("click", toggle);
-  document.getElementById("beside").addEventListener("click", toggle);
+  document.getElementById("map").addEventListener("click", toggle);
+  document.getElementById("baseline").addEventListener("click", toggle);
   connectPage(data, state, view);
 }
 
@@ -59,10 +63,11 @@ function connectChoices(data, state, view) {
   });
   on("rather", "change", ({ value }) => (state.choice.j = Number(value)));
   on("sign", "change", ({ value }) => (state.choice.signed = value === "signed"));
+  on("steps", "change", ({ value }) => (state.aggregate = value));
   on("scale", "change", ({ value }) => (state.scale = value));
   on("colours", "change", ({ value }) => (state.colours = value));
   on("opacity", "input", ({ value }) => (state.opacity = Number(value) / 100));
-  on("beside-box", "change", ({ checked }) => (state.beside = checked));
+  on("baseline-box", "change", ({ checked }) => (state.baseline = checked));
   on("rows-box", "change", ({ checked }) => (state.rows = checked));
   on("follow", "change", ({ checked }) => (state.follow = checked));
   for (const name of ["input", "output"])
@@ -71,14 +76,15 @@ function connectChoices(data, state, view) {
     );
 }
 
-// Pointing shows a cell, pressing stays there; above the grid the decision is kept.
-function connectGrid(data, state, view) {
+// Pointing shows a cell, pressing stays there; above the matrix the output step is kept,
+// and so are all of them where an aggregation over them is shown.
+function connectMatrix(data, state, view) {
   const canvas = document.getElementById("cursor");
   const find = (event) => {
-    const found = cellAt(data, layOut(data, canvas.clientWidth), event.offsetX, event.offsetY);
-    return { input: found.input, output: found.output ?? state.cell.output };
+    return cellAt(data, layOut(data, canvas.clientWidth), event.offsetX, event.offsetY);
   };
-  const show = (cell) => {
+  const show = ({ input, output }) => {
+    const cell = { input, output: output ?? state.cell.output };
     if (cell.input === state.shown.input && cell.output === state.shown.output) return;
     state.shown = cell;
     view.cell();
@@ -102,23 +108,23 @@ function connectFilm(data, state, view) {
 }
 
 // Where a key goes in a cell; undefined: nowhere.
-function stepOf(event, data, cell, onGrid) {
+function stepOf(event, data, cell, onMatrix) {
   const side = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   const ends = { Home: 0, End: Infinity }[event.key];
   if (side && event.shiftKey) return { output: cell.output + side };
   if (side) return { input: cell.input + side };
   if (ends !== undefined) return event.shiftKey ? { output: ends } : { input: ends };
   const up = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-  if (up && (onGrid || event.shiftKey)) return { output: cell.output + up };
+  if (up && (onMatrix || event.shiftKey)) return { output: cell.output + up };
   return undefined;
 }
 
 function connectKeys(data, state, view) {
   document.addEventListener("keydown", (event) => {
-    const onGrid = event.target.id === "cursor";
+    const onMatrix = event.target.id === "cursor";
     const busy = event.target.closest("input, select, button, summary, [role=region]");
-    if (event.ctrlKey || event.metaKey || event.altKey || (busy && !onGrid)) return;
-    const cell = stepOf(event, data, state.cell, onGrid);
+    if (event.ctrlKey || event.metaKey || event.altKey || (busy && !onMatrix)) return;
+    const cell = stepOf(event, data, state.cell, onMatrix);
     if (cell) move(data, state, view, cell);
     else if (event.key === " ") document.getElementById("play").click();
     else return;
@@ -126,7 +132,7 @@ function connectKeys(data, state, view) {
   });
 }
 
-// Playing moves the frame, and with "follow" the decision; returns the play switch.
+// Playing moves the frame, and with "follow" the output step; returns the play switch.
 function connectPlayer(data, state, view) {
   const button = document.getElementById("play");
   let last = null; // the time of the last tick, null when stopped
@@ -153,7 +159,7 @@ function connectPlayer(data, state, view) {
   };
 }
 
-// The newest decision that had seen the frame last shown.
+// The newest output step that had seen the frame last shown.
 function followed(data, state, input) {
   if (!state.follow) return {};
   return { output: Math.max(0, data.timesOut.findLastIndex((time) => time <= data.times[input] + 1e-6)) };
@@ -161,9 +167,9 @@ function followed(data, state, input) {
 
 function connectPage(data, state, view) {
   const on = (id, act) => document.getElementById(id).addEventListener("click", act);
-  on("save-png", () => savePicture(data, state));
+  on("save-png", () => saveView(data, state));
   on("save-json", () => saveNumbers(data, state));
-  on("save-csv", () => saveGrid(data, state));
+  on("save-csv", () => saveMatrix(data, state));
   on("copy", () => copyLink(data, state));
   document.getElementById("copy").hidden = location.protocol === "about:"; // a notebook
   on("theme", () => {

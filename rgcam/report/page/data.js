@@ -1,5 +1,7 @@
 // The explanation: base64 arrays, heat maps restored from quantised factors, matrices.
-// `choice` is what is looked at: {k: class, j: class it is compared with or -1, signed}.
+// `choice` says of what maps are shown: {k: class, j: class it is compared with or -1,
+// signed: both signs, or the positive part alone}. `out` says which output step: its
+// number, or "mean" or "max" over all steps.
 
 function bytesOf(text) {
   const raw = atob(text);
@@ -22,8 +24,32 @@ function readData() {
   data.outs = data.timesOut.length;
   data.cells = data.height * data.width;
   data.pairs = data.codes.length / data.targets.length / data.rank;
-  data.found = new Map(); // matrices and peaks that were computed, by choice
+  data.cache = new Map(); // matrices, aggregated maps and peaks, by choice
   return data;
+}
+
+// Whether maps of a choice are the ones that the record shows, figures and text too.
+function isOpening(data, choice, out) {
+  const { k, j, signed } = choice;
+  return k === 0 && j < 0 && signed === data.opening.signed && out === data.opening.output;
+}
+
+// The faithfulness check of exactly these maps, or that there was none.
+function verdictOf(data, choice, out) {
+  const { k, j, signed } = choice;
+  const ofClass = k === 0 && j < 0;
+  const check = data.checks.find((c) => ofClass && c.step === out && c.signed === signed);
+  return check ?? data.notChecked;
+}
+
+function keyOf({ k, j, signed }, ...more) {
+  return [k, j, signed, ...more].join(" ");
+}
+
+// The value that `make` computed for this key before, or computes now.
+function cached(data, key, make) {
+  if (!data.cache.has(key)) data.cache.set(key, make());
+  return data.cache.get(key);
 }
 
 // Where a pair lies among the stored ones; -1: not seen yet, a zero by structure.
@@ -47,8 +73,18 @@ function addMap(data, k, sign, pair, input, into) {
   }
 }
 
+// Whether frame `input` had been seen at `out`.
+function isSeen(data, out, input) {
+  return typeof out === "string" || pairOf(data, out, input) >= 0;
+}
+
 // The heat map of frame `input` for the score at `out`, (h w) in logits.
 function mapOf(data, choice, out, input, into) {
+  if (typeof out === "string") {
+    const start = input * data.cells;
+    into.set(aggregated(data, choice, out).maps.subarray(start, start + data.cells));
+    return into;
+  }
   into.fill(0);
   const pair = pairOf(data, out, input);
   if (pair < 0) return into;
@@ -64,11 +100,32 @@ function largest(values) {
   return peak;
 }
 
+// {maps: (in h w), row: (in)}: the mean or maximum over the output steps that see each
+// frame. Those that the record shows are stored exactly.
+function aggregated(data, choice, how) {
+  if (isOpening(data, choice, how)) return data.opening;
+  return cached(data, keyOf(choice, how), () => aggregate(data, choice, how));
+}
+
+function aggregate(data, choice, how) {
+  const maps = new Float32Array(data.steps * data.cells);
+  const map = new Float32Array(data.cells);
+  for (let input = 0; input < data.steps; input++) {
+    const sum = maps.subarray(input * data.cells, (input + 1) * data.cells);
+    if (how === "max") sum.fill(-Infinity);
+    for (let out = input; out < data.outs; out++) {
+      mapOf(data, choice, out, input, map);
+      for (let i = 0; i < data.cells; i++)
+        sum[i] = how === "max" ? Math.max(sum[i], map[i]) : sum[i] + map[i] / (data.outs - input);
+    }
+  }
+  const massOf = (_, t) => maps.subarray(t * data.cells, (t + 1) * data.cells).reduce((a, b) => a + b, 0);
+  return { maps, row: Float32Array.from({ length: data.steps }, massOf) };
+}
+
 // {values: (out in), NaN where not seen yet; peak: of them; cellPeak: of the maps}.
 function matrixOf(data, choice) {
-  const key = `${choice.k} ${choice.j} ${choice.signed}`;
-  if (!data.found.has(key)) data.found.set(key, computeMatrix(data, choice));
-  return data.found.get(key);
+  return cached(data, keyOf(choice), () => computeMatrix(data, choice));
 }
 
 function computeMatrix(data, choice) {
@@ -93,20 +150,18 @@ function computeMatrix(data, choice) {
       peak = Math.max(peak, Math.abs(value));
     }
   }
-  return { values, peak, cellPeak, rows: new Map() };
+  return { values, peak, cellPeak };
 }
 
-// The largest value of all maps of one decision.
+// The largest value of all maps of one output step.
 function rowCellPeak(data, choice, out) {
-  const { rows } = matrixOf(data, choice);
-  if (!rows.has(out)) {
+  return cached(data, keyOf(choice, out, "peak"), () => {
     const map = new Float32Array(data.cells);
     let peak = 0;
     for (let input = 0; input < data.steps; input++)
       peak = Math.max(peak, largest(mapOf(data, choice, out, input, map)));
-    rows.set(out, peak);
-  }
-  return rows.get(out);
+    return peak;
+  });
 }
 
 // The largest value of one row of the matrix.
@@ -116,7 +171,9 @@ function rowPeak(data, choice, out) {
   return peak;
 }
 
+// The importance of every frame for `out`, NaN where not seen yet.
 function rowOf(data, choice, out) {
+  if (typeof out === "string") return aggregated(data, choice, out).row;
   return matrixOf(data, choice).values.subarray(out * data.steps, (out + 1) * data.steps);
 }
 
@@ -125,12 +182,13 @@ function columnOf(data, choice, input) {
   return Float32Array.from({ length: data.outs }, (_, out) => values[out * data.steps + input]);
 }
 
-// Mean importance at each distance t' - t; only of pairs that were seen.
+// Mean size of the importance at each lag t' - t, of the pairs that have that lag.
 function lagOf(data, choice) {
   const { values } = matrixOf(data, choice);
   const sums = new Float64Array(data.steps);
   for (let out = 0; out < data.outs; out++)
-    for (let input = 0; input <= out; input++) sums[out - input] += values[out * data.steps + input];
+    for (let input = 0; input <= out; input++)
+      sums[out - input] += Math.abs(values[out * data.steps + input]);
   return sums.map((sum, lag) => sum / (data.outs - lag));
 }
 
@@ -139,7 +197,8 @@ function scoreOf(data, choice, out) {
   return choice.j < 0 ? score(choice.k) : score(choice.k) - score(choice.j);
 }
 
-// The frames that counted most for a decision, some time apart, as in summary.json.
+// The frames with the largest importance, some time apart, by the rule of summary.json:
+// the share of a frame is its part of the sum of all positive values of the row.
 function topMoments(data, choice, out, count) {
   const row = rowOf(data, choice, out);
   const order = Array.from(row.keys()).filter((t) => row[t] > 0);

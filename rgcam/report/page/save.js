@@ -1,4 +1,4 @@
-// What can be taken away: the view as a picture, the numbers as JSON and CSV.
+// What can be saved: the view as a picture, its numbers as JSON, the matrix as CSV.
 
 function offer(name, blob) {
   const link = document.createElement("a");
@@ -8,29 +8,34 @@ function offer(name, blob) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-function fileName(data, choice, ending) {
-  const plain = (k) => data.classes[data.targets[k]].replace(/[^\p{L}\p{N}]+/gu, "-");
+// Named after what the file depends on: class, kind, and output steps where it has some.
+function fileName(data, choice, ending, out) {
+  const plain = (k) => className(data, k).replace(/[^\p{L}\p{N}]+/gu, "-");
   const rather = choice.j < 0 ? "" : `-rather-than-${plain(choice.j)}`;
-  return `explanation-${plain(choice.k)}${rather}.${ending}`;
+  const kind = choice.signed ? "signed" : "positive";
+  const steps = out === undefined ? "" : typeof out === "string" ? `-${out}` : `-step-${out}`;
+  return `explanation-${plain(choice.k)}${rather}-${kind}${steps}.${ending}`;
 }
 
 // Every drawing and every word that is marked data-print, where it stands on the page.
-function picturePage() {
+function viewImage() {
   const area = document.getElementById("explorer");
   area.classList.add("printing"); // leaves out what only a hand can use
-  const canvas = picture(area);
+  const canvas = drawing(area);
   area.classList.remove("printing");
   return canvas;
 }
 
-function picture(area) {
+const TOP = 76; // CSS pixels of the lines above: title, view, verdict
+
+function drawing(area) {
   const origin = area.getBoundingClientRect();
   const title = document.querySelector("h1").textContent;
   const ratio = Math.max(2, window.devicePixelRatio || 1);
   const last = document.getElementById("film").getBoundingClientRect();
   const canvas = document.createElement("canvas");
   canvas.width = origin.width * ratio;
-  canvas.height = (last.bottom - origin.top + 44) * ratio;
+  canvas.height = (last.bottom - origin.top + TOP + 8) * ratio;
   const context = canvas.getContext("2d");
   context.scale(ratio, ratio);
   context.fillStyle = style("--paper");
@@ -38,10 +43,14 @@ function picture(area) {
   context.fillStyle = style("--ink");
   context.font = "600 17px system-ui, sans-serif";
   context.fillText(title, 0, 20, origin.width);
+  context.font = "13px system-ui, sans-serif";
+  ["view", "verdict"].forEach((id, i) =>
+    context.fillText(document.getElementById(id).textContent, 0, 42 + 18 * i, origin.width),
+  );
   for (const part of area.querySelectorAll("canvas, [data-print]")) {
     const place = part.getBoundingClientRect();
     if (!place.width || place.bottom > last.bottom + 1) continue;
-    const at = [place.left - origin.left, place.top - origin.top + 36];
+    const at = [place.left - origin.left, place.top - origin.top + TOP];
     if (part.tagName === "CANVAS") context.drawImage(part, ...at, place.width, place.height);
     else if (part.id === "legend") for (const one of part.children) printLegend(context, one, origin);
     else printWords(context, part, ...at, place.width);
@@ -51,7 +60,7 @@ function picture(area) {
 
 function printLegend(context, part, origin) {
   const place = part.getBoundingClientRect();
-  printWords(context, part, place.left - origin.left + 33, place.top - origin.top + 33, 999);
+  printWords(context, part, place.left - origin.left + 33, place.top - origin.top + TOP - 3, 999);
 }
 
 function printWords(context, part, x, y, width) {
@@ -69,31 +78,41 @@ function printWords(context, part, x, y, width) {
   context.fillText(line, x, y + high);
 }
 
-function savePicture(data, state) {
-  picturePage().toBlob((blob) => offer(fileName(data, state.choice, "png"), blob));
+function saveView(data, state) {
+  const name = fileName(data, state.choice, "png", outOf(state));
+  viewImage().toBlob((blob) => offer(name, blob));
 }
 
-function gridRows(data, choice) {
+// Rows of the matrix, null where a pair does not exist: frames not seen yet.
+function matrixRows(data, choice) {
   return Array.from({ length: data.outs }, (_, out) =>
-    Array.from(rowOf(data, choice, out), (value) => (Number.isNaN(value) ? 0 : value)),
+    Array.from(rowOf(data, choice, out), (value) => (Number.isNaN(value) ? null : value)),
   );
 }
 
 function numbers(data, state) {
   const { choice, cell } = state;
-  const map = mapOf(data, choice, cell.output, cell.input, new Float32Array(data.cells));
+  const out = outOf(state);
+  const map = mapOf(data, choice, out, cell.input, new Float32Array(data.cells));
   return {
-    title: document.title,
-    class: data.classes[data.targets[choice.k]],
-    rather_than: choice.j < 0 ? null : data.classes[data.targets[choice.j]],
+    title: titleWords(data, choice),
+    view: viewWords(data, choice, out),
+    faithfulness: verdictOf(data, choice, out).verdict,
+    method: data.words.method,
+    class: className(data, choice.k),
+    rather_than: choice.j < 0 ? null : className(data, choice.j),
     kind: choice.signed ? "signed" : "positive",
+    output_steps: state.aggregate || "one",
     unit: "logits",
     times: Array.from(data.times),
     times_out: Array.from(data.timesOut),
-    scores: Array.from({ length: data.outs }, (_, out) => scoreOf(data, choice, out)),
-    matrix: gridRows(data, choice),
-    cell: { t: cell.input, t_out: cell.output },
+    scores: Array.from({ length: data.outs }, (_, step) => scoreOf(data, choice, step)),
+    matrix: matrixRows(data, choice),
+    row: Array.from(rowOf(data, choice, out), (value) => (Number.isNaN(value) ? null : value)),
+    top_moments: topMoments(data, choice, out, data.momentCount),
+    cell: { t: cell.input, t_out: state.aggregate ? null : cell.output },
     map: Array.from({ length: data.height }, (_, i) => Array.from(map.subarray(i * data.width, (i + 1) * data.width))),
+    map_scale: scalesOf(data, state).cells.high,
     map_error: data.error,
     about: data.about,
   };
@@ -101,12 +120,13 @@ function numbers(data, state) {
 
 function saveNumbers(data, state) {
   const text = JSON.stringify(numbers(data, state), null, 1);
-  offer(fileName(data, state.choice, "json"), new Blob([text], { type: "application/json" }));
+  const name = fileName(data, state.choice, "json", outOf(state));
+  offer(name, new Blob([text], { type: "application/json" }));
 }
 
-function saveGrid(data, state) {
-  const head = ["decision_s \\ frame_s", ...data.times].join(",");
-  const rows = gridRows(data, state.choice).map((row, out) => [data.timesOut[out], ...row].join(","));
+function saveMatrix(data, state) {
+  const head = ["output_s \\ input_s", ...data.times].join(",");
+  const rows = matrixRows(data, state.choice).map((row, out) => [data.timesOut[out], ...row].join(","));
   const text = `${[head, ...rows].join("\n")}\n`;
   offer(fileName(data, state.choice, "csv"), new Blob([text], { type: "text/csv" }));
 }

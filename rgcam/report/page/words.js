@@ -1,4 +1,5 @@
-// Everything that is said in words, always as text: names are never markup.
+// Everything that is said in words, always as text: names are never markup. Sentences
+// that figures and terminal say too are templates of the record, in data.words.
 
 function short(value) {
   if (value === 0) return "0";
@@ -6,41 +7,77 @@ function short(value) {
   return size >= 1000 || size < 0.001 ? value.toExponential(2) : String(Number(value.toPrecision(3)));
 }
 
-function quoted(name) {
-  return `“${name}”`;
-}
-
 function say(id, words) {
   document.getElementById(id).textContent = words;
-}
-
-function asked(data, choice) {
-  const name = quoted(data.classes[data.targets[choice.k]]);
-  return choice.j < 0 ? name : `${name} rather than ${quoted(data.classes[data.targets[choice.j]])}`;
 }
 
 function seconds(time) {
   return `${time.toFixed(2)} s`;
 }
 
-// One cell in a sentence or two.
-function cellWords(data, choice, cell) {
-  const row = rowOf(data, choice, cell.output);
-  const value = row[cell.input];
-  const when = `At ${seconds(data.timesOut[cell.output])} (decision ${cell.output})`;
-  const score = `${when} the score for ${asked(data, choice)} is ${short(scoreOf(data, choice, cell.output))}.`;
-  const which = `The frame at ${seconds(data.times[cell.input])} (frame ${cell.input})`;
-  if (Number.isNaN(value)) return `${score} ${which} had not been seen yet.`;
-  const mass = row.reduce((sum, x) => (x > 0 ? sum + x : sum), 0);
-  if (mass === 0 && !choice.signed) return `${score} There is no positive evidence in any frame.`;
-  const share = value > 0 ? `, ${(100 * value / mass).toFixed(1)} % of the evidence for it` : "";
-  return `${score} ${which} counted ${value > 0 ? "+" : ""}${short(value)}${share}.`;
+function fill(template, names) {
+  return template.replace(/\{(\w+)\}/g, (_, name) => names[name]);
 }
 
-function unitWords(data, state, what, byRow) {
-  const range = byRow
-    ? `all frames of the decision at ${seconds(data.timesOut[state.shown.output])}`
-    : "the whole clip";
+function className(data, k) {
+  return data.classes[data.targets[k]];
+}
+
+// What is explained: “a”, or “a” rather than “b”.
+function classWords(data, choice) {
+  const name = `“${className(data, choice.k)}”`;
+  return choice.j < 0 ? name : `${name} rather than “${className(data, choice.j)}”`;
+}
+
+function titleWords(data, choice) {
+  const { titles, model, source } = data.words;
+  const prediction = data.classes[data.predicted];
+  const names = { model, source, prediction, target: className(data, choice.k) };
+  if (choice.j >= 0) return fill(titles.pair, { ...names, other: className(data, choice.j) });
+  return fill(data.targets[choice.k] === data.predicted ? titles.prediction : titles.class, names);
+}
+
+// Which output steps are shown, as figures and terminal say it.
+function stepsWords(data, out) {
+  if (out === data.opening.output) return data.words.openingSteps;
+  if (typeof out === "string") return data.aggregations[out];
+  return `output step t' = ${seconds(data.timesOut[out])}`;
+}
+
+function viewWords(data, choice, out) {
+  const { view, method, signed, rectified } = data.words;
+  const kind = choice.signed ? signed : rectified;
+  return fill(view, { method, kind, target: classWords(data, choice), steps: stepsWords(data, out) });
+}
+
+function mapTitle(data, out) {
+  const { method } = data.words;
+  return `${method[0].toUpperCase()}${method.slice(1)}: ${stepsWords(data, out)}`;
+}
+
+function readingWords(data, choice) {
+  const { readingSigned, reading } = data.words;
+  return fill(choice.signed ? readingSigned : reading, { target: classWords(data, choice) });
+}
+
+// One frame's importance in a sentence or two.
+function cellWords(data, choice, out, input) {
+  const row = rowOf(data, choice, out);
+  const value = row[input];
+  const frame = `the frame at ${seconds(data.times[input])} (frame ${input})`;
+  const start =
+    typeof out === "string"
+      ? `${data.aggregations[out][0].toUpperCase()}${data.aggregations[out].slice(1)}:`
+      : `Output step ${out} at ${seconds(data.timesOut[out])}: the score for ${classWords(data, choice)} is ${short(scoreOf(data, choice, out))};`;
+  if (Number.isNaN(value)) return `${start} ${frame} had not been seen yet.`;
+  const mass = row.reduce((sum, x) => (x > 0 ? sum + x : sum), 0);
+  if (mass === 0 && !choice.signed) return `${start} there is no positive evidence in any frame.`;
+  const share = value > 0 ? `, ${((100 * value) / mass).toFixed(1)} % of all support` : "";
+  const verb = value < 0 ? "opposes it with" : "supports it with";
+  return `${start} ${frame} ${verb} ${value > 0 ? "+" : ""}${short(value)}${share}.`;
+}
+
+function scaleWords(what, range) {
   return `${what}, in logits; one scale for ${range}`;
 }
 
@@ -59,7 +96,7 @@ function legendOf(data) {
   document.getElementById("legend").replaceChildren(...parts);
 }
 
-// Late scores may rest on what was decided long before: say when, and offer to go there.
+// At late steps a score may rest on the recurrent state alone: say so, and where it rose.
 function hint(data, choice, go) {
   const mass = (out) => rowOf(data, choice, out).reduce((sum, x) => (x > 0 ? sum + x : sum), 0);
   const all = Array.from({ length: data.outs }, (_, out) => mass(out));
@@ -73,21 +110,21 @@ function hint(data, choice, go) {
   button.addEventListener("click", () => go(best));
   const last = short(all[data.outs - 1]);
   line.replaceChildren(
-    `At the end little moves this score any more: all frames together count +${last}, `,
-    `at ${seconds(data.timesOut[best])} they count +${short(all[best])}. `,
+    `At the last output step all frames together support this score with only +${last}; `,
+    `at ${seconds(data.timesOut[best])} they support it with +${short(all[best])}. `,
     button,
   );
 }
 
-function momentRows(data, choice, output, go) {
-  return topMoments(data, choice, output, 5).map((moment) => {
+function momentRows(data, choice, out, go) {
+  return topMoments(data, choice, out, data.momentCount).map((moment) => {
     const line = document.createElement("tr");
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = seconds(data.times[moment.frame]);
     button.addEventListener("click", () => go(moment.frame));
-    const cells = [button, moment.frame, moment.importance.toPrecision(4), `${(100 * moment.share).toFixed(1)} %`];
-    cells.forEach((content) => {
+    const share = `${(100 * moment.share).toFixed(1)} %`;
+    [button, moment.frame, moment.importance.toPrecision(4), share].forEach((content) => {
       const cell = document.createElement("td");
       cell.append(content);
       line.append(cell);
@@ -96,8 +133,8 @@ function momentRows(data, choice, output, go) {
   });
 }
 
-function momentTable(data, choice, output, go) {
-  const rows = momentRows(data, choice, output, go);
+function momentTable(data, choice, out, go) {
+  const rows = momentRows(data, choice, out, go);
   if (!rows.length) {
     const cell = document.createElement("td");
     cell.colSpan = 4;
@@ -106,5 +143,5 @@ function momentTable(data, choice, output, go) {
     rows[0].append(cell);
   }
   document.querySelector("#moments tbody").replaceChildren(...rows);
-  say("moments-title", `What counted most for the decision at ${seconds(data.timesOut[output])}`);
+  say("moments-title", `Top moments: ${stepsWords(data, out)}`);
 }

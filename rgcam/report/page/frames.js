@@ -1,4 +1,4 @@
-// Frames under heat: the player's pictures and the film strip.
+// Frames under heat maps: the player and the film strip.
 
 // Images are decoded by the browser when first drawn; `arrived` is called for each.
 function loadFrames(data, arrived) {
@@ -23,7 +23,7 @@ function drawFrame(context, data, image, heat, x, y, width, height) {
   if (heat) heat(context, ...place);
 }
 
-function drawPicture(canvas, data, image, heat, words) {
+function drawMap(canvas, data, image, heat, words) {
   const width = canvas.clientWidth;
   const height = Math.round((width * data.frameHeight) / data.frameWidth);
   const context = fresh(canvas, height);

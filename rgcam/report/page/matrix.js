@@ -1,9 +1,9 @@
-// The grid of moments with the score curves above it, on one time axis, and beside it
-// what the row and the column of the chosen cell say. Two layers: what changes with the
-// choice, and what changes with the cell.
+// The matrix with the score curves above it, on one time axis, and around it the row and
+// the column of the chosen cell as bars. Two layers: what changes with the choice, and
+// what changes with the cell.
 
 const CURVES = 92; // CSS pixels of the score curves
-const ROW = 46; // of the chosen row's bars under the grid
+const ROW = 46; // of the chosen row's bars under the matrix
 const SIDE = 46; // of the chosen column's bars at its right
 
 // Where everything lies in a canvas so wide.
@@ -25,33 +25,33 @@ function frameAt(data, time) {
 }
 
 function cellAt(data, place, x, y) {
-  const within = (part, whole, count) =>
-    Math.min(count - 1, Math.max(0, Math.floor((part / whole) * count)));
+  const within = (part, length, count) =>
+    Math.min(count - 1, Math.max(0, Math.floor((part / length) * count)));
   return {
     input: within(x - place.left, place.across, data.steps),
-    output: y < place.top ? null : within(y - place.top, place.tall, data.outs),
+    output: y < place.top ? undefined : within(y - place.top, place.tall, data.outs),
   };
 }
 
-function drawWhen(canvas, data, choice, scale) {
+function drawMatrix(canvas, data, choice, scale) {
   const place = layOut(data, canvas.clientWidth);
   const context = fresh(canvas, place.height);
   drawCurves(context, data, place);
-  drawGrid(context, data, choice, scale, place);
+  drawCells(context, data, choice, scale, place);
   drawAxes(context, data, place);
   drawKeys();
 }
 
-function drawGrid(context, data, choice, scale, place) {
+function drawCells(context, data, choice, scale, place) {
   const { values } = matrixOf(data, choice);
   hatch(context, place);
   const image = new ImageData(data.steps, data.outs);
   for (let i = 0; i < values.length; i++) {
     if (Number.isNaN(values[i])) continue;
     const row = Math.floor(i / data.steps);
-    const own = scale.ofRow(row);
-    const at = colourIndex(own, values[i]);
-    for (let c = 0; c < 3; c++) image.data[4 * i + c] = own.table[at + c];
+    const ofRow = scale.ofRow(row);
+    const at = colourIndex(ofRow, values[i]);
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = ofRow.table[at + c];
     image.data[4 * i + 3] = 255;
   }
   const small = document.createElement("canvas");
@@ -140,18 +140,18 @@ function drawAxes(context, data, place) {
   context.textAlign = "center";
   for (const t of ticks(data.steps, place.across))
     context.fillText(data.times[t].toFixed(1), place.left + ((t + 0.5) / data.steps) * place.across, place.under + ROW + 16);
-  context.fillText("time of the frame, t (s)", place.left + place.across / 2, place.under + ROW + 32);
+  context.fillText("input time t (s)", place.left + place.across / 2, place.under + ROW + 32);
   context.textAlign = "right";
   for (const o of ticks(data.outs, place.tall))
     context.fillText(data.timesOut[o].toFixed(1), place.left - 6, place.top + ((o + 0.5) / data.outs) * place.tall + 4);
   context.textAlign = "left";
-  const words = place.tall < 160 ? "t′ (s)" : "time of the decision, t′ (s)";
+  const words = place.tall < 160 ? "t′ (s)" : "output time t′ (s)";
   upright(context, words, 11, place.top + place.tall / 2);
 }
 
-// The layer above: cross-hair, the row's bars beneath, the column's at the right, each
-// as long as its largest value.
-function drawCursor(canvas, data, choice, cell) {
+// The layer above: cross-hair, bars of the shown row below and of the column at the right,
+// each as long as its largest value. An aggregation over all steps has no row to mark.
+function drawCursor(canvas, data, choice, cell, out) {
   const place = layOut(data, canvas.clientWidth);
   const context = fresh(canvas, place.height);
   const wide = place.across / data.steps;
@@ -160,11 +160,12 @@ function drawCursor(canvas, data, choice, cell) {
   const y = place.top + cell.output * high;
   const column = columnOf(data, choice, cell.input);
   const ends = (peak) => ({ low: choice.signed ? -peak : 0, high: peak });
-  const rowEnds = ends(rowPeak(data, choice, cell.output));
-  drawRowBars(context, rowOf(data, choice, cell.output), rowEnds, place, wide);
+  const rowEnds = ends(rowPeak(data, choice, out));
+  drawRowBars(context, rowOf(data, choice, out), rowEnds, place, wide);
   drawColumnBars(context, column, ends(largest(column.filter((x) => x))), place, high);
-  frame(context, place.left, y, place.across, high, 1);
   frame(context, x, place.top, wide, place.tall, 1);
+  if (typeof out === "string") return;
+  frame(context, place.left, y, place.across, high, 1);
   frame(context, x, y, wide, high, 2);
   const moment = place.left + (frameAt(data, data.timesOut[cell.output]) + 0.5) * wide;
   context.fillStyle = style("--mark");
@@ -217,26 +218,24 @@ function drawColumnBars(context, column, scale, place, high) {
 
 function drawLag(canvas, data, choice) {
   const lags = lagOf(data, choice);
-  const context = fresh(canvas, 150);
+  const context = fresh(canvas, 158);
   const [left, across, tall] = [52, canvas.clientWidth - 60, 110];
   const high = Math.max(...lags, 0);
-  const low = Math.min(...lags, 0);
-  const y = (value) => 8 + ((high - value) / (high - low || 1)) * tall;
+  const y = (value) => 8 + (1 - value / (high || 1)) * tall;
   const wide = across / data.steps;
-  const colours = [style("--c0"), style("--c1")];
-  lags.forEach((value, lag) => {
-    context.fillStyle = colours[value > 0 ? 0 : 1];
-    context.fillRect(left + lag * wide, Math.min(y(value), y(0)), Math.max(wide - 0.5, 0.5), Math.abs(y(value) - y(0)));
-  });
+  context.fillStyle = style("--soft");
+  lags.forEach((value, lag) =>
+    context.fillRect(left + lag * wide, y(value), Math.max(wide - 0.5, 0.5), y(0) - y(value)),
+  );
   context.fillStyle = style("--line");
   context.fillRect(left, y(0), across, 1);
   context.fillStyle = style("--soft");
   context.textAlign = "right";
   context.fillText(short(high), left - 6, y(high) + 8);
-  if (low < 0 || !high) context.fillText(short(low), left - 6, y(low) + 2);
+  context.fillText("0", left - 6, y(0) + 2);
   context.textAlign = "center";
   for (const lag of ticks(data.steps, across))
     context.fillText((data.times[lag] - data.times[0]).toFixed(1), left + (lag + 0.5) * wide, tall + 24);
-  context.fillText("seconds before the decision, t′ − t", left + across / 2, tall + 39);
+  context.fillText("lag t′ − t (s)", left + across / 2, tall + 42);
   context.textAlign = "left";
 }
