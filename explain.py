@@ -71,13 +71,14 @@ def explain_long(model: Model, out: Path) -> None:
     target = None if FLAGS.target is None else class_index(model, FLAGS.target)
     steps = long.parse_steps(FLAGS.steps)
     window = WINDOW if FLAGS.window is None and not steps else FLAGS.window
-    story = long.explain_file(
+    video = long.explain_file(
         *(model, FLAGS.video, target),
         **{"fps": rate(model), "start": FLAGS.start, "end": FLAGS.end},
-        **{"out": steps, "window": window, "arguments": arguments()},
+        **{"out": steps, "window": window, "options": arguments()},
         max_bytes=int(FLAGS.max_gib * 2**30),
     )
-    print(long.text(long.write(out, story), out))
+    long.write(out, video)
+    print(long.text(video, out))
 
 
 def arguments() -> dict:

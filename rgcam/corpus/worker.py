@@ -171,7 +171,7 @@ def _write(job: Job, seen: Seen, kept: Kept, beside: Kept | None) -> Row:
     explained = _record(job, seen, kept, beside)
     try:
         folder = Path(job.out) / task.folder
-        writer.write(folder, explained, pictures=job.pictures)
+        writer.write(folder, explained, figures=job.pictures)
     except Exception as error:
         if getattr(error.__cause__, "errno", None) in FULL:
             raise

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from rgcam.attribution import gradcam, methods, targets
 from rgcam.attribution.contrast import Signed as ClassMaps
@@ -60,34 +60,34 @@ def explain_clip(
     Raises:
         InputError: an unknown method, baseline, aggregation or class.
     """
-    if target is not None:
+    if target is not None:  # before anything is computed
         targets.check(target, len(model.classes))
-    names = (method,) if isinstance(method, str) else tuple(method)
     features = _features(model.module, model.variables, model.preprocess(clip.frames))
+    scores = np.asarray(_scores(model.module, model.variables, features))
+    if target is None:
+        target = int(scores[-1].argmax())
+    class_indices = best_classes(scores[-1], target, classes)
+    names = (method,) if isinstance(method, str) else tuple(method)
     attributions = []
-    scores: Float[np.ndarray, "out C"] | None = None
     for name in names:
-        # With several methods, the CAMs among them keep their own baseline of zeros.
+        # Of several methods, the CAMs among them keep their own baseline of zeros.
         takes_baseline = len(names) == 1 or name not in methods.CAMS
-        explanation, attribution, target = _attribute(
-            model,
-            features,
-            target,
-            method=name,
-            baseline=baseline if takes_baseline else None,
-            relu=relu,
-            aggregate=aggregate,
-            classes=classes,
+        attributions.append(
+            _attribute(
+                model,
+                features,
+                scores,
+                class_indices,
+                method=name,
+                baseline=baseline if takes_baseline else None,
+                relu=relu,
+                aggregate=aggregate,
+            )
         )
-        scores = np.asarray(explanation.scores)
-        attributions.append(attribution)
-    assert scores is not None and target is not None
     frame_baseline = None
     if cnn is not None:
-        others = best_classes(scores[-1], target, classes)
-        frame_baseline = explain_frames(
-            cnn, clip, [model.classes[c] for c in others], model, features
-        )
+        class_names = [model.classes[index] for index in class_indices]
+        frame_baseline = explain_frames(cnn, clip, class_names, model, features)
     return ExplainedClip(
         clip=clip,
         source=source,
@@ -115,7 +115,7 @@ def explain_frames(
     Args:
         cnn: to explain.
         clip: uint8 frames.
-        names: classes, the explained one first; the maps end before the first other
+        names: classes, the explained one first; the maps end before the first further
             class that the CNN does not have.
         model: the recurrent model that it is compared with.
         features: A of that model, which is the CNN's too where both have the same
@@ -126,17 +126,22 @@ def explain_frames(
     """
     if not _share_features(cnn, model):
         features = _features(cnn.module, cnn.variables, cnn.preprocess(clip.frames))
-    known = itertools.takewhile(lambda name: name in cnn.classes, names[1:])
-    indices = [class_index(cnn, names[0]), *map(cnn.classes.index, known)]
-    maps, scores = [], np.zeros(0)
-    for index in indices:
-        found = _explain_class(
-            cnn.module, cnn.variables, features, jnp.asarray(index), how=How(beta=False)
+    shared = itertools.takewhile(lambda name: name in cnn.classes, names[1:])
+    indices = [class_index(cnn, names[0]), *map(cnn.classes.index, shared)]
+    explanations = [
+        _explain_class(
+            cnn.module,
+            cnn.variables,
+            features,
+            jnp.asarray(index),
+            how=How(beta=False),
         )
-        maps.append(diagonal(np.asarray(found.maps)))
-        scores = np.asarray(found.scores)
+        for index in indices
+    ]
     return FrameBaseline(
-        model=record.model_info(cnn), scores=scores, maps=np.stack(maps)
+        model=record.model_info(cnn),
+        scores=np.asarray(explanations[0].scores),
+        maps=np.stack([diagonal(np.asarray(e.maps)) for e in explanations]),
     )
 
 
@@ -159,54 +164,63 @@ def diagonal(
 def _attribute(
     model: Model,
     features: Float[Array, "in h w K"],
-    target: int | None,
+    scores: Float[np.ndarray, "out C"],
+    class_indices: Sequence[int],
     *,
     method: str,
     baseline: str | None,
     relu: bool | None,
     aggregate: str,
-    classes: int,
-) -> tuple[Explanation, Attribution, int]:
-    """Compute one method's attribution, check it, and add other classes' maps."""
+) -> Attribution:
+    """Compute one method's attribution to the first class, with the others' maps."""
     methods.check(method, baseline)
     baseline_name = str(methods.baseline_of(method, baseline))
     rectified = methods.rectified(method, relu)
-    how = How(relu=False, beta=True, method=method, baseline=baseline_name)
-    run = model.module, model.variables, features
-    explanation = _explain_class(
-        *run, None if target is None else jnp.asarray(target), how=how
-    )
-    scores = np.asarray(explanation.scores)
-    if target is None:
-        target = int(scores[-1].argmax())
-    signed = np.asarray(explanation.maps)
-    maps = np.maximum(signed, 0) if rectified else signed
-    matrix = np.asarray(gradcam.importance_matrix(jnp.asarray(maps)))
-    others = best_classes(scores[-1], target, classes)
-    how = how._replace(beta=False)
-    others_maps = [
-        np.asarray(_explain_class(*run, jnp.asarray(other), how=how).maps)
-        for other in others[1:]
+    target = class_indices[0]
+    explanations = [
+        _explain_class(
+            model.module,
+            model.variables,
+            features,
+            jnp.asarray(index),
+            # Signed maps of all classes; beta, which is large, of the explained one.
+            how=How(
+                relu=False,
+                beta=index == target,
+                method=method,
+                baseline=baseline_name,
+            ),
+        )
+        for index in class_indices
     ]
-    made = record.attribution(
+    signed = np.stack([np.asarray(e.maps) for e in explanations])
+    maps = np.maximum(signed[0], 0) if rectified else signed[0]
+    beta = explanations[0].beta
+    attribution = record.attribution(
         scores,
         target,
         method=method,
         baseline=baseline_name,
         rectified=rectified,
         aggregate=aggregate,
-        matrix=matrix,
+        matrix=np.asarray(gradcam.importance_matrix(jnp.asarray(maps))),
         maps=maps,
-        beta=None if explanation.beta is None else np.asarray(explanation.beta),
-        class_maps=ClassMaps(others, np.stack([signed, *others_maps])),
+        beta=None if beta is None else np.asarray(beta),
+        class_maps=ClassMaps(tuple(class_indices), signed),
     )
-    if made.step is not None:
-        check = selfcheck.check(
-            *run, maps, target, method=method, baseline=baseline_name
-        )
-        view = CheckedView(step=made.step, rectified=rectified, check=check)
-        made = dataclasses.replace(made, checks=(view,))
-    return explanation, made, target
+    if attribution.step is None:  # no sound check of an aggregation over all steps
+        return attribution
+    check = selfcheck.check(
+        model.module,
+        model.variables,
+        features,
+        maps,
+        target,
+        method=method,
+        baseline=baseline_name,
+    )
+    view = CheckedView(step=attribution.step, rectified=rectified, check=check)
+    return dataclasses.replace(attribution, checks=(view,))
 
 
 @functools.partial(jax.jit, static_argnames=("module",))
@@ -216,12 +230,19 @@ def _features(
     return chunks.features(module, variables, frames)
 
 
+@functools.partial(jax.jit, static_argnames=("module",))
+def _scores(
+    module: nn.Module, variables: Variables, features: Float[Array, "in h w K"]
+) -> Float[Array, "out C"]:
+    return jnp.asarray(module.apply(variables, features, method="classify"))
+
+
 @functools.partial(jax.jit, static_argnames=("module", "how"))
 def _explain_class(
     module: nn.Module,
     variables: Variables,
     features: Float[Array, "in h w K"],
-    index: Array | None,
+    index: Int[Array, ""],
     *,
     how: How,
 ) -> Explanation:

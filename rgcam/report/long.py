@@ -1,13 +1,12 @@
-"""Explain a video file of any length, and write what was found."""
+"""One video file of any length: explained piece by piece, its files and its text."""
 
 import dataclasses
-import json
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from rgcam import files
 from rgcam.attribution import gradcam, long
@@ -16,31 +15,80 @@ from rgcam.data import video
 from rgcam.errors import InputError
 from rgcam.models.zoo import Model, cut_shape
 from rgcam.report import plots, record, writer
+from rgcam.report.record import ModelInfo, Moment
+from rgcam.types import Fields
 
-FILES = "explanation.npz matrix.png summary.json".split()
-BINS = 400  # of the picture's axes, at most
+FILES = ("explanation.npz", "matrix.png", "summary.json")
+BINS = 400  # of an axis of the figure, at most
 
 
-class LongStory(NamedTuple):
-    """One long video explained, everything that the files say.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ExplainedVideo:
+    """One explained video of any length: everything that its files and text say.
 
     Attributes:
-        source: the file's path.
+        source: path of the video.
         model: what was explained.
         explanation: rows of the matrix.
-        times: (T,) seconds of the frames.
-        notes: one sentence for each thing that was odd about the file.
-        window: W, or None.
-        arguments: the command's options, for the record.
+        times: of the frames, in seconds.
+        notes: one sentence for each oddity of the file.
+        window: number of frames that each output step looks back on; None: all.
+        options: of the command, for the record.
     """
 
     source: str
-    model: Model
+    model: ModelInfo
     explanation: LongExplanation
     times: Float[np.ndarray, " T"]
     notes: tuple[str, ...]
     window: int | None
-    arguments: Mapping[str, Any]
+    options: Fields
+
+    @property
+    def prediction(self) -> str:
+        """Return the predicted class: of the highest score at the last step."""
+        return self.model.classes[int(self.explanation.scores[-1].argmax())]
+
+    @property
+    def target_name(self) -> str:
+        """Return the name of the explained class."""
+        return self.model.classes[self.explanation.target]
+
+    @property
+    def title(self) -> str:
+        """Say in one line what is explained."""
+        return record.title(
+            model=self.model.name,
+            source=Path(self.source).name,
+            target=self.target_name,
+            prediction=self.prediction,
+        )
+
+    @functools.cached_property
+    def importance(self) -> Float[np.ndarray, " T"]:
+        """Return each frame's importance, summed over the explained output steps."""
+        explanation = self.explanation
+        total = np.zeros(len(explanation.scores))
+        if self.window is None:
+            total += explanation.matrix.sum(0)
+            return total
+        for lag in range(explanation.matrix.shape[1]):
+            exists = explanation.out >= lag
+            frames = explanation.out[exists] - lag
+            np.add.at(total, frames, explanation.matrix[exists, lag])
+        return total
+
+    @property
+    def top_moments(self) -> tuple[Moment, ...]:
+        """Return the frames with the largest importance."""
+        return record.top_moments(self.importance, self.times)
+
+    @property
+    def left_out(self) -> float:
+        """Return the part of the signed mass that the window leaves out."""
+        matrix, dropped = self.explanation.matrix, self.explanation.dropped
+        whole = float(np.abs(matrix).sum() + np.abs(dropped).sum())
+        return float(np.abs(dropped).sum() / max(whole, 1e-30))
 
 
 def explain_file(
@@ -54,24 +102,24 @@ def explain_file(
     out: Out = None,
     window: int | None = None,
     max_bytes: int = 2 * 2**30,
-    arguments: Mapping[str, Any] | None = None,
-) -> LongStory:
-    """Decode, explain and let go of a video piece by piece.
+    options: Fields | None = None,
+) -> ExplainedVideo:
+    """Decode and explain a video piece by piece, without holding all its frames.
 
     Args:
         model: a causal one.
         path: the video.
-        target: class index, or None: the one decided for at the end.
-        fps: frames a second to look at.
+        target: class index; None: the predicted class.
+        fps: frames per second to sample.
         start: first second.
-        end: last second, or None.
-        out: see ``long.explain_long``; so are window and max_bytes.
-        window: frames to look back on.
+        end: last second; None: the video's end.
+        out: see ``attribution.long.explain_long``; so are window and max_bytes.
+        window: frames to look back on; None: all.
         max_bytes: of results and working memory.
-        arguments: for the record.
+        options: of the command, for the record.
 
     Raises:
-        InputError: as ``video.read_pieces`` and ``long.explain_long``.
+        InputError: as ``video.read_pieces`` and ``attribution.long.explain_long``.
     """
     times: list[np.ndarray] = []
     notes: list[str] = []
@@ -82,25 +130,33 @@ def explain_file(
             notes.extend(clip.notes)
             yield model.preprocess(clip.frames)
 
-    found = long.explain_long(
-        *(model.module, model.variables, pieces(), target),
+    explanation = long.explain_long(
+        model.module,
+        model.variables,
+        pieces(),
+        target,
         out=out,
         window=window,
         max_bytes=max_bytes,
     )
-    return LongStory(
-        *(path, model, found, np.concatenate(times), tuple(notes), window),
-        arguments or {},
+    return ExplainedVideo(
+        source=path,
+        model=record.model_info(model),
+        explanation=explanation,
+        times=np.concatenate(times),
+        notes=tuple(notes),
+        window=window,
+        options=options or {},
     )
 
 
 def whole_bytes(
     model: Model, path: str, *, fps: float, start: float, end: float | None
 ) -> float:
-    """Estimate from the header what all frames or all pairs take, if that is more.
+    """Estimate from the header the bytes of all frames, or of all pairs if more.
 
     Returns:
-        Bytes; 0 where the header does not say how long the video is.
+        0 where the header does not say how long the video is.
     """
     info, size = video.probe(path), model.description.preprocess.size
     seconds = np.fmin(info.duration, np.inf if end is None else end) - start
@@ -127,120 +183,123 @@ def parse_steps(text: str | None) -> Out:
         ) from None
 
 
-def frame_mass(e: LongExplanation, window: int | None) -> Float[np.ndarray, " T"]:
-    """Sum over the explained output steps: what each frame contributed to them."""
-    mass = np.zeros(len(e.scores))
-    if window is None:
-        mass += e.matrix.sum(0)
-        return mass
-    for lag in range(e.matrix.shape[1]):
-        there = e.out >= lag
-        np.add.at(mass, e.out[there] - lag, e.matrix[there, lag])
-    return mass
+def write(folder: Path, explained: ExplainedVideo) -> None:
+    """Write the FILES of an explanation, all or none.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    files.replace_files(folder, lambda part: _write_all(part, explained))
 
 
-def write(folder: Path, story: LongStory) -> dict[str, Any]:
-    """Write explanation.npz, matrix.png and summary.json; return what that says."""
-    return files.replace_files(folder, lambda part: _write_all(part, story))
-
-
-def summarize(story: LongStory) -> dict[str, Any]:
-    """Say in plain data what was explained, what was decided and when."""
-    e, classes = story.explanation, story.model.classes
-    decided = int(e.scores[-1].argmax())
-    mass = frame_mass(e, story.window)
+def summarize(explained: ExplainedVideo) -> dict[str, object]:
+    """Return summary.json: what was predicted and explained, as plain data."""
+    explanation = explained.explanation
     return {
-        "prediction": classes[decided],
-        "target": classes[e.target],
-        "target_score": float(e.scores[-1, e.target]),
-        "output_steps": len(e.out),
-        "window": story.window,
-        "left_out": float(np.abs(e.dropped).sum() / max(_whole(e), 1e-30)),
-        "top_moments": [
-            dataclasses.asdict(m) for m in record.top_moments(mass, story.times)
-        ],
+        "prediction": explained.prediction,
+        "target": explained.target_name,
+        "target_score": float(explanation.scores[-1, explanation.target]),
+        "output_steps": len(explanation.out),
+        "window": explained.window,
+        "left_out": explained.left_out,
+        "top_moments": [dataclasses.asdict(m) for m in explained.top_moments],
         "video": {
-            "source": story.source,
-            "frames": len(story.times),
-            "seconds": round(float(story.times[-1]), 1),
-            "notes": list(story.notes),
+            "source": explained.source,
+            "frames": len(explained.times),
+            "seconds": round(float(explained.times[-1]), 1),
+            "notes": list(explained.notes),
         },
-        "model": record.model_fields(record.model_info(story.model)),
-        "arguments": dict(story.arguments),
+        "model": record.model_fields(explained.model),
+        "arguments": dict(explained.options),
         "versions": record.versions(),
     }
 
 
-def text(summary: Mapping[str, Any], folder: Path) -> str:
-    """Say in a few lines what was decided, when, and where the files are."""
-    seen, window, count = (summary[n] for n in ("video", "window", "output_steps"))
-    moments = ", ".join(
-        f"{m['time']:.2f} s ({m['share']:.0%})" for m in summary["top_moments"]
-    )
-    looked = f", each with the {window} frames before it" if window else ""
+def text(explained: ExplainedVideo, folder: Path) -> str:
+    """Say in a few lines what was predicted and explained, and where the files are."""
+    frames, seconds = len(explained.times), round(float(explained.times[-1]), 1)
+    steps = f"{len(explained.explanation.out):,} output steps"
+    moments = record.moments_text(explained.top_moments)
+    no_moments = f"{record.NO_EVIDENCE} for {explained.target_name}"
+    explained_steps, left_out = f"{explained.target_name} at {steps}", ""
+    if explained.window:
+        explained_steps += f", each with the {explained.window} frames before it"
+        left_out = f"{100 * explained.left_out:.1f} % of the signed mass"
     lines = {
-        "video": f"{seen['source']}, {seen['frames']:,} frames, {seen['seconds']} s",
-        "note": "; ".join(seen["notes"]),
-        "decided": f"{summary['prediction']} at the end",
-        "by": summary["model"]["name"],
-        "explained": f"{summary['target']} at {count:,} steps{looked}",
-        "left out": f"{summary['left_out']:.1%} of the signed mass" if window else "",
-        "moments": moments or f"{record.NO_EVIDENCE} for {summary['target']}",
+        "video": f"{explained.source}, {frames:,} frames, {seconds} s",
+        "note": "; ".join(explained.notes),
+        "model": explained.model.name,
+        "prediction": f"{explained.prediction} at the last step",
+        "explained": explained_steps,
+        "left out": left_out,
+        "top moments": moments or no_moments,
         "files": f"{folder}/: {', '.join(sorted(FILES))}",
     }
-    return "\n".join(f"{name:<10}{line}" for name, line in lines.items() if line)
+    return "\n".join(f"{name}: {line}" for name, line in lines.items() if line)
 
 
 def pooled(
-    story: LongStory, bins: int = BINS
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    explained: ExplainedVideo, bins: int = BINS
+) -> tuple[
+    Float[np.ndarray, "rows columns"],
+    Float[np.ndarray, " columns"],
+    Float[np.ndarray, " rows"],
+    Float[np.ndarray, "rows C"],
+]:
     """Sum the matrix over at most ``bins`` x ``bins`` stretches of time.
 
     Returns:
         Matrix (out in), times in, times out (seconds, of each stretch's last step) and
         the scores there.
     """
-    e, steps = story.explanation, len(story.times)
+    explanation, steps = explained.explanation, len(explained.times)
     columns = _bins(np.arange(steps), steps, bins)
-    rows = _bins(np.arange(len(e.out)), len(e.out), bins)
+    rows = _bins(np.arange(len(explanation.out)), len(explanation.out), bins)
     total = np.zeros((rows[-1] + 1, columns[-1] + 1))
-    for n, t in enumerate(e.out):
-        lags = np.arange(min(t + 1, e.matrix.shape[1]))
-        own = e.matrix[n, : t + 1] if story.window is None else e.matrix[n, lags]
-        places = np.arange(t + 1) if story.window is None else t - lags
-        np.add.at(total[rows[n]], columns[places], own)
-    ends = lambda groups: np.flatnonzero(np.diff(groups, append=groups[-1] + 1))
-    last = e.out[ends(rows)]
-    return total, story.times[ends(columns)], story.times[last], e.scores[last]
+    for n, t in enumerate(explanation.out):
+        if explained.window is None:
+            frames = np.arange(t + 1)
+            values = explanation.matrix[n, : t + 1]
+        else:  # a row holds the frames by their lag
+            lags = np.arange(min(t + 1, explanation.matrix.shape[1]))
+            frames = t - lags
+            values = explanation.matrix[n, lags]
+        np.add.at(total[rows[n]], columns[frames], values)
+    ends = lambda bins: np.flatnonzero(np.diff(bins, append=bins[-1] + 1))
+    last = explanation.out[ends(rows)]
+    times = explained.times
+    return total, times[ends(columns)], times[last], explanation.scores[last]
 
 
-def _bins(places: np.ndarray, count: int, bins: int) -> np.ndarray:
-    return places * min(bins, count) // count
+def _bins(
+    indices: Int[np.ndarray, " n"], count: int, bins: int
+) -> Int[np.ndarray, " n"]:
+    """Return the bin of each of ``count`` steps."""
+    return indices * min(bins, count) // count
 
 
-def _whole(e: LongExplanation) -> float:
-    return float(np.abs(e.matrix).sum() + np.abs(e.dropped).sum())
-
-
-def _write_all(folder: Path, story: LongStory) -> dict[str, Any]:
-    e, summary = story.explanation, summarize(story)
+def _write_all(folder: Path, explained: ExplainedVideo) -> None:
+    explanation = explained.explanation
     np.savez_compressed(
         folder / "explanation.npz",
-        scores=e.scores,
-        out=e.out,
-        matrix=e.matrix,
-        dropped=e.dropped,
-        window=0 if story.window is None else story.window,
-        times=story.times,
-        classes=np.array(story.model.classes),
-        target=e.target,
+        scores=explanation.scores,
+        out=explanation.out,
+        matrix=explanation.matrix,
+        dropped=explanation.dropped,
+        window=0 if explained.window is None else explained.window,
+        times=explained.times,
+        classes=np.array(explained.model.classes),
+        target=explanation.target,
     )
-    matrix, times_in, times_out, scores = pooled(story)
-    title = f"why {story.model.name} sees “{story.model.classes[e.target]}”"
+    matrix, times_in, times_out, scores = pooled(explained)
     figure = plots.matrix(
-        *(matrix, times_in, times_out, scores, story.model.classes, e.target),
-        title=f"{title} in {Path(story.source).name}",
+        matrix,
+        times_in,
+        times_out,
+        scores,
+        explained.model.classes,
+        explanation.target,
+        title=explained.title,
     )
     writer.write_image(folder / "matrix.png", plots.figure_to_array(figure))
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    return summary
+    files.write_json(folder / "summary.json", summarize(explained))

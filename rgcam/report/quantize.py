@@ -1,8 +1,8 @@
-"""Heat maps of all pairs (t', t) in few bytes, made for a page that restores them.
+"""Heat maps of all pairs (t', t) in few bytes, for a page that restores them.
 
 L[class, t', t] (h w numbers) is a combination of a few maps of frame t that all classes
-and output steps share, since L[t', t, i, j] = G[t', t] . Q[t, i, j] (``blocks``,
-theorem 2). Stored are
+and output steps share, since L[t', t, i, j] = G[t', t] . Q[t, i, j] (Theorem 2 of
+``rgcam.attribution.causal``). Stored are
 
     codes (int8) x scale (one for each pair)            where that is small: the cells;
     codes (int8) x scale = coefficients of basis[t]     else: the best basis of r maps.
@@ -66,46 +66,73 @@ def factorise(
     basis = None if rank == cells else _basis(flat, rank)
     codes = np.empty((classes, len(rows), rank), np.int8)
     scales, error = np.empty(codes.shape[:2], np.float32), 0.0
-    for n, own in enumerate(flat):
-        values = own if basis is None else _mixed(own, basis.swapaxes(1, 2))
+    for n, class_maps in enumerate(flat):
+        # The basis is orthonormal: its transpose gives the best coefficients.
+        values = class_maps
+        if basis is not None:
+            values = _combine(class_maps, basis.swapaxes(1, 2))
         codes[n], scales[n] = _quantise(values[rows, columns])
-        again = _restore(codes[n], scales[n], basis, (out, steps), (rows, columns))
-        error = max(error, float(np.abs(again - own).max(initial=0)))
+        restored = _restore(codes[n], scales[n], basis, (out, steps), (rows, columns))
+        error = max(error, float(np.abs(restored - class_maps).max(initial=0)))
     peak = float(np.abs(maps).max(initial=0)) or 1.0
-    return Factors(causal, codes, scales, basis, error / peak)
+    return Factors(
+        causal=causal, codes=codes, scales=scales, basis=basis, error=error / peak
+    )
 
 
 def restore(
     factors: Factors, shape: tuple[int, ...]
 ) -> Float[np.ndarray, "classes out in h w"]:
-    """Return the maps again, as the page computes them."""
-    classes, out, steps, height, width = shape
-    rows, columns = pairs(out, steps, factors.causal)
-    where = pairs(out, steps, factors.causal)
-    own = zip(factors.codes, factors.scales, strict=True)
-    maps = [_restore(*each, factors.basis, (out, steps), where) for each in own]
+    """Return the maps again, as the page computes them.
+
+    Args:
+        factors: of ``factorise``.
+        shape: of the maps: (classes, out, in, h, w).
+    """
+    out, steps = shape[1:3]
+    stored = pairs(out, steps, factors.causal)
+    maps = [
+        _restore(codes, scales, factors.basis, (out, steps), stored)
+        for codes, scales in zip(factors.codes, factors.scales, strict=True)
+    ]
     return np.stack(maps).reshape(shape)
 
 
-def _basis(flat: np.ndarray, rank: int) -> np.ndarray:
-    gram = sum(np.einsum("otx,oty->txy", own, own) for own in flat)
+def _basis(
+    flat: Float[np.ndarray, "classes out in cells"], rank: int
+) -> Float[np.ndarray, "in rank cells"]:
+    """Return the leading eigenvectors of each frame's sum of L L^T."""
+    gram = np.zeros((*flat.shape[2:], flat.shape[3]), flat.dtype)
+    for class_maps in flat:
+        gram += np.einsum("otx,oty->txy", class_maps, class_maps)
     vectors = np.linalg.eigh(gram)[1][:, :, ::-1][:, :, :rank]
     return np.ascontiguousarray(vectors.transpose(0, 2, 1), np.float32)
 
 
-def _mixed(values: np.ndarray, mixing: np.ndarray) -> np.ndarray:
-    """Multiply (out in x) by a matrix (x y) of each frame."""
+def _combine(
+    values: Float[np.ndarray, "out in x"], mixing: Float[np.ndarray, "in x y"]
+) -> Float[np.ndarray, "out in y"]:
+    """Multiply the values of each frame by the frame's own matrix."""
     return (values.swapaxes(0, 1) @ mixing).swapaxes(0, 1)
 
 
-def _quantise(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _quantise(
+    values: Float[np.ndarray, "pairs rank"],
+) -> tuple[Int8[np.ndarray, "pairs rank"], Float[np.ndarray, " pairs"]]:
+    """Return codes and the scale of each pair."""
     scale = np.asarray(np.abs(values).max(1) / 127, np.float32)
     codes = values / np.where(scale > 0, scale, 1)[:, None]
     return np.rint(codes).clip(-127, 127).astype(np.int8), scale
 
 
-def _restore(codes, scales, basis, size, where) -> np.ndarray:
-    """Return one class's maps (out in cells)."""
+def _restore(
+    codes: Int8[np.ndarray, "pairs rank"],
+    scales: Float[np.ndarray, " pairs"],
+    basis: Float[np.ndarray, "in rank cells"] | None,
+    size: tuple[int, int],
+    stored: tuple[np.ndarray, np.ndarray],
+) -> Float[np.ndarray, "out in cells"]:
+    """Return one class's maps from the codes of the stored pairs (t', t)."""
     values = np.zeros((*size, codes.shape[-1]), np.float32)
-    values[where] = codes * scales[:, None]
-    return values if basis is None else _mixed(values, basis)
+    values[stored] = codes * scales[:, None]
+    return values if basis is None else _combine(values, basis)

@@ -294,24 +294,16 @@ class ExplainedClip:
 
     @property
     def titles(self) -> Titles:
-        """Return the templates of ``title``; the source is named where it is known."""
-        where = " in {source}" if self.source else ""
-        predicts = "({model} predicts “{prediction}”)"
-        return Titles(
-            of_prediction=f"Why {{model}} predicts “{{target}}”{where}",
-            of_class=f"What supports “{{target}}”{where} {predicts}",
-            of_pair=f"Why “{{target}}” rather than “{{other}}”{where} {predicts}",
-        )
+        """Return the templates of ``title``."""
+        return titles(self.source)
 
     @property
     def title(self) -> str:
         """Say in one line what is explained."""
-        predicted = self.target == self.predicted
-        template = self.titles.of_prediction if predicted else self.titles.of_class
-        return template.format(
+        return title(
             model=self.model.name,
-            target=self.target_name,
             source=self.source_name,
+            target=self.target_name,
             prediction=self.prediction,
         )
 
@@ -361,8 +353,9 @@ class ExplainedClip:
         share, half_life = self.recurrent_share, self.half_life
         if share is None:
             return ""
-        through = f"{share:.0%}".replace("%", " %")
-        through += " reaches the prediction through the recurrent state"
+        through = (
+            f"{100 * share:.0f} % reaches the prediction through the recurrent state"
+        )
         if share == 0:
             return through
         if half_life is None or half_life > float(self.clip.times[-1]):
@@ -424,6 +417,27 @@ def attribution(
     )
 
 
+def titles(source: str) -> Titles:
+    """Return the templates of titles; the source is named where it is known."""
+    where = " in {source}" if source else ""
+    predicts = "({model} predicts “{prediction}”)"
+    return Titles(
+        of_prediction=f"Why {{model}} predicts “{{target}}”{where}",
+        of_class=f"What supports “{{target}}”{where} {predicts}",
+        of_pair=f"Why “{{target}}” rather than “{{other}}”{where} {predicts}",
+    )
+
+
+def title(*, model: str, source: str, target: str, prediction: str) -> str:
+    """Say in one line which class is explained, of which model and video."""
+    templates = titles(source)
+    predicted = target == prediction
+    template = templates.of_prediction if predicted else templates.of_class
+    return template.format(
+        model=model, source=source, target=target, prediction=prediction
+    )
+
+
 def model_info(model: Model) -> ModelInfo:
     """Return what an explanation says of a model."""
     return ModelInfo(
@@ -481,6 +495,14 @@ def verdict(check: FaithfulnessCheck | None) -> str:
     score = f"{check.score:.2f}" if math.isfinite(check.score) else "no effect"
     result = "PASSED" if check.trusted else "FAILED"
     return f"{result} ({score}, threshold {selfcheck.TRUSTED:g})"
+
+
+def advice(attribution: Attribution) -> str:
+    """Return the verdict for the terminal: of failed maps, with what to try instead."""
+    if attribution.passed is not False:
+        return attribution.verdict
+    alternative = "path" if attribution.method == "fade" else "fade"
+    return f"{attribution.verdict}: try --method={alternative}"
 
 
 def verdict_sentence(check: FaithfulnessCheck | None) -> str:
@@ -556,7 +578,7 @@ def text(record: ExplainedClip, files: str = "") -> str:
         "frame-CNN baseline": baseline
         and f"{baseline.model.name} predicts {baseline.prediction}",
         "explained": f"{record.target_name}, {record.shown_text}, by {shown.title}",
-        "faithfulness check": shown.verdict,
+        "faithfulness check": advice(shown),
         "reach": record.reach_text,
         "top moments": moments or f"{NO_EVIDENCE} for {record.target_name}",
         "files": files,

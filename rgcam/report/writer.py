@@ -35,7 +35,7 @@ FILES = (
 QUALITY = {"crf": "18", "preset": "veryfast"}
 
 
-def write(folder: Path, explained: ExplainedClip, *, pictures: bool = True) -> None:
+def write(folder: Path, explained: ExplainedClip, *, figures: bool = True) -> None:
     """Write the FILES of an explanation.
 
     All are made in a temporary folder first: a failure leaves what was there as it
@@ -44,12 +44,12 @@ def write(folder: Path, explained: ExplainedClip, *, pictures: bool = True) -> N
     Args:
         folder: where the files belong.
         explained: the clip.
-        pictures: False: write explanation.npz alone.
+        figures: False: write explanation.npz alone.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    files.replace_files(folder, lambda part: _write_all(part, explained, pictures))
+    files.replace_files(folder, lambda part: _write_all(part, explained, figures))
 
 
 def file_names(vector: object = None) -> list[str]:
@@ -126,9 +126,9 @@ def write_image(path: File, image: UInt8[np.ndarray, "H W 3"]) -> None:
         Path(file).write_bytes(data)
 
 
-def _write_all(folder: Path, explained: ExplainedClip, pictures: bool) -> None:
+def _write_all(folder: Path, explained: ExplainedClip, figures: bool) -> None:
     _write_arrays(folder / "explanation.npz", explained)
-    if not pictures:
+    if not figures:
         return
     _draw(folder, explained)
     files.write_text(folder / "report.html", explorer.page(explained))

@@ -46,7 +46,10 @@ def test_a_window_of_a_file(call, known, tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["prediction"] in out and "8 frames before it" in out
     assert summary["prediction"] == stickman.CLASSES[scores[-1].argmax()]
-    assert f"{summary['left_out']:.1%}" in out and summary["left_out"] > 0
+    assert (
+        f"left out: {100 * summary['left_out']:.1f} %" in out
+        and summary["left_out"] > 0
+    )
 
 
 def test_chosen_steps_of_a_file(call, known, tmp_path):
@@ -58,7 +61,7 @@ def test_chosen_steps_of_a_file(call, known, tmp_path):
     found = arrays_of(tmp_path)
     np.testing.assert_array_equal(found["out"], [5, 15, 25, 35, 45])
     np.testing.assert_allclose(found["matrix"], matrix[5::10], atol=1e-4)
-    assert "left out" not in out and "at 5 steps" in out
+    assert "left out" not in out and "at 5 output steps" in out
     moments = json.loads((tmp_path / "summary.json").read_text())["top_moments"]
     assert moments[0]["frame"] == matrix[5::10].sum(0).argmax()
 
@@ -73,17 +76,19 @@ def test_what_does_not_fit_is_explained_by_a_window(call, known, tmp_path):
 
 
 @pytest.mark.parametrize("window", [None, 7])
-def test_the_picture_s_matrix_keeps_the_mass(known, window):
+def test_the_matrix_of_the_figure_keeps_the_mass(known, window):
     path = str(known[0])
     m = rgcam.load_model("stickman-lrcn")
-    story = long.explain_file(m, path, fps=7.5, window=window)
-    matrix, times_in, times_out, scores = long.pooled(story, 10)
+    explained = long.explain_file(m, path, fps=7.5, window=window)
+    matrix, times_in, times_out, scores = long.pooled(explained, 10)
     assert matrix.shape == (10, 10) == (len(times_out), len(times_in))
-    np.testing.assert_allclose(matrix.sum(), story.explanation.matrix.sum(), rtol=1e-5)
-    mass = long.frame_mass(story.explanation, window)
+    np.testing.assert_allclose(
+        matrix.sum(), explained.explanation.matrix.sum(), rtol=1e-5
+    )
+    mass = explained.importance
     np.testing.assert_allclose(mass.sum(), matrix.sum(), rtol=1e-5)
-    assert times_in[-1] == story.times[-1]
-    np.testing.assert_array_equal(scores[-1], story.explanation.scores[-1])
+    assert times_in[-1] == explained.times[-1]
+    np.testing.assert_array_equal(scores[-1], explained.explanation.scores[-1])
     expected = np.where(times_in > times_out[:, None], 0, 1)
     assert not (matrix * (1 - expected)).any()
 
@@ -97,6 +102,6 @@ def test_steps_as_text(text, steps):
 
 
 @pytest.mark.parametrize("text", ["x", "1,", "1:2:3:4", "1.5"])
-def test_steps_that_are_none(text):
+def test_text_that_names_no_steps_is_an_error(text):
     with pytest.raises(InputError, match="first:end:stride"):
         long.parse_steps(text)

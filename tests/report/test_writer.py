@@ -37,7 +37,7 @@ def explained(model, clip):
 @pytest.mark.parametrize("how", ["rise", "max"])
 def test_the_file_of_arrays_holds_the_shown_maps(model, clip, tmp_path, how):
     record = explain_clip(model, clip, target=1, aggregate=how)
-    writer.write(tmp_path, record, pictures=False)
+    writer.write(tmp_path, record, figures=False)
     assert [file.name for file in tmp_path.iterdir()] == ["explanation.npz"]
     with np.load(tmp_path / "explanation.npz") as arrays:
         np.testing.assert_array_equal(arrays["maps"], record.shown.shown_maps)
