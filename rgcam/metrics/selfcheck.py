@@ -9,12 +9,13 @@ positive. That takes passes above the feature map only.
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from rgcam.attribution import methods, perturbation
 from rgcam.metrics import faithfulness
@@ -61,6 +62,29 @@ class Check(NamedTuple):
         return bool(self.score >= TRUSTED)
 
 
+class Interventions(NamedTuple):
+    """What a class's scores lose when parts of a clip are replaced by a baseline.
+
+    Computed once; any maps of the same clip and class can be judged by them.
+
+    Attributes:
+        baseline: its name.
+        frames: sets of frames, 1 where one is replaced.
+        cells: sets of quarters of frames, likewise.
+        lost: what each set of frames takes from the score of every output step.
+        lost_cells: what each set of quarters takes.
+        deleted: scores, up to a constant, when the frames are replaced one by one in
+            the orders given to ``intervene``, and then in ORDERS random ones.
+    """
+
+    baseline: str
+    frames: Float[np.ndarray, "N T"]
+    cells: Float[np.ndarray, "N T h w"]
+    lost: Float[np.ndarray, "N out"]
+    lost_cells: Float[np.ndarray, "N out"]
+    deleted: Float[np.ndarray, "orders T+1 out"]
+
+
 def check(
     module: nn.Module,
     variables: Any,
@@ -70,6 +94,7 @@ def check(
     *,
     method: str = "gradcam",
     baseline: str | None = None,
+    steps: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Check:
     """Hold an explanation against interventions of its own baseline.
@@ -82,31 +107,147 @@ def check(
         target: class.
         method: that made them.
         baseline: of the method; None: its own.
+        steps: output steps to judge; None: the later half, which sees more frames.
         seed: of the random sets.
     """
-    name = methods.baseline_of(method, baseline)
-    maps, rng = np.asarray(maps), np.random.default_rng(seed)
-    matrix = maps.sum((2, 3))
-    frames, cells = random_sets(rng, maps.shape[1:])
-    lines = [matrix[-1], *(rng.random(len(maps)) for _ in range(ORDERS))]
-    deleted = [1 - faithfulness.order(line) for line in lines]
-    removed = np.concatenate([frames, *deleted])
-    found = _lost(module, variables, features, target, removed, cells, name)
-    lost, lost_cells = np.asarray(found[0]), np.asarray(found[1])
-    told, told_cells = frames @ matrix.T, np.einsum("nthw,othw->no", cells, maps)
-    seen = np.tril(np.ones_like(matrix))
-    gone, gone_cells = frames @ seen.T, cells.sum((2, 3)) @ seen.T
-    curves = -lost[SETS:, -1].reshape(len(lines), -1)
-    whole = lost[SETS + len(maps)]  # all frames replaced
-    complete = faithfulness.completeness_error(matrix, whole)
-    return Check(
-        method,
-        name,
-        time=_late(faithfulness.beyond(told, lost[:SETS], gone)),
-        space=_late(faithfulness.beyond(told_cells, lost_cells, gone_cells)),
-        deletion=faithfulness.below_random(curves[0], curves[1:]),
-        completeness=complete if method == "path" else None,
+    maps = np.asarray(maps)
+    last = -1 if steps is None else steps[-1]
+    interventions = intervene(
+        module,
+        variables,
+        features,
+        target,
+        baseline=methods.baseline_of(method, baseline),
+        orders=[maps[last].sum((1, 2))],
+        seed=seed,
     )
+    return judge(interventions, maps, method=method, steps=steps, order=0)
+
+
+def intervene(
+    module: nn.Module,
+    variables: Any,
+    features: Float[Tensor, "T h w K"],
+    target: int,
+    *,
+    baseline: str,
+    orders: Sequence[Float[np.ndarray, " T"]] = (),
+    seed: int = 0,
+) -> Interventions:
+    """Replace random parts of a clip, and frames in the order of their importance.
+
+    Args:
+        module: that was explained.
+        variables: its variables.
+        features: A of the clip.
+        target: class.
+        baseline: what replaces them, by name.
+        orders: importance of the frames, for each row whose deletion is judged.
+        seed: of the random sets.
+    """
+    rng = np.random.default_rng(seed)
+    length = len(features)
+    frames, cells = random_sets(rng, features.shape[:3])
+    rows = [*orders, *(rng.random(length) for _ in range(ORDERS))]
+    deletions = [1 - faithfulness.order(row) for row in rows]
+    removed = np.concatenate([frames, *deletions])
+    lost, lost_cells = _lost(
+        module, variables, features, target, removed, cells, baseline
+    )
+    lost = np.asarray(lost)
+    return Interventions(
+        baseline=baseline,
+        frames=frames,
+        cells=cells,
+        lost=lost[:SETS],
+        lost_cells=np.asarray(lost_cells),
+        deleted=-lost[SETS:].reshape(len(rows), length + 1, -1),
+    )
+
+
+def judge(
+    interventions: Interventions,
+    maps: Float[np.ndarray, "T T h w"],
+    *,
+    method: str,
+    steps: Sequence[int] | None = None,
+    order: int | None = None,
+) -> Check:
+    """Compare what maps say of parts of a clip with what the scores lose without them.
+
+    Args:
+        interventions: of the same clip and class.
+        maps: of all output steps, as they are shown: rectified or not.
+        method: that made them.
+        steps: output steps to judge; None: the later half, which sees more frames.
+        order: which of the ``orders`` is the last judged row's; None: deletion is not
+            judged and NaN.
+    """
+    out = len(maps)
+    judged = np.arange(out // 2, out) if steps is None else np.asarray(steps)
+    time, space = _fidelity(interventions, maps, judged)
+    curves = interventions.deleted[:, :, judged[-1]]
+    deletion = math.nan
+    if order is not None:
+        deletion = faithfulness.below_random(curves[order], curves[-ORDERS:])
+    completeness = None
+    if method == "path":
+        rows = np.arange(out) if steps is None else judged
+        # The last point of any order: all frames are replaced.
+        change = -interventions.deleted[0, -1, rows]
+        matrix = maps[rows].sum((2, 3))
+        completeness = faithfulness.completeness_error(matrix, change)
+    return Check(
+        method=method,
+        baseline=interventions.baseline,
+        time=_mean(time),
+        space=_mean(space),
+        deletion=deletion,
+        completeness=completeness,
+    )
+
+
+def judge_each(
+    interventions: Interventions, maps: Float[np.ndarray, "T T h w"], *, method: str
+) -> list[Check]:
+    """Judge every output step by itself, in time and space alone: see ``judge``."""
+    time, space = _fidelity(interventions, maps, np.arange(len(maps)))
+    return [
+        Check(
+            method=method,
+            baseline=interventions.baseline,
+            time=float(time_of_step),
+            space=float(space_of_step),
+            deletion=math.nan,
+            completeness=None,
+        )
+        for time_of_step, space_of_step in zip(time, space, strict=True)
+    ]
+
+
+def _fidelity(
+    interventions: Interventions,
+    maps: Float[np.ndarray, "T T h w"],
+    steps: Int[np.ndarray, " steps"],
+) -> tuple[Float[np.ndarray, " steps"], Float[np.ndarray, " steps"]]:
+    """Return the fidelity of each step to sets of frames, and of quarters of frames.
+
+    Partial correlation over the sets of what the maps say and what the score loses,
+    given how much of the frames that the step has seen was replaced.
+    """
+    maps = maps[steps]
+    matrix = maps.sum((2, 3))
+    frames, cells = interventions.frames, interventions.cells
+    seen = (np.arange(matrix.shape[1]) <= steps[:, None]).astype(np.float32)
+    time = faithfulness.beyond(
+        frames @ matrix.T, interventions.lost[:, steps], frames @ seen.T
+    )
+    space = faithfulness.beyond(
+        cells.reshape(len(cells), -1) @ maps.reshape(len(maps), -1).T,
+        interventions.lost_cells[:, steps],
+        cells.sum((2, 3)) @ seen.T,
+    )
+    return time, space
 
 
 def random_sets(
@@ -161,7 +302,6 @@ def _lost(module, variables, features, target, removed, cells, baseline):
     return frames, whole - perturbation.cells_kept(upper, 1 - cells)
 
 
-def _late(fidelity: np.ndarray) -> float:
-    """Return the mean over the later half of the steps, which see more frames."""
-    late = fidelity[len(fidelity) // 2 :]
-    return float(np.nanmean(late)) if np.isfinite(late).any() else math.nan
+def _mean(fidelity: Float[np.ndarray, " steps"]) -> float:
+    """Return the mean over the steps that lose anything; NaN if none does."""
+    return float(np.nanmean(fidelity)) if np.isfinite(fidelity).any() else math.nan

@@ -208,19 +208,51 @@ def _attribute(
         beta=None if beta is None else np.asarray(beta),
         class_maps=ClassMaps(tuple(class_indices), signed),
     )
-    if attribution.step is None:  # no sound check of an aggregation over all steps
-        return attribution
-    check = selfcheck.check(
+    checks = _check_views(model, features, target, attribution, signed[0])
+    return dataclasses.replace(attribution, checks=checks)
+
+
+def _check_views(
+    model: Model,
+    features: Float[Array, "in h w K"],
+    target: int,
+    attribution: Attribution,
+    signed: Float[np.ndarray, "out in h w"],
+) -> tuple[CheckedView, ...]:
+    """Check the shown maps, and every output step by both signs for the page.
+
+    One set of interventions serves all. An aggregation over all output steps answers
+    for no score, so that there is nothing to check it by.
+    """
+    step = attribution.step
+    interventions = selfcheck.intervene(
         model.module,
         model.variables,
         features,
-        maps,
         target,
-        method=method,
-        baseline=baseline_name,
+        baseline=attribution.baseline,
+        orders=[] if step is None else [attribution.shown_row],
     )
-    view = CheckedView(step=attribution.step, rectified=rectified, check=check)
-    return dataclasses.replace(attribution, checks=(view,))
+    views = []
+    for rectified in (False, True):
+        maps = np.maximum(signed, 0) if rectified else signed
+        checks = selfcheck.judge_each(interventions, maps, method=attribution.method)
+        if step is not None and rectified == attribution.rectified:
+            checks[step] = selfcheck.judge(
+                interventions,
+                maps,
+                method=attribution.method,
+                steps=[step],
+                order=0,
+            )
+        views += [
+            CheckedView(step=t, rectified=rectified, check=check)
+            for t, check in enumerate(checks)
+            # Where nothing can be lost, as at the first step, nothing is checked.
+            if np.isfinite(check.score)
+            or (t, rectified) == (step, attribution.rectified)
+        ]
+    return tuple(views)
 
 
 @functools.partial(jax.jit, static_argnames=("module",))

@@ -177,16 +177,11 @@ def _data(
                 "step": view.step,
                 "signed": not view.rectified,
                 "verdict": record.verdict(view.check),
-                "sentence": record.verdict_sentence(view.check),
                 "passed": view.check.trusted,
             }
             for view in shown.checks
         ],
-        "notChecked": {
-            "verdict": record.verdict(None),
-            "sentence": record.verdict_sentence(None),
-            "passed": None,
-        },
+        "notChecked": {"verdict": record.NOT_CHECKED, "passed": None},
         "aggregations": {name: lags.WORDS[name] for name in ("mean", "max")},
         "apart": record.APART - record.TIME_ERROR,
         "momentCount": record.MOMENTS,
@@ -229,6 +224,9 @@ def _words(explained: ExplainedClip, title: str | None) -> Fields:
         },
         "lead": explained.lead,
         "view": record.VIEW,
+        "faithfulness": record.FAITHFULNESS,
+        "passed": record.MEANING[True],
+        "failed": record.MEANING[False],
         "method": explained.shown.title,
         "signed": record.KINDS[False],
         "rectified": record.KINDS[True],

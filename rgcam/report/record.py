@@ -42,6 +42,13 @@ TIME_ERROR = 1e-4  # seconds: times nearer than this are equal
 MOMENTS = 5  # top moments that are listed
 NOT_CHECKED = "not checked for this view"
 NO_EVIDENCE = "no positive evidence"
+FAITHFULNESS = "Faithfulness check: {verdict}."
+MEANING = {  # of a check that passed, failed, was not made
+    True: " When parts of the clip are replaced, the score changes as these maps predict.",
+    False: " When parts of the clip are replaced, the score does not change as these maps "
+    "predict: do not read them as what the model used.",
+    None: "",
+}
 # What is shown: {kind} is of KINDS, by whether the maps are rectified.
 VIEW = "Shown: {method} for {target} ({kind}), {steps}."
 KINDS = {True: "supporting only", False: "supporting and opposing"}
@@ -507,15 +514,8 @@ def advice(attribution: Attribution) -> str:
 
 def verdict_sentence(check: FaithfulnessCheck | None) -> str:
     """Say what a faithfulness check found, and what it means for a reader."""
-    meaning = ""
-    if check is not None and check.trusted:
-        meaning = " When parts of the clip are replaced, the score changes as these maps predict."
-    elif check is not None:
-        meaning = (
-            " When parts of the clip are replaced, the score does not change as these "
-            "maps predict: do not read them as what the model used."
-        )
-    return f"Faithfulness check: {verdict(check)}.{meaning}"
+    passed = None if check is None else check.trusted
+    return FAITHFULNESS.format(verdict=verdict(check)) + MEANING[passed]
 
 
 def summarize(record: ExplainedClip) -> dict[str, object]:

@@ -83,6 +83,35 @@ def test_methods_of_a_recurrent_model_are_told_apart():
     assert of(fade, "fade") == of(fade, "fade")  # no chance but the seed's
 
 
+def test_one_set_of_interventions_judges_all_maps_and_steps():
+    module, variables, frames = small("fc")
+    e = gradcam.explain(module, variables, frames, TARGET, method="fade")
+    maps = np.asarray(e.maps)
+    interventions = selfcheck.intervene(
+        module, variables, e.features, TARGET, baseline="previous"
+    )
+    for values in (maps, np.maximum(maps, 0)):
+        checks = selfcheck.judge_each(interventions, values, method="fade")
+        assert len(checks) == T
+        for step in (3, T - 1):
+            alone = selfcheck.check(
+                module,
+                variables,
+                e.features,
+                values,
+                TARGET,
+                method="fade",
+                steps=[step],
+            )
+            assert checks[step].score == pytest.approx(alone.score, abs=1e-5)
+        later = checks[T // 2 :]
+        everything = selfcheck.check(
+            module, variables, e.features, values, TARGET, method="fade"
+        )
+        mean = np.nanmean([check.time for check in later])
+        assert everything.time == pytest.approx(mean, abs=1e-5)
+
+
 def test_random_sets():
     frames, cells = selfcheck.random_sets(np.random.default_rng(0), (T, 3, 4))
     assert frames.shape == (64, T) and cells.shape == (64, T, 3, 4)

@@ -10,6 +10,7 @@ from rgcam.attribution import gradcam
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
+from rgcam.metrics import selfcheck
 from rgcam.models import zoo
 from rgcam.report import explain
 from rgcam.report.explain import best_classes, explain_clip
@@ -58,6 +59,40 @@ def test_several_methods_share_one_record(model, clip):
         np.testing.assert_array_equal(together.shown_maps, single.shown.shown_maps)
         assert together.verdict == single.shown.verdict
         assert together.faithfulness is not None
+
+
+def test_the_shown_maps_are_checked_at_the_shown_step_alone(model, clip):
+    record = explain_clip(model, clip, target=1, method="fade", aggregate="rise")
+    shown = record.shown
+    check = selfcheck.check(
+        model.module,
+        model.variables,
+        record.features,
+        shown.maps,
+        1,
+        method="fade",
+        steps=[shown.step],
+    )
+    assert shown.faithfulness == check
+    views = {(view.step, view.rectified): view.check for view in shown.checks}
+    positive = selfcheck.check(
+        model.module,
+        model.variables,
+        record.features,
+        np.maximum(shown.maps, 0),
+        1,
+        method="fade",
+        steps=[12],
+    )
+    assert views[12, True].score == pytest.approx(positive.score, abs=1e-5)
+    assert views[12, False].score > views[12, True].score
+    assert (0, False) not in views  # the first frame's own baseline takes nothing away
+
+
+def test_aggregations_over_all_steps_are_not_checked(model, clip):
+    record = explain_clip(model, clip, method="fade", aggregate="max")
+    assert record.shown.faithfulness is None
+    assert any(view.step == 15 for view in record.shown.checks)  # for the page
 
 
 def test_best_classes_begin_with_the_target():

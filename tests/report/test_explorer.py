@@ -14,7 +14,7 @@ from rgcam.data.video import Clip
 from rgcam.models import zoo
 from rgcam.report import explain, explorer, quantize, writer
 from rgcam.report.explain import explain_clip
-from rgcam.report.record import CheckedView
+from rgcam.report.record import CheckedView, verdict
 from tests.conftest import WIDE
 from tests.report.test_record import by_aggregation
 
@@ -121,7 +121,7 @@ def test_the_page_opens_at_the_chosen_step(open_page, explained, tmp_path):
     row = explained.shown.matrix[step]
     assert cell(page) == [step, row.argmax()]
     assert page.inner_text("#map-title").endswith(chosen.shown_text)
-    assert "not checked for this view" in page.inner_text("#verdict")
+    assert chosen.shown.verdict in page.inner_text("#verdict")
     assert cell(open_page(tmp_path / "report.html", "#t=5&s=9")) == [9, 5]
 
 
@@ -402,7 +402,18 @@ def test_a_page_is_one_file_of_known_size(folder):
     assert "{{" not in text.split('id="data"')[0]
 
 
-def test_every_choice_changes_title_view_verdict_and_exports(open_page, folder):
+def verdict_of(explained, step, *, rectified):
+    (check,) = [
+        view.check
+        for view in explained.shown.checks
+        if (view.step, view.rectified) == (step, rectified)
+    ]
+    return verdict(check)
+
+
+def test_every_choice_changes_title_view_verdict_and_exports(
+    open_page, folder, explained
+):
     page = open_page(folder / "report.html")
     texts = lambda: [page.inner_text(f"#{i}") for i in ("title", "view", "verdict")]
     name = lambda button: saved(page, button).suggested_filename
@@ -411,15 +422,15 @@ def test_every_choice_changes_title_view_verdict_and_exports(open_page, folder):
     other = page.query_selector_all("#target option")[1].inner_text()
 
     page.select_option("#target", label=other)
-    title, view, verdict = texts()
+    title, view, said = texts()
     assert f"“{other}”" in title and f"“{other}”" in view and page.title() == title
-    assert verdict == "Faithfulness check: not checked for this view."
+    assert said == "Faithfulness check: not checked for this view."
     assert page.get_attribute("#verdict", "class") == "verdict unknown"
     assert numbers(page)["faithfulness"] == "not checked for this view"
 
     page.select_option("#rather", index=1)
-    title, view, verdict = texts()
-    assert "rather than" in title and "rather than" in view and "not checked" in verdict
+    title, view, said = texts()
+    assert "rather than" in title and "rather than" in view and "not checked" in said
     assert f"“{other}” rather than" in page.inner_text("#reading")
     assert "rather-than" in name("#save-csv")
 
@@ -427,8 +438,9 @@ def test_every_choice_changes_title_view_verdict_and_exports(open_page, folder):
     page.select_option("#target", index=0)
     assert [*texts(), page.inner_text("#reading")] == opening[:4]
     page.select_option("#sign", "signed")
-    title, view, verdict = texts()
+    title, view, said = texts()
     assert title == opening[0] and "supporting and opposing" in view
+    assert verdict_of(explained, 15, rectified=False) in said
     assert page.inner_text("#reading").startswith("Red regions")
     assert "-signed.csv" in name("#save-csv")
 
@@ -436,19 +448,19 @@ def test_every_choice_changes_title_view_verdict_and_exports(open_page, folder):
     page.keyboard.press("Escape")
     page.focus("#cursor")
     page.keyboard.press("ArrowUp")
-    title, view, verdict = texts()
+    title, view, said = texts()
     assert "t' = 1.87 s" in view and title == opening[0]
+    assert verdict_of(explained, 14, rectified=True) in said
     assert "-step-14.json" in name("#save-json")
 
 
 def test_a_verdict_is_shown_only_for_maps_that_were_checked(
     open_page, explained, tmp_path
 ):
-    (failed,) = explained.shown.checks
+    check = explained.shown.faithfulness._replace(time=0.1, space=0.1)
+    failed = CheckedView(step=15, rectified=True, check=check)
     passed = CheckedView(
-        step=15,
-        rectified=False,
-        check=failed.check._replace(time=0.9, space=0.9),
+        step=15, rectified=False, check=check._replace(time=0.9, space=0.9)
     )
     shown = dataclasses.replace(explained.shown, checks=(failed, passed))
     file = tmp_path / "report.html"
@@ -456,7 +468,7 @@ def test_a_verdict_is_shown_only_for_maps_that_were_checked(
     file.write_text(explorer.page(other))
     page = open_page(file)
     state = lambda: page.get_attribute("#verdict", "class").split()[1]
-    assert state() == "failed" and failed_words(failed) in page.inner_text("#verdict")
+    assert state() == "failed" and "FAILED (0.10, " in page.inner_text("#verdict")
     page.select_option("#sign", "signed")
     assert state() == "passed" and "PASSED (0.90," in page.inner_text("#verdict")
     page.hover("#cursor", position=centre(page, 9, 4))
@@ -465,10 +477,6 @@ def test_a_verdict_is_shown_only_for_maps_that_were_checked(
     assert state() == "passed"
     page.select_option("#steps", "max")
     assert state() == "unknown"
-
-
-def failed_words(view):
-    return f"FAILED ({view.check.score:.2f}, "
 
 
 def test_the_page_holds_no_folder_of_the_machine(open_page, explained, tmp_path):

@@ -110,14 +110,15 @@ def test_the_shown_maps_are_those_of_the_aggregation(explained, how):
 
 
 def test_only_the_maps_that_were_checked_have_a_verdict(explained):
-    assert explained.shown.passed is not None
-    for how in ("rise", "mean", "max"):
-        other = by_aggregation(explained, how)
-        assert other.shown.step != explained.shown.step
-        assert other.shown.passed is None
-        assert other.shown.verdict == "not checked for this view"
-    signed = dataclasses.replace(explained.shown, rectified=False)
-    assert signed.faithfulness is None
+    shown = explained.shown
+    view = next(v for v in shown.checks if (v.step, v.rectified) == (15, True))
+    assert shown.faithfulness is view.check and shown.passed is not None
+    only = dataclasses.replace(shown, checks=(view,))
+    assert only.faithfulness is view.check
+    for changes in ({"step": 9}, {"step": None}, {"rectified": False}):
+        other = dataclasses.replace(only, **changes)
+        assert other.faithfulness is None and other.passed is None
+        assert other.verdict == "not checked for this view"
 
 
 def test_verdicts_give_score_and_threshold():

@@ -202,7 +202,8 @@ function holdPlace(data, choice) {
   const outs = [data.opening.output, data.outs - 1, 0];
   hold("view", outs.map((out) => viewWords(data, choice, out)));
   hold("map-title", outs.map((out) => mapTitle(data, out)));
-  hold("verdict", [data.notChecked, ...data.checks].map(({ sentence }) => sentence));
+  const kinds = [true, false].map((passed) => data.checks.find((c) => c.passed === passed));
+  hold("verdict", [data.notChecked, ...kinds].filter(Boolean).map((c) => verdictWords(data, c)));
 }
 
 function hold(id, texts) {
@@ -216,9 +217,9 @@ function hold(id, texts) {
 }
 
 function sayVerdict(data, choice, out) {
-  const { sentence, passed } = verdictOf(data, choice, out);
-  say("verdict", sentence);
-  const state = passed === null ? "unknown" : passed ? "passed" : "failed";
+  const check = verdictOf(data, choice, out);
+  say("verdict", verdictWords(data, check));
+  const state = check.passed === null ? "unknown" : check.passed ? "passed" : "failed";
   document.getElementById("verdict").className = `verdict ${state}`;
 }
 

@@ -50,6 +50,13 @@ function viewWords(data, choice, out) {
   return fill(view, { method, kind, target: classWords(data, choice), steps: stepsWords(data, out) });
 }
 
+// What a faithfulness check found, and what it means.
+function verdictWords(data, { verdict, passed }) {
+  const { faithfulness, passed: whenPassed, failed } = data.words;
+  const meaning = passed === null ? "" : passed ? whenPassed : failed;
+  return fill(faithfulness, { verdict }) + meaning;
+}
+
 function mapTitle(data, out) {
   const { method } = data.words;
   return `${method[0].toUpperCase()}${method.slice(1)}: ${stepsWords(data, out)}`;
