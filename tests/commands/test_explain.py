@@ -76,7 +76,7 @@ def test_another_method_is_checked_and_says_so(call, clip_file, tmp_path):
     (fade,) = json.loads((tmp_path / "summary.json").read_text())["attributions"]
     check = fade["faithfulness"]
     assert check["passed"] and fade["method"] == "fade"
-    assert fade["baseline"] == "previous" and check["score"] > 0.9
+    assert fade["baseline"] == "previous" and check["score"] > 0.75  # of the last step
     assert f"faithfulness check: {check['verdict']}" in out
     assert "PASSED" in check["verdict"]
     with np.load(tmp_path / "explanation.npz") as arrays:
