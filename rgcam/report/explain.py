@@ -65,7 +65,7 @@ def explain_clip(
     features = _features(model.module, model.variables, model.preprocess(clip.frames))
     scores = np.asarray(_scores(model.module, model.variables, features))
     if target is None:
-        target = int(scores[-1].argmax())
+        target = int(targets.decided(jnp.asarray(scores)))
     class_indices = best_classes(scores[-1], target, classes)
     names = (method,) if isinstance(method, str) else tuple(method)
     attributions = []

@@ -45,6 +45,8 @@ READING_SIGNED = (
     "oppose it: each column of the matrix is a frame, each row an output step, and a "
     "stronger colour is a larger contribution to the score at that step."
 )
+# A path from the root or from a drive, as far as it has no space.
+ABSOLUTE = re.compile(r"""(?<![\w.~:/\\-])(?:[A-Za-z]:)?[\\/][^\s'"=,;)]+""")
 Packed: TypeAlias = dict[str, str]
 """An array for the scripts: its type and its bytes in base64."""
 
@@ -104,7 +106,7 @@ def about(explained: ExplainedClip) -> dict[str, str]:
         name = baseline.model.name
         details["Frame-CNN baseline"] = f"{name}: {_listed(baseline.model.arch)}"
         details["Its prediction"] = baseline.prediction
-    return {label: text for label, text in details.items() if text}
+    return {label: _without_paths(text) for label, text in details.items() if text}
 
 
 def command(options: Fields) -> str:
@@ -124,6 +126,11 @@ def _without_folders(option: str, value: object) -> object:
     parts = Path(value).parts
     wild = [i for i, part in enumerate(parts) if glob.has_magic(part)]
     return "/".join(parts[wild[0] :] if wild else parts[-1:])
+
+
+def _without_paths(text: str) -> str:
+    """Replace absolute paths by their last parts."""
+    return ABSOLUTE.sub(lambda m: re.split(r"[\\/]", m[0])[-1], text)
 
 
 def _method(explained: ExplainedClip) -> str:
@@ -255,8 +262,8 @@ def _curves(explained: ExplainedClip, class_maps: ClassMaps) -> list[int]:
     """Return whose scores are drawn: the offered classes', the best others' up to 4."""
     offered = [int(target) for target in class_maps.targets]
     order = np.argsort(-explained.scores[-1], kind="stable")
-    others = [int(c) for c in order if c not in offered]
-    return offered + others[: max(0, 4 - len(offered))]
+    more = [int(c) for c in order if c not in offered]
+    return offered + more[: max(0, 4 - len(offered))]
 
 
 def _baseline(baseline: FrameBaseline | None) -> Fields | None:
@@ -302,7 +309,7 @@ def _pack(array: np.ndarray, kind: str) -> Packed:
 
 
 def _json(data: Fields) -> str:
-    """Write JSON that can end no script tag, whatever the strings in it say."""
+    """Write JSON that cannot end a script tag, for any strings in it."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -322,7 +329,8 @@ def _listed(fields: Fields) -> str:
     """Write plain fields in a line, floats to four digits; nested ones are left out."""
     plain = {n: v for n, v in fields.items() if not isinstance(v, dict | list | tuple)}
     return ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        f"{name.replace('_', ' ')} "
+        + (f"{value:.4g}" if isinstance(value, float) else str(value))
         for name, value in plain.items()
     )
 

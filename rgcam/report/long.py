@@ -5,11 +5,12 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
 from rgcam import files
-from rgcam.attribution import gradcam, long
+from rgcam.attribution import gradcam, long, targets
 from rgcam.attribution.long import LongExplanation, Out
 from rgcam.data import video
 from rgcam.errors import InputError
@@ -47,7 +48,9 @@ class ExplainedVideo:
     @property
     def prediction(self) -> str:
         """Return the predicted class: of the highest score at the last step."""
-        return self.model.classes[int(self.explanation.scores[-1].argmax())]
+        return self.model.classes[
+            int(targets.decided(jnp.asarray(self.explanation.scores)))
+        ]
 
     @property
     def target_name(self) -> str:
@@ -87,8 +90,8 @@ class ExplainedVideo:
     def left_out(self) -> float:
         """Return the part of the signed mass that the window leaves out."""
         matrix, dropped = self.explanation.matrix, self.explanation.dropped
-        whole = float(np.abs(matrix).sum() + np.abs(dropped).sum())
-        return float(np.abs(dropped).sum() / max(whole, 1e-30))
+        left_out = float(np.abs(dropped).sum())
+        return left_out / max(float(np.abs(matrix).sum()) + left_out, 1e-30)
 
 
 def explain_file(

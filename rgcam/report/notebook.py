@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from rgcam.attribution import targets
 from rgcam.attribution.gradcam import Explanation
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
@@ -60,7 +62,7 @@ def show(
             or at ``fps``.
         classes: the C names, such as ``model.classes``.
         target: what was given to ``explain``: class numbers; None: the predicted class.
-        fps: frames a second, where clip is an array.
+        fps: frames per second, where clip is an array.
         box: (top, left, bottom, right) in pixels of what the model saw of the frames;
             None: all.
         title: above the page; "": it says what is explained.
@@ -74,9 +76,11 @@ def show(
     class_maps = _class_maps(explanation, target)
     scores = np.asarray(explanation.scores)
     _check(class_maps, scores, clip, classes)
+    # An explanation does not say whether it was rectified; its values do.
     signed = bool((class_maps.maps < 0).any())
     shown_target = int(class_maps.targets[0])
     maps = np.asarray(class_maps.maps[0])
+    matrices = np.asarray(explanation.matrix).reshape(-1, *maps.shape[:2])
     shown = record.attribution(
         scores,
         shown_target,
@@ -84,7 +88,7 @@ def show(
         baseline="",
         rectified=not signed,
         aggregate="last",
-        matrix=np.asarray(explanation.matrix).reshape(-1, *maps.shape[:2])[0],
+        matrix=matrices[0],
         maps=maps,
         class_maps=class_maps,
     )
@@ -115,15 +119,15 @@ def _class_maps(
     """Return the maps with an axis of classes, and the numbers of these."""
     maps = np.asarray(explanation.maps)
     if target is None:
-        target = int(np.asarray(explanation.scores)[-1].argmax())
-    targets = tuple(int(t) for t in np.atleast_1d(target))
+        target = int(targets.decided(jnp.asarray(explanation.scores)))
+    indices = tuple(int(t) for t in np.atleast_1d(target))
     maps = maps[None] if maps.ndim == 4 else maps
-    if len(targets) != len(maps):
+    if len(indices) != len(maps):
         raise InputError(
             f"the explanation is of {len(maps)} classes and target names "
-            f"{len(targets)}: pass show the target that explain was given"
+            f"{len(indices)}: pass show the target that explain was given"
         )
-    return ClassMaps(targets, maps)
+    return ClassMaps(indices, maps)
 
 
 def _check(

@@ -58,6 +58,7 @@ def overlay(
     *,
     box: Box | None = None,
     opacity: float = OPACITY,
+    signed: bool | None = None,
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """Blend heat maps into frames; where nothing is attributed the frame itself shows.
 
@@ -67,11 +68,12 @@ def overlay(
         box: (top, left, bottom, right), the pixels that the model saw; None: all.
             What lies outside gets no heat and is dimmed.
         opacity: of the strongest heat; it falls to 0 with the value.
+        signed: see ``colour_scale``.
 
     Raises:
         InputError: a value of maps is not finite, or box is not inside the frame.
     """
-    return blend(frames, normalize(maps), colour_scale(maps), box, opacity)
+    return blend(frames, normalize(maps), colour_scale(maps, signed), box, opacity)
 
 
 class ColourScale(NamedTuple):
@@ -88,10 +90,19 @@ class ColourScale(NamedTuple):
     colours: Float[np.ndarray, "256 4"]
 
 
-def colour_scale(values: Float[np.ndarray, "..."]) -> ColourScale:
-    """Return the one scale of all values: colours, and limits in true units."""
+def colour_scale(
+    values: Float[np.ndarray, "..."], signed: bool | None = None
+) -> ColourScale:
+    """Return the one scale of all values: colours, and limits in true units.
+
+    Args:
+        values: in any units.
+        signed: take the diverging colours; None: if any value is negative.
+    """
     peak = float(np.abs(values).max(initial=0))
-    signed = bool((normalize(values) < 0).any())
+    # Values whose size underflows when they are drawn have no sign.
+    if signed is None:
+        signed = bool((normalize(values) < 0).any())
     name, ends = DIVERGING if signed else ("inferno", SEQUENTIAL["inferno"])
     low = -peak if signed else 0.0
     return ColourScale(low=low, high=peak, colours=colour_table(name, ends))
@@ -137,7 +148,12 @@ def clip_overlay(explained: ExplainedClip) -> UInt8[np.ndarray, "T more W 3"]:
     factor = max(1, -(-LEAST_SIDE // min(frames.shape[1:3])))
     large = _resize(frames, factor)
     top, left, bottom, right = (factor * edge for edge in explained.box)
-    heat = overlay(large, shown.shown_maps, box=(top, left, bottom, right))
+    heat = overlay(
+        large,
+        shown.shown_maps,
+        box=(top, left, bottom, right),
+        signed=not shown.rectified,
+    )
     times = explained.clip.times
     return timeline(heat, shown.shown_row, times, explained.shown_text)
 

@@ -8,7 +8,7 @@ import functools
 import io
 import textwrap
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -35,9 +35,23 @@ CORNER = (0.58, 0.58, 0.4, 0.4)  # left, bottom, width, height, in parts of the 
 FEWEST = 8  # steps that leave the corner free
 
 
+class Row(NamedTuple):
+    """A row of the strip.
+
+    Attributes:
+        label: its name; (b), (c), ... are put before it.
+        maps: raw heat maps, in logits.
+        signed: see ``overlay.colour_scale``.
+    """
+
+    label: str
+    maps: Float[np.ndarray, "T h w"]
+    signed: bool | None = None
+
+
 def strip(
     frames: UInt8[np.ndarray, "T H W 3"],
-    rows: Sequence[tuple[str, Float[np.ndarray, "T h w"]]],
+    rows: Sequence[Row | tuple[str, Float[np.ndarray, "T h w"]]],
     times: Float[np.ndarray, " T"],
     *,
     columns: int = 8,
@@ -49,14 +63,15 @@ def strip(
 
     Args:
         frames: RGB.
-        rows: label, and raw heat maps in logits; (b), (c), ... are put before the
-            labels. A row has one scale, of its whole clip, shown or not.
+        rows: labels and heat maps. A row has one scale, of its whole clip, shown or
+            not.
         times: of the frames, in seconds.
         columns: how many frames to show: evenly chosen, the last one always.
         box: (top, left, bottom, right), the pixels that the model saw; None: all.
         title: above.
         note: small, below.
     """
+    # From the last frame backwards, so that it is always among those shown.
     end, cell = len(frames) - 1, 1.25 * frames.shape[1] / frames.shape[2]  # inches
     picks = np.rint(np.linspace(end, 0, min(end + 1, columns))).astype(int)[::-1]
     size = 1.25 * len(picks) + 2.2, (cell + 0.06) * (len(rows) + 1) + 0.75
@@ -66,10 +81,11 @@ def strip(
     _draw_film(axes[0], frames[picks], "(a) original video")
     seconds = [f"{time:.2f} s" for time in times[picks]]
     axes[0].set_xticks(np.arange(len(picks)) + 0.5, seconds, **_text_style())
-    for i, (label, maps) in enumerate(rows, start=1):
-        scale = colour_scale(maps)
-        heat = blend(frames[picks], normalize(maps)[picks], scale, box)
-        _draw_film(axes[i], heat, f"({chr(97 + i)}) {label}")
+    for i, row in enumerate(rows, start=1):
+        row = row if isinstance(row, Row) else Row(label=row[0], maps=row[1])
+        scale = colour_scale(row.maps, row.signed)
+        heat = blend(frames[picks], normalize(row.maps)[picks], scale, box)
+        _draw_film(axes[i], heat, f"({chr(97 + i)}) {row.label}")
         _draw_film_bar(figure, axes[i], scale)
     return figure
 
@@ -86,6 +102,7 @@ def matrix(
     note: str = "",
     beneath: tuple[str, Float[np.ndarray, " in"]] | None = None,
     profile: Float[np.ndarray, " in"] | None = None,
+    signed: bool | None = None,
 ) -> Figure:
     """Draw the importance of each input time t for each output time t', and the scores.
 
@@ -102,6 +119,7 @@ def matrix(
         beneath: a row to draw under the matrix, and what it is; None: the last one.
         profile: mean size by lag t' - t, to draw in the corner of a matrix that
             is hatched there: ``lags.lags(matrix).profile``.
+        signed: see ``overlay.colour_scale``.
     """
     drawn = _drawn_classes(classes, target, scores[-1])
     tall = float(np.clip(0.6 * len(times_out), 1.2, 4.4))  # inches
@@ -110,9 +128,11 @@ def matrix(
     top, main, side, last, legend = _lay_out(figure, tall)
     x = _edges(main, "x", times_in, 1.0)
     y = _edges(main, "y", times_out, (x[-1] - x[0]) / len(times_in))
+    # Zeros after t' are structure only if all of them are exactly 0.
     future = times_in > times_out[:, None] + 1e-6
     hidden = future & bool(matrix.any() and not matrix[future].any())
-    _draw_matrix(figure, main, top, np.ma.array(matrix, mask=hidden), x, y)
+    scale = colour_scale(matrix, signed)
+    _draw_matrix(figure, main, top, np.ma.array(matrix, mask=hidden), scale, x, y)
     label, row = beneath or (f"last row (t' = {times_out[-1]:.2f} s)", matrix[-1])
     _draw_row(last, row, x, label)
     _draw_scores(side, scores[:, drawn], times_out)
@@ -126,9 +146,9 @@ def matrix(
 def clip_strip(explained: ExplainedClip) -> Figure:
     """Draw the frames, the frame-CNN baseline and the shown attribution of a clip."""
     shown, baseline = explained.shown, explained.frame_baseline
-    rows = [(shown.title, shown.shown_maps)]
+    rows = [Row(shown.title, shown.shown_maps, signed=not shown.rectified)]
     if baseline is not None:
-        rows.insert(0, ("Grad-CAM (frame CNN)", baseline.maps[0]))
+        rows.insert(0, Row("Grad-CAM (frame CNN)", baseline.maps[0], signed=False))
     return strip(
         explained.clip.frames,
         rows,
@@ -153,6 +173,7 @@ def clip_matrix(explained: ExplainedClip) -> Figure:
         note=explained.caption(shown.title),
         beneath=(explained.shown_text, shown.shown_row),
         profile=shown.reach.profile,
+        signed=not shown.rectified,
     )
 
 
@@ -310,11 +331,11 @@ def _draw_matrix(
     axis: Axes,
     top: Axes,
     values: np.ma.MaskedArray,
+    scale: ColourScale,
     x: Float[np.ndarray, " columns"],
     y: Float[np.ndarray, " rows"],
 ) -> None:
     """Draw the matrix, masked where it is structure, and its colour bar on top."""
-    scale = colour_scale(values.data)
     axis.set(xlim=x[[0, -1]], ylim=y[[-1, 0]], ylabel="output time t' (s)")
     axis.tick_params(labelbottom=False)
     if not scale.high:

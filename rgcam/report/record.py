@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from rgcam.attribution import lags, methods
+from rgcam.attribution import lags, methods, targets
 from rgcam.attribution.contrast import Signed as ClassMaps
 from rgcam.attribution.gradcam import Explanation
 from rgcam.data.video import Clip
@@ -166,6 +166,7 @@ class Attribution:
     @property
     def faithfulness(self) -> FaithfulnessCheck | None:
         """Return the check of exactly the shown maps; None if they were not checked."""
+        # Checks are of single steps: no aggregation over all steps is among them.
         view = self.step, self.rectified
         return next(
             (c.check for c in self.checks if (c.step, c.rectified) == view), None
@@ -264,7 +265,7 @@ class ExplainedClip:
     @property
     def predicted(self) -> int:
         """Return the index of the predicted class."""
-        return int(self.scores[-1].argmax())
+        return int(targets.decided(jnp.asarray(self.scores)))
 
     @property
     def prediction(self) -> str:
@@ -330,9 +331,9 @@ class ExplainedClip:
             steps=self.shown_text,
         )
 
-    def caption(self, what: str) -> str:
+    def caption(self, content: str) -> str:
         """Say below a figure what it shows, and how faithful that is."""
-        return f"{what[0].upper()}{what[1:]}; faithfulness check: {self.shown.verdict}"
+        return f"{content[0].upper()}{content[1:]}; faithfulness check: {self.shown.verdict}"
 
     @property
     def top_moments(self) -> tuple[Moment, ...]:
@@ -342,9 +343,10 @@ class ExplainedClip:
     @property
     def half_life(self) -> float | None:
         """Return the lag (s) over which attribution halves; None: it does not fall."""
-        frames = self.shown.reach.half_life
+        frames = self.shown.reach.half_life  # infinite where it rises, NaN without any
         if not math.isfinite(frames):
             return None
+        # In frames it is fitted; the mean gap between frames makes seconds of it.
         times = self.clip.times
         return frames * float(times[-1] - times[0]) / max(len(times) - 1, 1)
 
@@ -365,6 +367,7 @@ class ExplainedClip:
         )
         if share == 0:
             return through
+        # A longer one would be an extrapolation beyond what was seen.
         if half_life is None or half_life > float(self.clip.times[-1]):
             return f"attribution does not halve within the clip; {through}"
         return f"attribution half-life {half_life:.2f} s; {through}"
@@ -402,8 +405,9 @@ def attribution(
     """
     if aggregate in lags.STEPS:
         step = lags.choose_step(scores, target, aggregate)
+        # A corpus keeps the maps of the last step alone.
         shown_maps = maps[step] if len(maps) == len(scores) else maps[-1]
-        shown_row = matrix[step]
+        shown_row = matrix[step]  # the sums of these maps, as the matrix has them
     else:
         step = None
         shown_maps = lags.aggregate(maps, scores, target, aggregate)
@@ -438,6 +442,7 @@ def titles(source: str) -> Titles:
 def title(*, model: str, source: str, target: str, prediction: str) -> str:
     """Say in one line which class is explained, of which model and video."""
     templates = titles(source)
+    # "Why the model predicts" is said of the predicted class alone.
     predicted = target == prediction
     template = templates.of_prediction if predicted else templates.of_class
     return template.format(
@@ -471,12 +476,13 @@ def top_moments(
     Returns:
         The largest first. Frames without positive importance are not listed.
     """
-    row = np.asarray(row, np.float64)
+    row = np.asarray(row, np.float64)  # as the page's scripts compute
     positive = float(np.maximum(row, 0).sum())
     chosen: list[int] = []
     for t in np.argsort(-row, kind="stable"):
         if row[t] <= 0 or len(chosen) == count:
             break
+        # Neighbouring frames show the same moment: the largest stands for them.
         if all(abs(times[t] - times[c]) >= APART - TIME_ERROR for c in chosen):
             chosen.append(int(t))
     return tuple(
@@ -579,7 +585,7 @@ def text(record: ExplainedClip, files: str = "") -> str:
         and f"{baseline.model.name} predicts {baseline.prediction}",
         "explained": f"{record.target_name}, {record.shown_text}, by {shown.title}",
         "faithfulness check": advice(shown),
-        "reach": record.reach_text,
+        "temporal reach": record.reach_text,
         "top moments": moments or f"{NO_EVIDENCE} for {record.target_name}",
         "files": files,
     }
@@ -609,7 +615,7 @@ def _attribution_fields(attribution: Attribution) -> dict[str, object]:
     """Return what summary.json says of one method."""
     check = attribution.faithfulness
     finite = lambda x: x if not isinstance(x, float) or math.isfinite(x) else None
-    scores = {}
+    scores = {}  # JSON has no NaN: it is null
     if check is not None:
         scores = {
             "score": finite(check.score),

@@ -179,7 +179,7 @@ def test_the_page_shows_all_this(outputs, summary, text, open_page):
         "#verdict"
     )
     reach = page.inner_text("#reach")
-    assert reach == f"{text['reach'][0].upper()}{text['reach'][1:]}."
+    assert reach == f"{text['temporal reach'][0].upper()}{text['temporal reach'][1:]}."
     rows = [row.inner_text() for row in page.query_selector_all("#moments tbody tr")]
     assert len(rows) == len(summary["top_moments"])
     for row, moment in zip(rows, summary["top_moments"], strict=True):
@@ -220,8 +220,6 @@ def test_the_pages_strip_and_first_row_are_the_figures(outputs, open_page):
 
 def test_the_notebook_shows_the_same_maps(outputs):
     explained, _ = outputs
-    if explained.shown.aggregation != "last":
-        pytest.skip("rgcam.show opens on the last step")
     clip, classes = explained.clip, explained.model.classes
     html = rgcam.show(explained.explanation, clip, classes, explained.target).html
     found = re.findall(

@@ -488,8 +488,22 @@ def test_the_page_holds_no_folder_of_the_machine(open_page, explained, tmp_path)
         "target": "sit/stand",
         "verify": True,
     }
-    other = dataclasses.replace(explained, source="/home/me/a b.mp4", options=options)
+    trained = "python train.py --config=configs/a.py --workdir=/home/me/runs/mine"
+    other = dataclasses.replace(
+        explained,
+        clip=explained.clip._replace(
+            notes=("cannot seek in /home/me/a.mp4, see C:\\me\\b",)
+        ),
+        model=dataclasses.replace(explained.model, results={"command": trained}),
+        source="/home/me/a b.mp4",
+        options=options,
+    )
     text = explorer.page(other)
+    about = explorer.about(other)
+    assert about["Notes"] == "cannot seek in a.mp4, see b"
+    assert about["Training and test"] == (
+        "command python train.py --config=configs/a.py --workdir=mine"
+    )
     assert "/home" not in text and "a b.mp4" in text
     assert explorer.command(options) == (
         "python explain.py --model=mine '--video=a b.mp4' '--videos=**/*.mp4' "

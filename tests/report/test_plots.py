@@ -174,6 +174,15 @@ def test_matrix_scale_is_symmetric_when_signed():
     assert norm.vmin == -norm.vmax == -np.abs(values).max()
 
 
+def test_signed_maps_without_a_negative_value_are_still_shown_as_signed():
+    values, *rest = causal()
+    norm = mesh_of(plots.matrix(values, *rest, CLASSES, 0, signed=True)).norm
+    assert norm.vmin == -norm.vmax == -values.max()
+    frames, times = clip()
+    rows = [plots.Row("fade", np.ones((6, 3, 3)), signed=True)]
+    assert "-1" in texts(plots.strip(frames, rows, times))
+
+
 def test_matrix_without_evidence_says_so():
     values, *rest = causal()
     figure = plots.matrix(values * 0, *rest, CLASSES, 0)

@@ -8,7 +8,7 @@ function fillChoices(data) {
   by("rather").replaceChildren(option(-1, "no other class"), ...classes.map((c) => c.cloneNode(true)));
   by("colours").replaceChildren(...Object.keys(data.sequential).map((name) => option(name, name)));
   const aggregations = Object.entries(data.aggregations).map(([name, words]) => option(name, words));
-  by("steps").replaceChildren(option("", "one output step"), ...aggregations);
+  by("steps").replaceChildren(option("", "one step"), ...aggregations);
   by("steps-label").hidden = !data.square;
   by("sign-label").hidden = !data.signed;
   by("rather-label").hidden = !data.signed || data.targets.length < 2;
