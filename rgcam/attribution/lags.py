@@ -14,7 +14,7 @@ STEPS = ("last", "decided", "rise")  # aggregations that choose an output step
 AGGREGATIONS = (*STEPS, "mean", "max")
 WORDS = {
     "last": "last step (t' = {:.2f} s)",
-    "decided": "step from which the decision stays (t' = {:.2f} s)",
+    "decided": "step from which the prediction is unchanged (t' = {:.2f} s)",
     "rise": "step at which the score rises most (t' = {:.2f} s)",
     "mean": "mean over all steps",
     "max": "maximum over all steps",

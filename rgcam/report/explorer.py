@@ -68,6 +68,7 @@ def page(explained: ExplainedClip, title: str | None = None) -> str:
     target = f"“{explained.target_name}”"
     reading = READING if shown.rectified else READING_SIGNED
     passed = {None: "unknown", True: "passed", False: "failed"}
+    # The policy of the page runs exactly this style and this script, by their hashes.
     style = _source("page.css")
     script = '"use strict";\n' + "\n".join(_source(f"{n}.js") for n in SCRIPTS)
     parts = {
@@ -134,11 +135,11 @@ def _without_paths(text: str) -> str:
 
 
 def _method(explained: ExplainedClip) -> str:
-    """Name the method and its baseline."""
+    """Name the method, what it is in the field's terms, and its baseline."""
     shown = explained.shown
     if not shown.method:
         return ""
-    return f"{shown.title} (baseline: {shown.baseline})"
+    return f"{shown.description}; baseline: {shown.baseline}"
 
 
 def _class_maps(explained: ExplainedClip) -> ClassMaps:
@@ -175,6 +176,7 @@ def _data(
         "targets": [int(target) for target in class_maps.targets],
         "predicted": explained.predicted,
         "curves": _curves(explained, class_maps),
+        # To a microsecond: as exact as a frame's time is, and short in the file.
         "times": [round(float(t), 6) for t in clip.times],
         "timesOut": [round(float(t), 6) for t in explained.times_out],
         "square": out == steps,
@@ -219,6 +221,7 @@ def _data(
 def _words(explained: ExplainedClip, title: str | None) -> Fields:
     """Return the sentences and templates that the scripts show and fill."""
     titles = explained.titles
+    # A title that was given is no template: nothing in it is to be filled in.
     reach = explained.reach_text
     fixed = title and title.replace("{", "(").replace("}", ")")
     return {
@@ -253,6 +256,7 @@ def _opening(explained: ExplainedClip) -> Fields:
         "step": len(explained.scores) - 1 if shown.step is None else shown.step,
     }
     if shown.step is None:
+        # Exactly: the scripts could only aggregate maps that were stored in 8 bits.
         fields["maps"] = _pack(shown.shown_maps, "f4")
         fields["row"] = _pack(shown.shown_row, "f4")
     return fields
@@ -282,6 +286,7 @@ def _jpegs(
     frames: UInt8[np.ndarray, "T H W 3"],
 ) -> tuple[list[str], tuple[int, int]]:
     """Return the frames as JPEG data, small enough for a page, and their size."""
+    # About the size at which a phone shows them, and the models see them.
     limit = 224 if len(frames) <= LONG else 128
     height, width = frames.shape[1:3]
     ratio = min(1.0, limit / min(height, width))
@@ -310,6 +315,7 @@ def _pack(array: np.ndarray, kind: str) -> Packed:
 
 def _json(data: Fields) -> str:
     """Write JSON that cannot end a script tag, for any strings in it."""
+    # "</script>" and "<!--" end or change a script's text; both need a "<".
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

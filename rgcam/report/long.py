@@ -163,6 +163,7 @@ def whole_bytes(
     """
     info, size = video.probe(path), model.description.preprocess.size
     seconds = np.fmin(info.duration, np.inf if end is None else end) - start
+    # A header may not know its duration or rate: fmin ignores NaN.
     steps = max(seconds, 0) * np.fmin(fps, info.fps)
     if not np.isfinite(steps):
         return 0.0
@@ -268,6 +269,7 @@ def pooled(
             frames = t - lags
             values = explanation.matrix[n, lags]
         np.add.at(total[rows[n]], columns[frames], values)
+    # A stretch of steps stands at its last one: nothing in it was seen later.
     ends = lambda bins: np.flatnonzero(np.diff(bins, append=bins[-1] + 1))
     last = explanation.out[ends(rows)]
     times = explained.times

@@ -35,6 +35,7 @@ class Page(NamedTuple):
 
     def _repr_html_(self) -> str:
         """Return the page in a frame that can run its script and nothing more."""
+        # Sandboxed: its scripts and styles cannot touch the notebook's.
         return (
             f'<iframe srcdoc="{html.escape(self.html)}" width="100%" '
             f'height="{self.height}" frameborder="0" title="rgcam explorer" '

@@ -132,6 +132,7 @@ def blend(
     output, inside = frames // 2, np.s_[:, top:bottom, left:right]
     table = (scale.colours[:, :3] * 255).astype(np.uint8)
     pairs = zip(output[inside], frames[inside], unit_maps, strict=True)
+    # In 8 bits by Pillow, one frame at a time: a clip in floats would not fit caches.
     for blended, frame, cells in pairs:
         value = upsample(cells, (bottom - top, right - left))
         alpha = 255 * opacity * (1 - (1 - np.abs(value)) ** 2)
@@ -146,7 +147,7 @@ def clip_overlay(explained: ExplainedClip) -> UInt8[np.ndarray, "T more W 3"]:
     """Lay the shown maps over a clip, enlarged if it is small, with a timeline."""
     frames, shown = explained.clip.frames, explained.shown
     factor = max(1, -(-LEAST_SIDE // min(frames.shape[1:3])))
-    large = _resize(frames, factor)
+    large = _resize(frames, factor)  # heat is then drawn at that size, not enlarged
     top, left, bottom, right = (factor * edge for edge in explained.box)
     heat = overlay(
         large,
@@ -175,6 +176,7 @@ def timeline(
         description: of the row; a second line of text.
     """
     height, width = frames.shape[1:3]
+    # Every column of pixels belongs to one frame: bars touch, and none is left out.
     frame_of_column = np.arange(width) * len(row) // width
     heights = np.rint(BARS * np.abs(row) / (np.abs(row).max() or 1)).astype(int)
     bars = np.arange(BARS, 0, -1)[:, None] <= heights[frame_of_column]
@@ -194,7 +196,7 @@ def small(
     frames: UInt8[np.ndarray, "T H W 3"], fps: float
 ) -> tuple[UInt8[np.ndarray, "few h w 3"], float]:
     """Return frames that are few and small enough for a GIF, and their frame rate."""
-    stride = -(-len(frames) // GIF_FRAMES)
+    stride = -(-len(frames) // GIF_FRAMES)  # fewer a second: the GIF is as long
     factor = min(1.0, GIF_SIDE / min(frames.shape[1:3]))
     return _resize(frames[::stride], factor), fps / stride
 

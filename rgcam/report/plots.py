@@ -322,6 +322,7 @@ def _edges(
     if len(times) <= 3:
         ticks = axis.xaxis if name == "x" else axis.yaxis
         ticks.set_ticks(times, [f"{time:.2f}" for time in times])
+    # Borders lie half-way between times; the outer cells are as wide as their neighbours.
     gaps = np.pad(np.diff(times), 1, "edge") if len(times) > 1 else np.full(2, alone)
     return np.append(times - gaps[:-1] / 2, times[-1] + gaps[-1] / 2)
 
@@ -357,6 +358,7 @@ def _draw_row(
     """Draw one row of a matrix as bars, and what it is at the left."""
     axis.stairs(np.maximum(values, 0), x, fill=True, color=COLOURS[0])
     axis.stairs(np.minimum(values, 0), x, fill=True, color=COLOURS[1])
+    # "last step (t' = 2.00 s)" in two lines: the axis is short.
     lines = description.rstrip(")").split(" (")
     label = "\n".join(textwrap.fill(line, 18) for line in lines)
     axis.set(xlabel="input time t (s)", ylabel=label)
@@ -403,6 +405,7 @@ def _draw_lags(
         )
     )
     bounds = left + 0.02, bottom + 0.12, width - 0.05, height - 0.15
+    # The upper right is hatched: nothing of the matrix is covered.
     inset = axis.inset_axes(bounds, facecolor="none")
     inset.fill_between(times - times[0], profile, color="0.4", linewidth=0)
     inset.set(xlim=(0, times[-1] - times[0]), ylim=(0, None), yticks=[])

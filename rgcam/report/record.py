@@ -42,6 +42,13 @@ TIME_ERROR = 1e-4  # seconds: times nearer than this are equal
 MOMENTS = 5  # top moments that are listed
 NOT_CHECKED = "not checked for this view"
 NO_EVIDENCE = "no positive evidence"
+# Names that are ours, in the field's terms.
+DESCRIPTIONS = {
+    "gradient": "gradient times the difference from the baseline",
+    "path": "integrated gradients from the baseline's feature map",
+    "fade": "expected gradients over independently interpolated frames",
+    "cells": "occlusion of single cells of the feature map",
+}
 FAITHFULNESS = "Faithfulness check: {verdict}."
 MEANING = {  # of a check that passed, failed, was not made
     True: " When parts of the clip are replaced, the score changes as these maps predict.",
@@ -162,6 +169,12 @@ class Attribution:
     def title(self) -> str:
         """Return the method's name in the field's terms."""
         return methods.TITLES.get(self.method, "attribution")
+
+    @property
+    def description(self) -> str:
+        """Return the title and, where that is not the field's, what it stands for."""
+        words = DESCRIPTIONS.get(self.method)
+        return f"{self.title} ({words})" if words else self.title
 
     @property
     def faithfulness(self) -> FaithfulnessCheck | None:

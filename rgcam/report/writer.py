@@ -86,6 +86,7 @@ def write_video(path: File, frames: UInt8[np.ndarray, "T H W 3"], fps: Number) -
         context.colorspace = context.color_primaries = context.color_trc = 1
         context.color_range = 1
         for frame in frames:
+            # BT.709 by hand: libx264 is told of the matrix and does not apply it.
             image = av.VideoFrame.from_ndarray(np.pad(frame, padding, "edge"))
             yuv = image.reformat(format="yuv420p", dst_colorspace="ITU709")
             container.mux(stream.encode(yuv))
@@ -137,6 +138,7 @@ def _write_all(folder: Path, explained: ExplainedClip, figures: bool) -> None:
 
 def _draw(folder: Path, explained: ExplainedClip) -> None:
     kind = explained.options.get("vector")
+    # Every figure is drawn once, and rasterized and written as a vector figure from it.
     for name, figure in plots.clip_figures(explained).items():
         write_image(folder / f"{name}.png", plots.figure_to_array(figure))
         if kind:
@@ -151,6 +153,7 @@ def _draw(folder: Path, explained: ExplainedClip) -> None:
 
 def _write_arrays(file: Path, explained: ExplainedClip) -> None:
     shown = explained.shown
+    # Names as arrays of characters: the file is read without pickle.
     arrays = {
         "scores": explained.scores,
         "maps": shown.shown_maps,

@@ -71,7 +71,7 @@ def test_words_tell_the_time():
     times = np.arange(5) / 2
     of = lambda how: lags.words(SCORES, 1, how, times)
     assert of("last") == "last step (t' = 2.00 s)"
-    assert of("decided") == "step from which the decision stays (t' = 1.00 s)"
+    assert of("decided") == "step from which the prediction is unchanged (t' = 1.00 s)"
     assert of("rise") == "step at which the score rises most (t' = 1.50 s)"
     assert of("max") == "maximum over all steps" and "mean" in of("mean")
     assert set(lags.WORDS) == set(lags.AGGREGATIONS)

@@ -374,8 +374,8 @@ def test_the_policy_forbids_scripts_and_requests(browser, folder):
         """() => { const s = document.createElement('script');
         s.textContent = 'document.title = "harmed"'; document.body.append(s); }"""
     )
-    refused = page.evaluate("fetch('data:,x').then(() => false, () => true)")
-    assert refused and page.title() != "harmed"
+    blocked = page.evaluate("fetch('data:,x').then(() => false, () => true)")
+    assert blocked and page.title() != "harmed"
     page.close()
 
 

@@ -160,9 +160,7 @@ def test_the_timeline_shows_every_frames_importance():
     np.testing.assert_array_equal(out[:, :30], frames)
     tall = (out[0, 30:53, :, 0] > 24).sum(0)[5::10]
     np.testing.assert_array_equal(tall, [0, 11, 23, 5])
-    assert [picture[52, 10 * t + 5, 0] for t, picture in enumerate(out)][1:3] == [
-        255
-    ] * 2
+    assert [image[52, 10 * t + 5, 0] for t, image in enumerate(out)][1:3] == [255] * 2
     assert out[1, 52, 25, 0] == 120 and out[0, 53, 5, 0] == 255
     assert out[0, 55:71, :, 0].max() > 200 and out[0, 74:, :, 0].max() > 200  # words
     bare = overlay.timeline(frames, row, times)

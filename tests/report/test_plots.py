@@ -110,15 +110,15 @@ def test_matrix_masks_structural_zeros_only(length):
     assert NO_EVIDENCE not in said
 
 
-def test_matrix_draws_the_row_beneath_that_is_given():
+def test_matrix_draws_the_given_row_below():
     values, *rest = causal(6)
     row = np.arange(6.0)
-    said = "step from which the decision stays (t' = 0.40 s)"
+    said = "step from which the prediction is unchanged (t' = 0.40 s)"
     figure = plots.matrix(values, *rest, CLASSES, 0, beneath=(said, row))
     (axis,) = (a for a in figure.axes if a.get_xlabel().startswith("input time"))
     np.testing.assert_array_equal(axis.patches[0].get_data().values, row)
     words = " ".join(axis.get_ylabel().split())
-    assert words == "step from which the decision stays t' = 0.40 s"
+    assert words == "step from which the prediction is unchanged t' = 0.40 s"
 
 
 @pytest.mark.parametrize("length, drawn", [(16, True), (8, True), (7, False)])
@@ -205,7 +205,7 @@ def test_names_are_shown_as_they_stand():
     values, times, out, scores = causal()
     names = ["$a_b$", "_under", r"$\frac{$", "走る 走", "long " * 30]
     scores[-1] = [5, 4, 3, 2, 1]
-    for target in (names[3], names[4]):  # beside the three others
+    for target in (names[3], names[4]):  # with the three others
         figure = plots.matrix(values, times, out, scores, names, target, title=target)
         said = texts(figure)
         assert set(names[:3]) <= set(said)

@@ -186,7 +186,7 @@ function baselineBar(data, state) {
   drawBar(document.getElementById("baseline-bar"), scale);
 }
 
-// What depends on the classes and signs that are shown, whatever the cell.
+// What depends on the classes and signs that are shown, not on the cell.
 function sayChoice(data, choice) {
   const title = titleWords(data, choice);
   document.title = title;

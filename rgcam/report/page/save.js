@@ -1,4 +1,4 @@
-// What can be saved: the view as a picture, its numbers as JSON, the matrix as CSV.
+// What can be saved: the view as an image, its numbers as JSON, the matrix as CSV.
 
 function offer(name, blob) {
   const link = document.createElement("a");
