@@ -80,8 +80,9 @@ function cellWords(data, choice, out, input) {
   const mass = row.reduce((sum, x) => (x > 0 ? sum + x : sum), 0);
   if (mass === 0 && !choice.signed) return `${start} there is no positive evidence in any frame.`;
   const share = value > 0 ? `, ${((100 * value) / mass).toFixed(1)} % of all support` : "";
-  const verb = value < 0 ? "opposes it with" : "supports it with";
-  return `${start} ${frame} ${verb} ${value > 0 ? "+" : ""}${short(value)}${share}.`;
+  const verb = value < 0 ? "opposes" : "supports";
+  const what = typeof out === "string" ? classWords(data, choice) : "it";
+  return `${start} ${frame} ${verb} ${what} with ${value > 0 ? "+" : ""}${short(value)}${share}.`;
 }
 
 function scaleWords(what, range) {
