@@ -38,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import rgcam
 from rgcam.models import classifiers
 from rgcam.training import step as training
+from rgcam.types import Variables
 
 CLASSES = 11
 PRECISIONS = ("default", "high", "highest")
@@ -165,12 +166,11 @@ def exactness(backbone: str, head: str, steps: int, size: int) -> dict:
     frames = clip_of(steps, size)
     cpu = jax.devices("cpu")[0]
     with jax.enable_x64(True), jax.default_device(cpu):
-        wide = jax.tree.map(
-            lambda x: jax.device_put(np.asarray(x, np.float64), cpu),
-            (variables, frames),
-        )
-        truth = jax.device_get(rgcam.explain(module, *wide, TARGET, relu=False))
-    row: dict = {}
+        widen = lambda x: jax.device_put(np.asarray(x, np.float64), cpu)
+        wide = jax.tree.map(widen, variables)
+        truth = rgcam.explain(module, wide, widen(frames), TARGET, relu=False)
+        truth = jax.device_get(truth)
+    row: dict[str, object] = {}
     for precision in PRECISIONS:
         with jax.default_matmul_precision(precision):
             result = rgcam.explain(module, variables, frames, TARGET, relu=False)
@@ -192,7 +192,7 @@ def all_pairs(
     began = time.perf_counter()
     programs = [f.lower(variables, frames).compile() for f in (forward, explain)]
     compiling = time.perf_counter() - began
-    runs = [lambda program=program: program(variables, frames) for program in programs]
+    runs = [functools.partial(program, variables, frames) for program in programs]
     once, whole = median_times(runs, options.repeats)
     memory = [program.memory_analysis() for program in programs]
     sizes = [m.temp_size_in_bytes / 2**30 if m else float("nan") for m in memory]
@@ -210,10 +210,16 @@ def throughput(backbone: str, clips: int, steps: int, options) -> dict:
     """Explain a batch of clips; beside it, the forward pass of the same batch."""
     module, variables = make(backbone, "gap", options.size)
     frames = jnp.stack([clip_of(steps, options.size, seed) for seed in range(clips)])
-    one = lambda v, x: rgcam.explain(module, v, x, TARGET, beta=False)[3:]
-    explain = jax.jit(jax.vmap(one, (None, 0)))
-    forward = jax.jit(jax.vmap(lambda v, x: module.apply(v, x), (None, 0)))
-    runs = [lambda: forward(variables, frames), lambda: explain(variables, frames)]
+
+    def explain_one(variables: Variables, clip: jax.Array):
+        return rgcam.explain(module, variables, clip, TARGET, beta=False)[3:]
+
+    explain = jax.jit(jax.vmap(explain_one, (None, 0)))
+    forward = jax.jit(jax.vmap(module.apply, (None, 0)))
+    runs: list[Callable[[], object]] = [
+        lambda: forward(variables, frames),
+        lambda: explain(variables, frames),
+    ]
     once, whole = median_times(runs, options.repeats)
     return {"forward, clips/s": clips / once, "explained, clips/s": clips / whole}
 
@@ -303,7 +309,8 @@ def longest(backbone: str, report: Report, options) -> dict:
     explain = jax.jit(
         lambda v, x: rgcam.explain(module, v, x, TARGET, beta=False).matrix
     )
-    steps, row = (8 if options.small else 1024), {"T": 0}
+    steps = 8 if options.small else 1024
+    row: dict[str, object] = {"T": 0}
     while report.seconds_left() > 30 and steps <= (16 if options.small else 2**16):
         try:
             began = time.perf_counter()
