@@ -4,7 +4,7 @@
 
 Frames are random: nothing here depends on what they show. Medians of paired runs, one
 after the other in every round. A pass is frames to scores, jitted; ``explain`` is the
-whole explanation, ``check`` is ``selfcheck.check`` as explain.py calls it after it.
+whole explanation, ``check`` is ``selfcheck.check_faithfulness`` as explain.py calls it after it.
 """
 
 import functools
@@ -53,7 +53,9 @@ def measure(model, length: int, method: str) -> str:
     steps = (
         lambda: forward(*run, frames),
         lambda: gradcam.explain(*run, frames, 0, method=method),
-        lambda: selfcheck.check(*run, e.features, e.maps, 0, method=method),
+        lambda: selfcheck.check_faithfulness(
+            *run, e.features, e.maps, 0, method=method
+        ),
     )
     rounds = [[seconds(step) for step in steps] for _ in range(REPEATS.value + 1)]
     times = np.array(rounds[1:])  # the first one compiles

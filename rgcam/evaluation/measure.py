@@ -100,9 +100,9 @@ def _faithful(maps, removed, lost, single) -> Measures:
     }
 
 
-def _check(seen: Seen, method: str, baseline: str, maps) -> selfcheck.Check:
+def _check(seen: Seen, method: str, baseline: str, maps) -> selfcheck.FaithfulnessCheck:
     about = seen.model.module, seen.model.variables, seen.features, maps, seen.target
-    return selfcheck.check(*about, method=method, baseline=baseline)
+    return selfcheck.check_faithfulness(*about, method=method, baseline=baseline)
 
 
 def _checked(check, maps, broken) -> Measures:
@@ -113,9 +113,9 @@ def _checked(check, maps, broken) -> Measures:
         "space": right.space,
         "deletion": right.deletion,
         "check": right.score,
-        "trusted": float(right.trusted),
+        "trusted": float(right.passed),
         **{f"check {kind}": made.score for kind, made in wrong.items()},
-        **{f"trusts {kind}": float(made.trusted) for kind, made in wrong.items()},
+        **{f"trusts {kind}": float(made.passed) for kind, made in wrong.items()},
     }
 
 

@@ -26,11 +26,11 @@ REMOVED = 0.4  # share of the frames in a set
 ORDERS = 4  # random orders beside the explanation's
 SIDE = 2  # parts of a frame, a side
 # By docs/which-method.md: of the pictures of three models with an fc head by fade,
-# path, occlusion or shapley all are above TRUSTED, of broken ones 0.3 %.
-TRUSTED, CLOSE = 0.65, 0.85
+# path, occlusion or shapley all are above THRESHOLD, of broken ones 0.3 %.
+THRESHOLD = 0.65
 
 
-class Check(NamedTuple):
+class FaithfulnessCheck(NamedTuple):
     """What an explanation's agreement with its model is.
 
     Attributes:
@@ -57,9 +57,16 @@ class Check(NamedTuple):
         return (self.time + self.space) / 2
 
     @property
-    def trusted(self) -> bool:
-        """Tell whether the score is as those of right explanations are."""
-        return bool(self.score >= TRUSTED)
+    def passed(self) -> bool:
+        """Tell whether the score reaches the threshold of genuine explanations."""
+        return bool(self.score >= THRESHOLD)
+
+    @property
+    def verdict(self) -> str:
+        """Say what the check found: "PASSED (0.92, threshold 0.65)"."""
+        score = f"{self.score:.2f}" if math.isfinite(self.score) else "no effect"
+        result = "PASSED" if self.passed else "FAILED"
+        return f"{result} ({score}, threshold {THRESHOLD:g})"
 
 
 class Interventions(NamedTuple):
@@ -85,7 +92,7 @@ class Interventions(NamedTuple):
     deleted: Float[np.ndarray, "orders T+1 out"]
 
 
-def check(
+def check_faithfulness(
     module: nn.Module,
     variables: Any,
     features: Float[Tensor, "T h w K"],
@@ -96,7 +103,7 @@ def check(
     baseline: str | None = None,
     steps: Sequence[int] | None = None,
     seed: int = 0,
-) -> Check:
+) -> FaithfulnessCheck:
     """Hold an explanation against interventions of its own baseline.
 
     Args:
@@ -172,7 +179,7 @@ def judge(
     method: str,
     steps: Sequence[int] | None = None,
     order: int | None = None,
-) -> Check:
+) -> FaithfulnessCheck:
     """Compare what maps say of parts of a clip with what the scores lose without them.
 
     Args:
@@ -197,7 +204,7 @@ def judge(
         change = -interventions.deleted[0, -1, rows]
         matrix = maps[rows].sum((2, 3))
         completeness = faithfulness.completeness_error(matrix, change)
-    return Check(
+    return FaithfulnessCheck(
         method=method,
         baseline=interventions.baseline,
         time=_mean(time),
@@ -209,11 +216,11 @@ def judge(
 
 def judge_each(
     interventions: Interventions, maps: Float[np.ndarray, "T T h w"], *, method: str
-) -> list[Check]:
+) -> list[FaithfulnessCheck]:
     """Judge every output step by itself, in time and space alone: see ``judge``."""
     time, space = _fidelity(interventions, maps, np.arange(len(maps)))
     return [
-        Check(
+        FaithfulnessCheck(
             method=method,
             baseline=interventions.baseline,
             time=float(time_of_step),
@@ -260,36 +267,6 @@ def random_sets(
     rows, columns = (np.arange(n) * SIDE // n for n in (height, width))
     cells = parts[:, :, rows[:, None], columns]
     return frames.astype(np.float32), cells.astype(np.float32)
-
-
-def title(check: Check | None) -> str:
-    """Name the method for a picture; without a check it is the default."""
-    return methods.TITLES[check.method if check else "gradcam"]
-
-
-def verdict(check: Check | None) -> str:
-    """Say in one sentence what the check found; "" without one."""
-    if check is None:
-        return ""
-    score = f"({check.score:.2f})" if math.isfinite(check.score) else "(no effect)"
-    if check.trusted:
-        closely = " closely" if check.score >= CLOSE else ""
-        return f"the picture follows the model{closely} {score}"
-    other = "fade" if check.method != "fade" else "path"
-    return (
-        f"the picture does not follow what the model uses {score}: try --method={other}"
-    )
-
-
-def summary(check: Check | None) -> dict[str, Any]:
-    """Return what summary.json says of it."""
-    if check is None:
-        return {"verdict": "", "trusted": None}
-    plain = lambda x: x if not isinstance(x, float) or math.isfinite(x) else None
-    numbers = {name: plain(value) for name, value in check._asdict().items()}
-    score = plain(check.score)
-    said = {"verdict": verdict(check), "trusted": check.trusted, "score": score}
-    return said | numbers
 
 
 @functools.partial(jax.jit, static_argnames=("module", "baseline"))

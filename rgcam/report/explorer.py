@@ -186,7 +186,7 @@ def _data(
                 "step": view.step,
                 "signed": not view.rectified,
                 "verdict": record.verdict(view.check),
-                "passed": view.check.trusted,
+                "passed": view.check.passed,
             }
             for view in shown.checks
         ],

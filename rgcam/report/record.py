@@ -33,7 +33,7 @@ from rgcam.attribution.contrast import Signed as ClassMaps
 from rgcam.attribution.gradcam import Explanation
 from rgcam.data.video import Clip
 from rgcam.metrics import selfcheck
-from rgcam.metrics.selfcheck import Check as FaithfulnessCheck
+from rgcam.metrics.selfcheck import FaithfulnessCheck
 from rgcam.models.zoo import Model
 from rgcam.types import Box, Fields, Tensor
 
@@ -193,7 +193,7 @@ class Attribution:
     @property
     def passed(self) -> bool | None:
         """Tell whether the shown maps passed the check; None: not checked."""
-        return None if self.faithfulness is None else self.faithfulness.trusted
+        return None if self.faithfulness is None else self.faithfulness.passed
 
     @functools.cached_property
     def reach(self) -> lags.Lags:
@@ -516,11 +516,7 @@ def moments_text(moments: Sequence[Moment]) -> str:
 
 def verdict(check: FaithfulnessCheck | None) -> str:
     """Say in one sentence what a faithfulness check found."""
-    if check is None:
-        return NOT_CHECKED
-    score = f"{check.score:.2f}" if math.isfinite(check.score) else "no effect"
-    result = "PASSED" if check.trusted else "FAILED"
-    return f"{result} ({score}, threshold {selfcheck.TRUSTED:g})"
+    return NOT_CHECKED if check is None else check.verdict
 
 
 def advice(attribution: Attribution) -> str:
@@ -533,7 +529,7 @@ def advice(attribution: Attribution) -> str:
 
 def verdict_sentence(check: FaithfulnessCheck | None) -> str:
     """Say what a faithfulness check found, and what it means for a reader."""
-    passed = None if check is None else check.trusted
+    passed = None if check is None else check.passed
     return FAITHFULNESS.format(verdict=verdict(check)) + MEANING[passed]
 
 
@@ -632,7 +628,7 @@ def _attribution_fields(attribution: Attribution) -> dict[str, object]:
     if check is not None:
         scores = {
             "score": finite(check.score),
-            "threshold": selfcheck.TRUSTED,
+            "threshold": selfcheck.THRESHOLD,
             "time": finite(check.time),
             "space": finite(check.space),
             "deletion": finite(check.deletion),

@@ -28,7 +28,7 @@ def check_of(change, method="fade", **options):
     maps = np.tril(np.ones((8, 8)))[..., None, None] * cells
     made = change(maps.astype(np.float32))
     options = {"method": method, "baseline": "zero"} | options
-    return selfcheck.check(Additive(), {}, FEATURES, made, 1, **options)
+    return selfcheck.check_faithfulness(Additive(), {}, FEATURES, made, 1, **options)
 
 
 def test_perfect_maps_have_a_score_of_one():
@@ -36,44 +36,39 @@ def test_perfect_maps_have_a_score_of_one():
     assert found.time == pytest.approx(1, abs=1e-4)
     assert found.space == pytest.approx(1, abs=1e-4)
     assert found.completeness == pytest.approx(0, abs=1e-4)
-    assert found.deletion > 0 and found.trusted
-    assert selfcheck.verdict(found) == "the picture follows the model closely (1.00)"
+    assert found.deletion > 0 and found.passed
+    assert found.verdict == "PASSED (1.00, threshold 0.65)"
 
 
-def test_wrong_maps_are_not_trusted():
+def test_wrong_maps_fail():
     order = np.random.default_rng(1).permutation(8)
     for change in (np.negative, lambda m: m[:, order], lambda m: m[:, :, ::-1, ::-1]):
         found = check_of(change)
         assert found.score < 0.8  # a perfect one's is 1
     found = check_of(np.negative)
     assert found.score == pytest.approx(-1, abs=1e-4) and found.deletion < 0
-    assert not found.trusted
-    assert selfcheck.verdict(found) == (
-        "the picture does not follow what the model uses (-1.00): try --method=path"
-    )
+    assert not found.passed
+    assert found.verdict == "FAILED (-1.00, threshold 0.65)"
 
 
 def test_a_picture_that_is_the_same_everywhere_says_nothing():
     found = check_of(lambda maps: np.tril(np.ones((8, 8)))[..., None, None] + 0 * maps)
-    assert not found.trusted and np.isnan(found.score)
+    assert not found.passed and np.isnan(found.score)
     mixed = check_of(
         lambda maps: maps + 100 * np.tril(np.ones((8, 8)))[..., None, None]
     )
     assert mixed.score == pytest.approx(1, abs=1e-3)  # what is beyond it still counts
 
 
-def test_nothing_said_is_not_trusted():
+def test_maps_of_zeros_fail():
     found = check_of(lambda maps: 0 * maps)
-    assert not found.trusted and np.isnan(found.score)
-    said = selfcheck.summary(found)
-    assert said["score"] is None and said["time"] is None and not said["trusted"]
-    assert "(no effect)" in said["verdict"]
-    assert selfcheck.summary(None) == {"verdict": "", "trusted": None}
+    assert not found.passed and np.isnan(found.score)
+    assert found.verdict == "FAILED (no effect, threshold 0.65)"
 
 
 def test_methods_of_a_recurrent_model_are_told_apart():
     module, variables, frames = small("fc")
-    of = lambda e, method: selfcheck.check(
+    of = lambda e, method: selfcheck.check_faithfulness(
         module, variables, e.features, e.maps, TARGET, method=method
     )
     fade = gradcam.explain(module, variables, frames, TARGET, method="fade")
@@ -94,7 +89,7 @@ def test_one_set_of_interventions_judges_all_maps_and_steps():
         checks = selfcheck.judge_each(interventions, values, method="fade")
         assert len(checks) == T
         for step in (3, T - 1):
-            alone = selfcheck.check(
+            alone = selfcheck.check_faithfulness(
                 module,
                 variables,
                 e.features,
@@ -105,7 +100,7 @@ def test_one_set_of_interventions_judges_all_maps_and_steps():
             )
             assert checks[step].score == pytest.approx(alone.score, abs=1e-5)
         later = checks[T // 2 :]
-        everything = selfcheck.check(
+        everything = selfcheck.check_faithfulness(
             module, variables, e.features, values, TARGET, method="fade"
         )
         mean = np.nanmean([check.time for check in later])

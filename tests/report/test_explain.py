@@ -64,7 +64,7 @@ def test_several_methods_share_one_record(model, clip):
 def test_the_shown_maps_are_checked_at_the_shown_step_alone(model, clip):
     record = explain_clip(model, clip, target=1, method="fade", aggregate="rise")
     shown = record.shown
-    check = selfcheck.check(
+    check = selfcheck.check_faithfulness(
         model.module,
         model.variables,
         record.features,
@@ -75,7 +75,7 @@ def test_the_shown_maps_are_checked_at_the_shown_step_alone(model, clip):
     )
     assert shown.faithfulness == check
     views = {(view.step, view.rectified): view.check for view in shown.checks}
-    positive = selfcheck.check(
+    positive = selfcheck.check_faithfulness(
         model.module,
         model.variables,
         record.features,

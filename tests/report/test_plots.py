@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
-from rgcam.metrics.selfcheck import Check
+from rgcam.metrics.selfcheck import FaithfulnessCheck
 from rgcam.models import zoo
 from rgcam.report import overlay, plots
 from rgcam.report.explain import explain_clip
@@ -291,7 +291,14 @@ def test_vector_figures_hold_words_not_outlines(explained):
 
 
 def test_captions_name_the_method_and_the_verdict(explained):
-    check = Check("fade", "previous", 0.9, 0.9, 0.1, None)
+    check = FaithfulnessCheck(
+        method="fade",
+        baseline="previous",
+        time=0.9,
+        space=0.9,
+        deletion=0.1,
+        completeness=None,
+    )
     step = explained.shown.step
     shown = dataclasses.replace(
         explained.shown,

@@ -9,7 +9,7 @@ import pytest
 from rgcam.attribution import lags
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
-from rgcam.metrics.selfcheck import Check
+from rgcam.metrics.selfcheck import FaithfulnessCheck
 from rgcam.models import zoo
 from rgcam.report import record
 from rgcam.report.explain import explain_clip
@@ -122,7 +122,14 @@ def test_only_the_maps_that_were_checked_have_a_verdict(explained):
 
 
 def test_verdicts_give_score_and_threshold():
-    check = Check("fade", "previous", 0.9, 0.94, 0.1, None)
+    check = FaithfulnessCheck(
+        method="fade",
+        baseline="previous",
+        time=0.9,
+        space=0.94,
+        deletion=0.1,
+        completeness=None,
+    )
     assert record.verdict(check) == "PASSED (0.92, threshold 0.65)"
     assert record.verdict(check._replace(time=0.1, space=0.02)) == (
         "FAILED (0.06, threshold 0.65)"
