@@ -60,7 +60,7 @@ def main() -> None:
         errors = verify.verify(
             model.module, model.variables, explained.explanation, explained.target
         )
-        print(f"verified: {verify.text(errors)}")
+        print(f"verified: {errors.sentence}")
 
 
 def explain_long(model: Model, out: Path) -> None:

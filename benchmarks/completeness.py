@@ -4,7 +4,7 @@ r"""How exactly ``path``'s rows add up, and how many points that takes.
     python benchmarks/completeness.py --model=ucf101-lrcn --data=FOLDER --clips=20
 
 For every baseline, over clips: the error of the worst row's sum, of the largest row's
-change (``rgcam.faithfulness.completeness_error``), and the points that were taken.
+change (``rgcam.metrics.faithfulness.completeness_error``), and the points that were taken.
 """
 
 import functools
@@ -17,8 +17,8 @@ from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from rgcam.attribution import gradients, perturbation, quadrature
-from rgcam.evaluation import clips as subjects
-from rgcam.evaluation import measure as evaluation
+from rgcam.evaluation import clips as evaluation_clips
+from rgcam.evaluation import controls
 from rgcam.metrics import faithfulness
 from rgcam.models import zoo
 
@@ -30,7 +30,7 @@ CLIPS = flags.DEFINE_integer("clips", 40, "to measure by")
 def main(_) -> None:
     """Measure and print."""
     model = zoo.load_model(MODEL.value)
-    clips = list(subjects.load(model, data=DATA.value, clips=CLIPS.value))
+    clips = list(evaluation_clips.load(model, data=DATA.value, clips=CLIPS.value))
     print(f"{MODEL.value}, {len(clips)} clips\n")
     print("| baseline | error, median | 90 % below | worst | points, median | most |")
     print("|---|---|---|---|---|---|")
@@ -46,10 +46,10 @@ def main(_) -> None:
 
 def measure(model, clip, baseline) -> tuple[float, int]:
     """Return the error of a clip's rows, and the points."""
-    about = model.module, model.variables
-    features = evaluation.features_of(*about, clip.frames)
-    target = int(np.asarray(model.module.apply(*about[1:], clip.frames))[-1].argmax())
-    matrix, change, count = run(*about, features, target, baseline)
+    case = controls.prepare_case(model, clip)
+    matrix, change, count = run(
+        model.module, model.variables, case.features, case.target, baseline
+    )
     matrix, change = (np.asarray(x, np.float64) for x in (matrix, change))
     return faithfulness.completeness_error(matrix, change), int(count)
 

@@ -21,10 +21,10 @@ from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from rgcam.attribution import gradients, perturbation, shapley
-from rgcam.evaluation import clips as subjects
-from rgcam.evaluation import measure
-from rgcam.metrics import faithfulness
-from rgcam.models import zoo
+from rgcam.evaluation import clips as evaluation_clips
+from rgcam.evaluation import controls
+from rgcam.metrics import deletion, faithfulness, statistics
+from rgcam.models import chunks, zoo
 
 MODEL = flags.DEFINE_string("model", "stickman-lrcn", "to explain")
 DATA = flags.DEFINE_string("data", "stickman", "or a folder of classes")
@@ -57,7 +57,7 @@ def main(_) -> None:
     """Measure and print."""
     model = zoo.load_model(MODEL.value)
     where = {"data": DATA.value, "group": GROUP.value, "length": LENGTH.value}
-    clips = list(subjects.load(model, **where, clips=CLIPS.value))
+    clips = list(evaluation_clips.load(model, **where, clips=CLIPS.value))
     rows = {"best matrix": {}} | {name: {} for name in METHODS}
     for baseline in perturbation.BASELINES:
         found = [fidelities(model, clip, baseline) for clip in clips]
@@ -77,24 +77,32 @@ def main(_) -> None:
 def fidelities(model, clip, baseline) -> dict[str, float]:
     """Return every method's mean subset fidelity on a clip."""
     module, variables = model.module, model.variables
-    features = measure.features_of(module, variables, clip.frames)
-    scores = np.asarray(module.apply(variables, features, method="classify"))
-    target = int(scores[-1].argmax()) if clip.target is None else clip.target
+    case = controls.prepare_case(model, clip)
+    features = case.features
     rng = np.random.default_rng(0)
     removed = (rng.random((700, len(features))) < 0.4).astype(np.float32)
-    lost = np.asarray(lost_of(module, variables, features, target, removed, baseline))
-    seen = removed[:200] - removed[200:].mean(0)
-    fit = np.linalg.lstsq(
-        removed[200:] - removed[200:].mean(0), lost[200:] - lost[200:].mean(0)
+    losses, _ = deletion.removal_losses(
+        module,
+        variables,
+        features,
+        case.target,
+        removed,
+        baseline=baseline,
+    )
+    losses = np.asarray(losses)
+    # The best matrix is fitted to 500 sets, and measured like the others by 200 more.
+    mean = removed[200:].mean(0)
+    best_matrix = np.linalg.lstsq(
+        removed[200:] - mean, losses[200:] - losses[200:].mean(0)
     )[0]
-    best = faithfulness.correlation(seen @ fit, lost[:200])
-    found = {"best matrix": float(np.nanmean(best[1:]))}
+    best = statistics.correlation((removed[:200] - mean) @ best_matrix, losses[:200])
+    means = {"best matrix": float(np.nanmean(best[1:]))}
     for name in METHODS:
-        maps = explain(module, variables, features, target, name, baseline)
+        maps = explain(module, variables, features, case.target, name, baseline)
         matrix = np.asarray(maps).sum((2, 3))
-        all_rows = faithfulness.subset_fidelity(matrix, removed[:200], lost[:200])
-        found[name] = float(np.nanmean(all_rows[1:]))
-    return found
+        rows = faithfulness.subset_fidelity(matrix, removed[:200], losses[:200])
+        means[name] = float(np.nanmean(rows[1:]))
+    return means
 
 
 @functools.partial(jax.jit, static_argnames=("module", "name", "baseline"))
@@ -105,20 +113,12 @@ def explain(module, variables, features, target, name, baseline):
     return METHODS[name](upper)
 
 
-@functools.partial(jax.jit, static_argnames=("module", "baseline"))
-def lost_of(module, variables, features, target, removed, baseline):
-    """Return what removals take from the scores."""
-    instead = perturbation.replacement(features, baseline)
-    upper = perturbation.upper(module, variables, features, instead, target)
-    return upper.outputs(upper.inputs) - perturbation.kept(upper, 1 - removed)
-
-
 def passes(model, clip, repeats: int = 7) -> dict[str, float]:
     """Time every method, features included, in forward passes of the same clip."""
 
     @functools.partial(jax.jit, static_argnames="name")
     def whole(variables, frames, name):
-        features = measure.features_of(model.module, variables, frames)
+        features = chunks.features(model.module, variables, frames)
         if name is None:
             return model.module.apply(variables, features, method="classify")
         return explain(model.module, variables, features, 0, name, "previous")

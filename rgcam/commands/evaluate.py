@@ -11,7 +11,6 @@ own means. Running the same command again goes on where the last one ended.
 """
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,14 @@ from rgcam.commands import app
 from rgcam.corpus import manifest
 from rgcam.corpus.manifest import Manifest
 from rgcam.errors import InputError
-from rgcam.evaluation import clips as subjects
-from rgcam.evaluation import counterparts, detection, margins, measure, tables, trivial
-from rgcam.evaluation.counterparts import Models
+from rgcam.evaluation import clips, controls, detection, measure, tables
+from rgcam.evaluation.controls import Maps, Models
 from rgcam.evaluation.tables import Row
 from rgcam.models.zoo import load_cnn, load_model
 
 FLAGS = flags.FLAGS
 EXTRA = (*(f"fade:{b}" for b in ("first", "blur", "mean", "zero")), "path:first")
+RECORD = 2  # version of the rows' fields
 OF_CLIPS = ("data", "group", "clips", "length", "concatenate")
 
 
@@ -41,11 +40,11 @@ def main() -> None:
     fields = {name: FLAGS[name].value for name in OF_CLIPS} | {"methods": asked}
     fields |= {"model": ",".join(m.model.name for m in models)}
     fields |= {"cnn": _joined(FLAGS.cnn), "random_labels": FLAGS.random_labels}
+    fields |= {"record": RECORD}
     with manifest.opened(out, fields) as record:
         for one in models:
             _measure(record, one, asked, several=len(models) > 1)
-        before = {"model": models[0].model.name}  # rows of records that know one model
-        rows = [before | {"clip": n} | row for n, row in record.rows.items()]
+        rows = [_row(fields) for fields in record.rows.values()]
     if not rows:
         raise InputError(f"{FLAGS.data} has no clip of {FLAGS.length} frames")
     _write(out, rows, asked, fields)
@@ -59,7 +58,7 @@ def _models() -> list[Models]:
         raise InputError("give one --model or more, and one --cnn or one for each")
     labels = load_model(FLAGS.random_labels) if FLAGS.random_labels else None
     return [
-        counterparts.beside(load_model(name), load_cnn(name, cnn), labels)
+        controls.prepare_models(load_model(name), load_cnn(name, cnn), labels)
         for name, cnn in zip(names, cnns, strict=True)
     ]
 
@@ -67,38 +66,70 @@ def _models() -> list[Models]:
 def _measure(record: Manifest, models: Models, asked: list[str], several: bool) -> None:
     """Add what is missing of one model's rows to the record."""
     options: dict[str, Any] = {name: FLAGS[name].value for name in OF_CLIPS}
-    other: dict[str, Any] = {}
+    previous_maps: dict[str, Maps] = {}
     model = models.model
-    clips = subjects.load(model, **options)
-    said = model.name if several else None
-    for subject in tqdm(clips, total=FLAGS.clips, unit="clip", desc=said):
-        name = f"{subject.name}, {model.name}" if several else subject.name
-        if not record.is_done(name):
-            measures = measure.measure(models, subject, asked, other)
-            about = {"video": name, "clip": subject.name, "model": model.name}
-            about |= {"status": "ok", "group": subject.group}
-            record.add(about | {"measures": _plain(measures)})
+    description = model.name if several else None
+    bar = tqdm(
+        clips.load(model, **options), total=FLAGS.clips, unit="clip", desc=description
+    )
+    for clip in bar:
+        name = f"{clip.name}, {model.name}" if several else clip.name
+        if record.is_done(name):
+            continue
+        measures, previous_maps = measure.measure(models, clip, asked, previous_maps)
+        record.add(
+            {
+                "video": name,
+                "clip": clip.name,
+                "model": model.name,
+                "status": "ok",
+                "group": clip.group,
+                "measures": {k: measure.to_fields(m) for k, m in measures.items()},
+            }
+        )
+
+
+def _row(fields: dict[str, Any]) -> Row:
+    """Return a row of the record, typed."""
+    measures = fields["measures"]
+    return Row(
+        model=fields["model"],
+        clip=fields["clip"],
+        group=fields["group"],
+        measures={name: measure.from_fields(m) for name, m in measures.items()},
+    )
 
 
 def _write(out: Path, rows: list[Row], asked: list[str], fields: dict) -> None:
     """Write table.md and table.json, and say so."""
-    found = tables.table(rows)
-    agreed = detection.with_truth(rows, asked), detection.with_broken(rows, asked)
+    means = tables.table(rows)
+    correlations = detection.truth_correlations(rows, asked)
+    detections = detection.detect_corrupted(rows, asked)
     leads = {
-        "the best trivial picture": margins.margins(rows, asked, trivial.NAMES),
-        "the frame CNN": margins.margins(rows, asked, [counterparts.CNN]),
+        "the best model-free explanation": controls.MODEL_FREE,
+        "the frame CNN": [controls.CNN],
     }
-    whole = {"options": fields, "table": tables.plain(found)}
-    whole |= {"agreement": detection.plain(*agreed)}
-    whole |= {"margins": {name: margins.plain(lead) for name, lead in leads.items()}}
-    whole |= {"models": _by_model(rows)}
-    (out / "table.json").write_text(json.dumps(whole, indent=2) + "\n")
+    margins = {
+        name: tables.margins(rows, asked, references)
+        for name, references in leads.items()
+    }
+    everything = {
+        "options": fields,
+        "table": tables.fields(means),
+        "check": detection.fields(correlations, detections),
+        "margins": {k: tables.margins_fields(lead) for k, lead in margins.items()},
+        "models": _by_model(rows),
+    }
+    (out / "table.json").write_text(json.dumps(everything, indent=2) + "\n")
     parts = [
         _title(rows),
-        tables.markdown(found),
-        detection.markdown(*agreed),
+        tables.markdown(means),
+        detection.markdown(correlations, detections),
+        *(
+            tables.margins_markdown(lead, f"Margins over {name}")
+            for name, lead in margins.items()
+        ),
     ]
-    parts += [margins.markdown(v, f"Margins over {k}") for k, v in leads.items()]
     text = "\n".join(part for part in parts if part)
     (out / "table.md").write_text(text)
     print(f"{text}\nwritten   {out}/table.md, table.json")
@@ -115,29 +146,24 @@ def _asked() -> list[str]:
 
 def _by_model(rows: list[Row]) -> dict[str, Any]:
     """Return each model's own means, where there are several."""
-    names = list(dict.fromkeys(row["model"] for row in rows))
-    own = {name: [row for row in rows if row["model"] == name] for name in names}
-    found = {n: tables.plain(tables.table(own[n])) for n in own}
-    return found if len(names) > 1 else {}
+    names = list(dict.fromkeys(row.model for row in rows))
+    if len(names) == 1:
+        return {}
+    return {
+        name: tables.fields(tables.table([row for row in rows if row.model == name]))
+        for name in names
+    }
 
 
 def _title(rows: list[Row]) -> str:
-    models = dict.fromkeys(row["model"] for row in rows)
+    models = dict.fromkeys(row.model for row in rows)
     who = next(iter(models)) if len(models) == 1 else f"{len(models)} models"
-    clips = len({row["clip"] for row in rows})
-    return f"# {who} on {clips} clips of {Path(FLAGS.data).name}\n"
+    number = len({row.clip for row in rows})
+    return f"# {who} on {number} clips of {Path(FLAGS.data).name}\n"
 
 
 def _joined(names: list[str] | None) -> str | None:
     return ",".join(names) if names else None
-
-
-def _plain(measures: dict[str, measure.Measures]) -> dict[str, Any]:
-    finite = lambda x: x if math.isfinite(x) else None
-    return {
-        method: {name: finite(float(value)) for name, value in found.items()}
-        for method, found in measures.items()
-    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The clips by which methods are measured: all of one length, truth beside them."""
+"""The clips that methods are measured on: all of one length, with their ground truth."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,28 +7,28 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from rgcam.data import augment, folder
-from rgcam.data import clips as data
+from rgcam.data import clips as synthetic
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import read_clip
 from rgcam.errors import InputError
 from rgcam.models.zoo import Model, class_index
 
-SEED = 50_000  # of the first drawn clip: no training or test clip's
-SHAKE = 3 / 64  # of the side, a hand-held camera's largest shift
-DRAWN = (*data.DRAWN, "handheld")
+SEED = 50_000  # of the first drawn clip: none of the training or test clips has it
+SHAKE = 3 / 64  # of the side: the largest shift of a hand-held camera
+DRAWN = (*synthetic.DRAWN, "handheld")
 
 
-class Subject(NamedTuple):
-    """A clip to measure by.
+class EvaluationClip(NamedTuple):
+    """One clip with its ground truth.
 
     Attributes:
-        name: of the clip.
-        group: its recording.
-        frames: preprocessed (T S S 3).
-        pixels: (T H W 3), as the eye sees them.
-        target: the class to explain; None: the one decided for.
-        mask: (T H W), where the truth is, or None.
-        true: (T,), when it is, or None.
+        name: unique among the clips.
+        group: the recording it was cut from.
+        frames: preprocessed, as the model sees them.
+        pixels: RGB, as a person sees them.
+        target: index of the class to explain; None: the predicted one.
+        mask: pixels where the truth is, or None.
+        true_frames: frames where the truth is, or None.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Subject(NamedTuple):
     pixels: UInt8[np.ndarray, "T H W 3"]
     target: int | None
     mask: Bool[np.ndarray, "T H W"] | None
-    true: Bool[np.ndarray, " T"] | None
+    true_frames: Bool[np.ndarray, " T"] | None
 
 
 def load(
@@ -48,74 +48,99 @@ def load(
     clips: int = 60,
     length: int = 16,
     concatenate: bool = False,
-) -> Iterator[Subject]:
+) -> Iterator[EvaluationClip]:
     """Yield clips one after the other.
 
     Args:
-        model: that will see them.
-        data: a folder of classes or, with the truth, ``stickman``; ``handheld``: the
-            same clips with every frame moved by up to SHAKE, so that all edges move in
-            all frames; ``cue``: one early frame decides (``rgcam.data.synthetic.cue``).
-        group: pattern of the groups in file names.
-        clips: how many at most; of a folder, in a random order.
-        length: frames of each; a file's first, and shorter files are left out.
-        concatenate: two clips of a folder in sequence, half the length each, of two
-            classes: one after the other is explained, true is its half.
+        model: that will be explained; it preprocesses the frames.
+        data: a folder with one sub-folder per class or, with the ground truth,
+            ``stickman``; ``handheld``: the same clips with every frame shifted by up to
+            SHAKE of the side, so that all edges move in all frames; ``cue``: one early
+            frame determines the class (``rgcam.data.synthetic.cue``).
+        group: regular expression that finds the group in a file's name.
+        clips: at most this many; those of a folder come in a random order.
+        length: frames of each: a file's first ones. Shorter files are skipped.
+        concatenate: join two clips of a folder, each of half the length and of another
+            class, and explain first one class, then the other; the true frames are
+            those of the class's own half.
 
     Raises:
-        InputError: too few clips or frames asked for, or drawn clips to concatenate.
+        InputError: too few clips or frames are asked for, or drawn clips are to be
+            concatenated.
     """
     if clips < 1 or length < 8:
         raise InputError("--clips must be 1 or more, and --length 8 or more")
-    if data not in DRAWN:
-        part = length // 2 if concatenate else length
-        found = _from_folder(model, data, group, part)
-        found = _joined(found) if concatenate else found
+    if data in DRAWN:
+        if concatenate:
+            raise InputError("--concatenate is for a folder of clips")
+        loaded = (_draw(model, data, SEED + n, length) for n in range(clips))
     elif concatenate:
-        raise InputError("--concatenate is for a folder of clips")
+        loaded = _concatenate(_read_folder(model, data, group, length // 2))
     else:
-        found = (_drawn(model, data, SEED + n, length) for n in range(clips))
-    return (subject for subject, _ in zip(found, range(clips), strict=False))
+        loaded = _read_folder(model, data, group, length)
+    return (clip for clip, _ in zip(loaded, range(clips), strict=False))
 
 
-def _drawn(model: Model, kind: str, seed: int, length: int) -> Subject:
-    clip = data.DRAWN.get(kind, stickman).clip(seed, length=length)
+def _draw(model: Model, kind: str, seed: int, length: int) -> EvaluationClip:
+    """Draw a synthetic clip, whose mask and true frames are known."""
+    clip = synthetic.DRAWN.get(kind, stickman).clip(seed, length=length)
     pixels, mask = clip.frames, clip.mask
     if kind == "handheld":
-        rng, most = np.random.default_rng(seed), SHAKE * pixels.shape[1]
-        shifts = augment.random_shifts(length, most, rng)
+        rng, limit = np.random.default_rng(seed), SHAKE * pixels.shape[1]
+        shifts = augment.random_shifts(length, limit, rng)
         pixels, mask = augment.shake(pixels, shifts), augment.shake(mask, shifts)
-    true = np.zeros(length, bool)
-    true[slice(*clip.interval)] = True
-    frames, name = model.preprocess(pixels), f"{kind} {seed}"
-    return Subject(name, name, frames, pixels, None, mask, true)
+    true_frames = np.zeros(length, bool)
+    true_frames[slice(*clip.interval)] = True
+    return EvaluationClip(
+        name=f"{kind} {seed}",
+        group=f"{kind} {seed}",
+        frames=model.preprocess(pixels),
+        pixels=pixels,
+        target=None,
+        mask=mask,
+        true_frames=true_frames,
+    )
 
 
-def _from_folder(model: Model, data: str, group: str, length: int) -> Iterator[Subject]:
+def _read_folder(
+    model: Model, data: str, group: str, length: int
+) -> Iterator[EvaluationClip]:
+    """Read videos in a random order; the class of the sub-folder is explained."""
     items, classes = folder.scan(data, group)
-    numbers = [class_index(model, name) for name in classes]
+    class_indices = [class_index(model, name) for name in classes]
     for index in np.random.default_rng(0).permutation(len(items)):
         item = items[index]
         pixels = read_clip(item.clip, model.description.fps).frames[:length]
-        if len(pixels) == length:
-            name = f"{classes[item.label]} {item.group}"
-            frames = model.preprocess(pixels)
-            target = numbers[item.label]
-            yield Subject(item.place, name, frames, pixels, target, None, None)
+        if len(pixels) < length:
+            continue
+        yield EvaluationClip(
+            name=item.place,
+            group=f"{classes[item.label]} {item.group}",
+            frames=model.preprocess(pixels),
+            pixels=pixels,
+            target=class_indices[item.label],
+            mask=None,
+            true_frames=None,
+        )
 
 
-def _joined(found: Iterator[Subject]) -> Iterator[Subject]:
-    """Put every clip before the next one of another class; explain both classes."""
-    first = next(found)
-    for second in found:
+def _concatenate(clips: Iterator[EvaluationClip]) -> Iterator[EvaluationClip]:
+    """Join every clip with the next one of another class; explain both classes."""
+    first = next(clips)
+    for second in clips:
         if first.target == second.target:
             continue
-        frames, pixels = (
-            np.concatenate([getattr(first, n), getattr(second, n)])
-            for n in ("frames", "pixels")
-        )
-        for number, part in enumerate((first, second)):
-            true = np.arange(len(frames)) // len(first.frames) == number
-            name = f"{first.name} + {second.name} {number}"
-            yield Subject(name, part.group, frames, pixels, part.target, None, true)
+        frames = np.concatenate([first.frames, second.frames])
+        pixels = np.concatenate([first.pixels, second.pixels])
+        halves = np.arange(len(frames)) // len(first.frames)
+        for number, half in enumerate((first, second)):
+            yield EvaluationClip(
+                name=f"{first.name} + {second.name} {number}",
+                group=half.group,
+                frames=frames,
+                pixels=pixels,
+                target=half.target,
+                mask=None,
+                true_frames=halves == number,
+            )
         first = second

@@ -1,27 +1,37 @@
-"""Does the self-check's score tell right pictures from broken ones? Pure.
+"""Does the faithfulness check tell genuine explanations from corrupted ones? Pure.
 
-A broken picture is one that cannot be right: another clip's, frames in another order, a
-random model's. What of right ones lies below a threshold is a false alarm, what of
-broken ones does not is missed.
+Corrupted explanations cannot be faithful: another clip's, frames in a random order, a
+randomised model's. Genuine ones below a threshold are false alarms; corrupted ones at or
+above it are missed.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from rgcam.evaluation.tables import BROKEN, Row, column, grid
-from rgcam.metrics.faithfulness import correlation, rank
+from rgcam.evaluation.measure import CheckOutcomes
+from rgcam.evaluation.tables import HEADINGS, Column, Row, column, grid
+from rgcam.metrics.statistics import ranks, spearman
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * n, 2) for n in range(10))
-TRUTHS = ("energy", "moments", "energy, all", "moments, all", "subset")
-ORACLE = "subset"  # what the score estimates, by many more sets of frames
+SCORE = Column("check_score", "genuine")
+ORACLE = Column(
+    "faithfulness", "subset"
+)  # the same by more sets: what the score estimates
+TRUTHS = (
+    Column("localization", "energy"),
+    Column("localization", "moments"),
+    Column("localization_max", "energy"),
+    Column("localization_max", "moments"),
+    ORACLE,
+)
 ALL = "all methods"
 
 
-class Correlation(NamedTuple):
+class RankCorrelation(NamedTuple):
     """Spearman's rank correlation of a score with a measure of truth.
 
     Attributes:
@@ -34,136 +44,172 @@ class Correlation(NamedTuple):
 
 
 class Detection(NamedTuple):
-    """How well the score tells right pictures from broken ones.
+    """How well the score tells genuine explanations from corrupted ones.
 
     Attributes:
-        right: number of right pictures.
-        broken: number of broken ones.
-        area: under the ROC curve: how often a right one has the higher score, ties
+        genuine: number of genuine explanations.
+        corrupted: number of corrupted ones.
+        area: under the ROC curve: how often a genuine one has the higher score, ties
             counting half. 1 is the best, 0.5 chance (Hanley and McNeil 1982).
-        right_below: share of right pictures below each of ``THRESHOLDS``; lower is
-            better.
-        broken_from: share of broken ones at or above it; lower is better.
+        false_alarms: share of genuine ones below each of THRESHOLDS; lower is better.
+        missed: share of corrupted ones at or above it; lower is better.
     """
 
-    right: int
-    broken: int
+    genuine: int
+    corrupted: int
     area: float
-    right_below: tuple[float, ...]
-    broken_from: tuple[float, ...]
+    false_alarms: tuple[float, ...]
+    missed: tuple[float, ...]
 
 
-Agreement = dict[str, dict[str, Correlation]]  # by truth, then by score
-Detections = dict[str, Detection]  # by method
+TruthCorrelations = dict[Column, dict[Column, RankCorrelation]]
+"""By measure of truth, then by score."""
+
+Detections = dict[str, Detection]
+"""By method."""
 
 
-def with_truth(rows: Sequence[Row], names: Sequence[str]) -> Agreement:
-    """Correlate the check's score with the truth, clip by clip.
+def truth_correlations(
+    rows: Sequence[Row], methods: Sequence[str]
+) -> TruthCorrelations:
+    """Correlate the check's score with measures of truth, clip by clip.
 
-    Beside it the oracle's: subset fidelity by many sets, instead of the check's few.
-    What the score misses of the truth and the oracle too is no fault of the check:
-    being faithful and lying on the truth are two things.
+    The oracle's correlation stands next to it: subset fidelity by many sets instead of
+    the check's few. What the oracle misses of the truth, too, is no fault of the check:
+    being faithful to the model and lying on the truth are different things.
     """
-    found: Agreement = {}
+    correlations: TruthCorrelations = {}
     for truth in TRUTHS:
-        scores = ("check",) if truth == ORACLE else ("check", ORACLE)
-        made = {score: _correlation(rows, names, score, truth) for score in scores}
-        known = {score: value for score, value in made.items() if value}
-        found |= {truth: known} if known else {}
-    return found
+        scores = (SCORE,) if truth == ORACLE else (SCORE, ORACLE)
+        values = {score: _correlate(rows, methods, score, truth) for score in scores}
+        defined = {score: value for score, value in values.items() if value is not None}
+        if defined:
+            correlations[truth] = defined
+    return correlations
 
 
-def with_broken(rows: Sequence[Row], names: Sequence[str]) -> Detections:
-    """Hold scores of right pictures against broken ones', by method and over all.
+def detect_corrupted(rows: Sequence[Row], methods: Sequence[str]) -> Detections:
+    """Compare scores of genuine and corrupted explanations, by method and over all.
 
-    A picture without a score (nothing said, or nothing lost) is not trusted: it counts
-    as below every threshold.
+    An explanation without a score (it says nothing, or nothing is lost) fails the
+    check: it counts as below every threshold.
     """
-    scores = {name: _scores(rows, name) for name in names}
-    pooled = [np.concatenate(part) for part in zip(*scores.values(), strict=True)]
-    scores |= {ALL: (pooled[0], pooled[1])}
-    return {n: detection(*s) for n, s in scores.items() if min(map(len, s)) > 0}
+    scores = {method: _scores(rows, method) for method in methods}
+    genuine, corrupted = zip(*scores.values(), strict=True)
+    scores[ALL] = np.concatenate(genuine), np.concatenate(corrupted)
+    return {
+        method: detection(*pair)
+        for method, pair in scores.items()
+        if min(map(len, pair)) > 0
+    }
 
 
 def detection(
-    right: Float[np.ndarray, " N"], broken: Float[np.ndarray, " M"]
+    genuine: Float[np.ndarray, " N"], corrupted: Float[np.ndarray, " M"]
 ) -> Detection:
-    """Compare scores of right and of broken pictures."""
-    ranks = rank(np.concatenate([right, broken]))[: len(right)]
-    wins = ranks.sum() - len(right) * (len(right) - 1) / 2
+    """Compare scores of genuine and of corrupted explanations."""
+    # Mann and Whitney's U: a genuine score's rank among all, less its rank among the
+    # genuine ones, is how many corrupted ones it beats.
+    rank_sum = ranks(np.concatenate([genuine, corrupted]))[: len(genuine)].sum()
+    wins = rank_sum - len(genuine) * (len(genuine) + 1) / 2
     return Detection(
-        len(right),
-        len(broken),
-        float(wins / (len(right) * len(broken))),
-        tuple(float((right < level).mean()) for level in THRESHOLDS),
-        tuple(float((broken >= level).mean()) for level in THRESHOLDS),
+        genuine=len(genuine),
+        corrupted=len(corrupted),
+        area=float(wins / (len(genuine) * len(corrupted))),
+        false_alarms=tuple(float((genuine < level).mean()) for level in THRESHOLDS),
+        missed=tuple(float((corrupted >= level).mean()) for level in THRESHOLDS),
     )
 
 
-def markdown(truth: Agreement, detections: Detections) -> str:
-    """Lay out both: the share of false alarms / of missed ones at each threshold."""
+def markdown(correlations: TruthCorrelations, detections: Detections) -> str:
+    """Format both: false alarms / missed ones at each threshold, and correlations."""
     parts = []
     if detections:
         top = ["method", "area", *(f"{level:.2f}" for level in THRESHOLDS)]
-        lines = {name: _line(found) for name, found in detections.items()}
-        heading = "Self-check: right pictures below / broken ones at or above"
+        lines = {method: _cells(value) for method, value in detections.items()}
+        heading = (
+            "Faithfulness check: genuine explanations below the threshold / corrupted "
+            "ones at or above it"
+        )
         parts.append(grid(heading, top, lines))
-    if truth:
-        top = ["truth", "check, across", "within", f"{ORACLE}, across", "within"]
-        lines = {name: _numbers(found) for name, found in truth.items()}
-        parts.append(grid("Self-check: rank correlation with the truth", top, lines))
+    if correlations:
+        oracle = ORACLE.title
+        top = ["truth", "check, across", "within", f"{oracle}, across", "within"]
+        lines = {
+            _words(truth): [
+                *_numbers(by_score.get(SCORE)),
+                *_numbers(by_score.get(ORACLE)),
+            ]
+            for truth, by_score in correlations.items()
+        }
+        heading = "Faithfulness check: rank correlation with the truth"
+        parts.append(grid(heading, top, lines))
     return "\n".join(parts)
 
 
-def plain(truth: Agreement, detections: Detections) -> dict[str, Any]:
-    """Return both as table.json has them."""
+def fields(
+    correlations: TruthCorrelations, detections: Detections
+) -> dict[str, object]:
+    """Return both as plain data for table.json."""
     finite = lambda x: x if math.isfinite(x) else None
+    numbers = lambda value: {k: finite(v) for k, v in value._asdict().items()}
     return {
         "thresholds": THRESHOLDS,
-        "broken": {name: found._asdict() for name, found in detections.items()},
+        "detection": {method: value._asdict() for method, value in detections.items()},
         "truth": {
-            name: {
-                score: {k: finite(v) for k, v in value._asdict().items()}
-                for score, value in found.items()
+            f"{truth.group}.{truth.name}": {
+                f"{score.group}.{score.name}": numbers(value)
+                for score, value in by_score.items()
             }
-            for name, found in truth.items()
+            for truth, by_score in correlations.items()
         },
     }
 
 
-def _correlation(rows, names, score: str, truth: str) -> Correlation | None:
+def _correlate(
+    rows: Sequence[Row], methods: Sequence[str], score: Column, truth: Column
+) -> RankCorrelation | None:
+    """Correlate two measures; None where no method has both of three clips."""
     pairs, within = [], []
-    for name in names:
-        both = np.stack([column(rows, name, score), column(rows, name, truth)])
-        both = both[:, np.isfinite(both).all(0)]
-        if both.shape[1] > 2:
-            within.append(_spearman(both))
-            pairs.append(both)
+    for method in methods:
+        pair = np.stack([column(rows, method, score), column(rows, method, truth)])
+        pair = pair[:, np.isfinite(pair).all(0)]
+        if pair.shape[1] > 2:
+            pairs.append(pair)
+            within.append(spearman(*pair))
     if not pairs:
         return None
-    some = [value for value in within if math.isfinite(value)]
-    mean = float(np.mean(some)) if some else math.nan
-    return Correlation(_spearman(np.concatenate(pairs, 1)), mean)
+    defined = [value for value in within if math.isfinite(value)]
+    return RankCorrelation(
+        across=spearman(*np.concatenate(pairs, 1)),
+        within=float(np.mean(defined)) if defined else math.nan,
+    )
 
 
-def _spearman(both: Float[np.ndarray, "2 N"]) -> float:
-    return float(correlation(rank(both[0]), rank(both[1])))
+def _scores(
+    rows: Sequence[Row], method: str
+) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " M"]]:
+    """Return the scores of a method's genuine maps, and of its corrupted ones."""
+    by_kind = {}
+    for kind in CheckOutcomes._fields:
+        score = column(rows, method, Column("check_score", kind))
+        was_checked = np.isfinite(column(rows, method, Column("check_passed", kind)))
+        # Checked, but without a score: below every threshold.
+        by_kind[kind] = np.where(np.isfinite(score), score, -np.inf)[was_checked]
+    genuine = by_kind.pop("genuine")
+    return genuine, np.concatenate(list(by_kind.values()))
 
 
-def _scores(rows: Sequence[Row], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores of a method's right pictures, and of its broken ones."""
-    measured = [row["measures"].get(name, {}) for row in rows]
-    of = lambda key: [m[key] for m in measured if key in m]
-    number = lambda values: np.array([-np.inf if v is None else v for v in values])
-    broken = [value for kind in BROKEN for value in of(f"check {kind}")]
-    return number(of("check")), number(broken)
+def _cells(value: Detection) -> list[str]:
+    pairs = zip(value.false_alarms, value.missed, strict=True)
+    return [f"{value.area:.3f}", *(f"{low:.2f} / {high:.2f}" for low, high in pairs)]
 
 
-def _line(found: Detection) -> list[str]:
-    pairs = zip(found.right_below, found.broken_from, strict=True)
-    return [f"{found.area:.3f}", *(f"{low:.2f} / {high:.2f}" for low, high in pairs)]
+def _numbers(value: RankCorrelation | None) -> list[str]:
+    if value is None:
+        return ["", ""]
+    return [f"{value.across:.2f}", f"{value.within:.2f}"]
 
 
-def _numbers(found: dict[str, Correlation]) -> list[str]:
-    values = [x for score in ("check", ORACLE) for x in found.get(score, ("", ""))]
-    return [x if isinstance(x, str) else f"{x:.2f}" for x in values]
+def _words(truth: Column) -> str:
+    return f"{truth.title} ({HEADINGS[truth.group].lower()})"

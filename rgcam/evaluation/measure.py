@@ -1,195 +1,396 @@
-"""One clip, all methods: how faithful, how true, how sane, and what the check says."""
+"""One clip, all methods: faithfulness, localization, sanity, and the faithfulness check."""
 
 import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
-from rgcam.attribution import lags, methods
-from rgcam.evaluation.clips import Subject
-from rgcam.evaluation.counterparts import Models, Seen, others, see, shuffled, to_beat
-from rgcam.evaluation.passes import features_of, lost_of, maps_of, replacement_of
+from rgcam.attribution import lags, methods, perturbation
+from rgcam.evaluation.clips import EvaluationClip
+from rgcam.evaluation.controls import (
+    Case,
+    Maps,
+    Models,
+    controls,
+    features_of,
+    maps_of,
+    prepare_case,
+    reference_maps,
+    shuffle_visible,
+)
 from rgcam.metrics import (
     deletion,
     faithfulness,
     localization,
     randomization,
-    removal,
     selfcheck,
 )
+from rgcam.metrics.deletion import CurveMeasures, Curves
+from rgcam.metrics.localization import LocalizationMeasures
+from rgcam.metrics.selfcheck import FaithfulnessCheck
 
-SETS = 200  # of random frames, by which all methods of a baseline are measured
-ALIKE = {"frozen": "frozen", "blurred": "blurred"}  # removals for all methods alike
-Measures = dict[str, float]
+SETS = 200  # random sets of frames, the same for all methods of a baseline
+NAN = math.nan
+
+
+class FaithfulnessMeasures(NamedTuple):
+    """How well the matrix predicts what removals do; NaN where it is not measured.
+
+    Attributes:
+        subset: subset fidelity, mean over the output steps after the first.
+        subset_last: subset fidelity at the last step.
+        best_matrix: subset fidelity of the best matrix there is, fitted to the sets.
+        space: the faithfulness check's fidelity to quarters of frames.
+        matrix: correlation with the effects of removing single frames.
+        matrix_ranks: rank correlation with them.
+        infidelity_last: at the last step; lower is better.
+        deletion: the faithfulness check's deletion of frames, against random orders.
+    """
+
+    subset: float = NAN
+    subset_last: float = NAN
+    best_matrix: float = NAN
+    space: float = NAN
+    matrix: float = NAN
+    matrix_ranks: float = NAN
+    infidelity_last: float = NAN
+    deletion: float = NAN
+
+
+class SimilarityMeasures(NamedTuple):
+    """Rank correlation of the last step's maps with those of controls; lower is better.
+
+    Attributes:
+        scores: of the model with its scores randomised.
+        recurrent: with the recurrent part randomised, too.
+        frame_head: with the frame head randomised, too.
+        backbone: with all of it randomised.
+        random_labels: of a model trained on random labels.
+        shuffled_frames: of the clip with its frames shuffled.
+    """
+
+    scores: float = NAN
+    recurrent: float = NAN
+    frame_head: float = NAN
+    backbone: float = NAN
+    random_labels: float = NAN
+    shuffled_frames: float = NAN
+
+
+class TimeMeasures(NamedTuple):
+    """How far back an explanation reaches.
+
+    Attributes:
+        recurrent_share: share of the matrix's absolute values off the diagonal; the
+            gradient of a model with a detached state has none.
+        half_life: of the attribution by lag, in frames, at most the clip's length:
+            longer ones, and infinite ones, cannot be told apart.
+    """
+
+    recurrent_share: float = NAN
+    half_life: float = NAN
+
+
+class CheckOutcomes(NamedTuple):
+    """What the faithfulness check says of genuine maps, and of corrupted ones.
+
+    Attributes:
+        genuine: the method's own maps.
+        other_clip: the method's maps of another clip.
+        shuffled_frames: the genuine maps, frames in a random order.
+        random_model: maps of the model with scores and recurrent part randomised.
+    """
+
+    genuine: float = NAN
+    other_clip: float = NAN
+    shuffled_frames: float = NAN
+    random_model: float = NAN
+
+
+class MethodMeasures(NamedTuple):
+    """All measures of one method on one clip.
+
+    Attributes:
+        faithfulness: what the matrix predicts of removals by the method's baseline.
+        curves: deletion and insertion by the method's baseline.
+        curves_frozen: where removed frames freeze the video.
+        curves_blurred: where removed frames are blurred.
+        localization: of the last step's positive maps.
+        localization_max: of each frame's maximum of the positive maps over all output
+            steps: at the last step a model trained on the scores of all steps may have
+            forgotten what an earlier one saw.
+        similarity: to controls, which should be different.
+        time: how far back the explanation reaches.
+        check_score: scores of the faithfulness check; NaN also where there is no
+            effect.
+        check_passed: 1 where it passes, 0 where it fails, NaN where it was not run.
+    """
+
+    faithfulness: FaithfulnessMeasures = FaithfulnessMeasures()
+    curves: CurveMeasures = CurveMeasures()
+    curves_frozen: CurveMeasures = CurveMeasures()
+    curves_blurred: CurveMeasures = CurveMeasures()
+    localization: LocalizationMeasures = LocalizationMeasures()
+    localization_max: LocalizationMeasures = LocalizationMeasures()
+    similarity: SimilarityMeasures = SimilarityMeasures()
+    time: TimeMeasures = TimeMeasures()
+    check_score: CheckOutcomes = CheckOutcomes()
+    check_passed: CheckOutcomes = CheckOutcomes()
+
+
+class Removals(NamedTuple):
+    """Random sets of frames, and what their removal does to the target's score.
+
+    Attributes:
+        removed: 1 where a frame of a set is removed.
+        losses: what the removal of each set takes from the score of every step.
+        effects: what the removal of single frames takes.
+    """
+
+    removed: Float[np.ndarray, "N T"]
+    losses: Float[np.ndarray, "N T"]
+    effects: Float[np.ndarray, "T T"]
 
 
 def measure(
     models: Models,
-    subject: Subject,
-    asked: list[str],
-    other: dict[str, np.ndarray],
-) -> dict[str, Measures]:
-    """Measure every method that is asked for, and what is to be beaten, by one clip.
+    clip: EvaluationClip,
+    names: Sequence[str],
+    previous_maps: Mapping[str, Maps],
+) -> tuple[dict[str, MethodMeasures], dict[str, Maps]]:
+    """Measure every method on one clip, and the references that it must beat.
 
     Args:
-        models: from ``beside``.
-        subject: the clip.
-        asked: methods, ``fade`` or with a baseline ``fade:mean``.
-        other: maps of the clip before by method, which a broken explanation shows;
-            replaced by this clip's.
+        models: from ``prepare_models``.
+        clip: with its ground truth.
+        names: methods, with their default baseline (``fade``) or another
+            (``fade:mean``).
+        previous_maps: maps of the previous clip by name: they are what the corrupted
+            explanation "maps of another clip" shows.
+
+    Returns:
+        Measures by name, of references too, and the maps of this clip by name.
     """
-    seen = see(models.model, subject)
-    apart = others(models, seen)
-    truths = functools.cache(functools.partial(_truth, seen))
-    trace = _tracer(seen)
-    found = {}
-    for name in asked:
+    case = prepare_case(models.model, clip)
+    named_controls = controls(models, case)
+    removals_of = functools.cache(functools.partial(_removals, case))
+    measures_of_curves = _curve_measures(case)
+    measures, named_maps = {}, {}
+    for name in names:
         method, baseline = split(name)
-        explain = functools.partial(_explain, seen, method, baseline)
-        maps = explain(seen.model.variables, seen.features)
-        wrong = {kind: explain(*made[:2]) for kind, made in apart.items()}
-        broken = {"shuffled": shuffled(maps), "model": wrong["recurrent"]}
-        broken |= {"clip": other[name]} if name in other else {}
-        check = functools.partial(_check, seen, method, baseline)
-        like = {kind: wrong[kind][-1][made.place] for kind, made in apart.items()}
-        curved = trace(maps, {"own": baseline, **ALIKE})
-        found[name] = _faithful(maps, *truths(baseline)) | _checked(check, maps, broken)
-        found[name] |= _known(seen, maps) | _likeness(maps, like) | curved
-        other[name] = maps
-    return found | _of_pictures(to_beat(models.cnn, seen), seen, truths, trace)
-
-
-def _of_pictures(pictures, seen: Seen, truths, trace) -> dict[str, Measures]:
-    """Measure pictures that are to be beaten."""
-    found = {}
-    for name, maps in pictures.items():
-        faithful = _faithful(maps, *truths("previous"))
-        faithful.pop("infidelity, last")  # their units are not the scores'
-        found[name] = faithful | _known(seen, maps) | trace(maps, ALIKE)
-    return found
+        explain = functools.partial(
+            maps_of, case.model, target=case.target, method=method, baseline=baseline
+        )
+        maps = explain(case.model.variables, case.features)
+        control_maps = {
+            kind: explain(control.variables, control.features)
+            for kind, control in named_controls.items()
+        }
+        # Maps that cannot be faithful: the check should fail them.
+        checked_maps = {
+            "genuine": maps,
+            "shuffled_frames": shuffle_visible(maps),
+            "random_model": control_maps["recurrent"],
+        }
+        if name in previous_maps:
+            checked_maps["other_clip"] = previous_maps[name]
+        checks = _check(case, method, baseline, checked_maps)
+        # The last step's maps of the controls, in the order of the clip's own frames.
+        last_maps = {
+            kind: control_maps[kind][-1][control.position]
+            for kind, control in named_controls.items()
+        }
+        measures[name] = MethodMeasures(
+            faithfulness=_faithfulness(maps, removals_of(baseline))._replace(
+                space=checks["genuine"].space, deletion=checks["genuine"].deletion
+            ),
+            curves=measures_of_curves(maps, baseline),
+            curves_frozen=measures_of_curves(maps, "frozen"),
+            curves_blurred=measures_of_curves(maps, "blurred"),
+            localization=_localization_last(case, maps),
+            localization_max=_localization_max(case, maps),
+            similarity=_similarity(maps[-1], last_maps),
+            time=_time(maps),
+            check_score=_outcomes({kind: c.score for kind, c in checks.items()}),
+            check_passed=_outcomes(
+                {kind: float(c.passed) for kind, c in checks.items()}
+            ),
+        )
+        named_maps[name] = maps
+    for name, maps in reference_maps(models.cnn, case).items():
+        measures[name] = MethodMeasures(
+            # Their units are not the scores', so that they have no infidelity.
+            faithfulness=_faithfulness(maps, removals_of("previous"))._replace(
+                infidelity_last=NAN
+            ),
+            curves_frozen=measures_of_curves(maps, "frozen"),
+            curves_blurred=measures_of_curves(maps, "blurred"),
+            localization=_localization_last(case, maps),
+            localization_max=_localization_max(case, maps),
+            time=_time(maps),
+        )
+    return measures, named_maps
 
 
 def split(name: str) -> tuple[str, str]:
-    """Return a method and its baseline: ``fade:mean``, or its own of ``fade``."""
+    """Return a method and its baseline: of ``fade:mean``, or of ``fade`` its default."""
     method, _, baseline = name.partition(":")
     return method, methods.baseline_of(method, baseline or None)
 
 
-def _truth(seen: Seen, baseline: str):
-    """Return random sets, what their removal takes, and what single frames' does."""
-    rng = np.random.default_rng(1)
-    removed = rng.random((SETS, len(seen.features))) < selfcheck.REMOVED
-    removed = removed.astype(np.float32)
-    about = seen.model.module, seen.model.variables, seen.features, seen.target
-    lost, single = lost_of(*about, removed, baseline)
-    return removed, np.asarray(lost), np.asarray(single)
+def to_fields(measures: MethodMeasures) -> dict[str, dict[str, float | None]]:
+    """Return measures as plain data, group by group; JSON has no NaN: it is None."""
+    finite = lambda value: float(value) if math.isfinite(value) else None
+    return {
+        group: {name: finite(value) for name, value in values._asdict().items()}
+        for group, values in measures._asdict().items()
+    }
 
 
-def _faithful(maps, removed, lost, single) -> Measures:
+def from_fields(fields: Mapping[str, Mapping[str, float | None]]) -> MethodMeasures:
+    """Return the measures that ``to_fields`` has made plain."""
+    number = lambda value: NAN if value is None else value
+    groups = {
+        group: empty._replace(**{k: number(v) for k, v in fields[group].items()})
+        for group, empty in MethodMeasures()._asdict().items()
+    }
+    return MethodMeasures()._replace(**groups)
+
+
+def _removals(case: Case, baseline: str) -> Removals:
+    """Remove random sets of frames, and every frame by itself."""
+    rng, length = np.random.default_rng(1), len(case.features)
+    removed = rng.random((SETS, length)) < selfcheck.REMOVED
+    sets = np.concatenate([removed, np.eye(length)]).astype(np.float32)
+    losses, _ = deletion.removal_losses(
+        case.model.module,
+        case.model.variables,
+        case.features,
+        case.target,
+        sets,
+        baseline=baseline,
+    )
+    losses = np.asarray(losses)
+    return Removals(removed=sets[:SETS], losses=losses[:SETS], effects=losses[SETS:].T)
+
+
+def _faithfulness(maps: Maps, removals: Removals) -> FaithfulnessMeasures:
+    """Compare what the matrix says of removals with what the scores lose."""
     matrix = maps.sum((2, 3)).astype(np.float64)
-    subset = faithfulness.subset_fidelity(matrix, removed, lost)[1:]
-    centred = removed - removed.mean(0)
-    fitted = np.linalg.lstsq(centred, lost - lost.mean(0), rcond=None)[0].T
-    best = faithfulness.subset_fidelity(fitted, removed, lost)[1:]
-    return {
-        "subset": float(np.nanmean(subset)),
-        "subset, last": float(subset[-1]),
-        "best of any matrix": float(np.nanmean(best)),
-        "matrix": faithfulness.matrix_fidelity(matrix, single),
-        "matrix, ranks": faithfulness.matrix_fidelity(matrix, single, ranks=True),
-        "infidelity, last": float(faithfulness.infidelity(matrix, removed, lost)[-1]),
-    }
-
-
-def _check(seen: Seen, method: str, baseline: str, maps) -> selfcheck.FaithfulnessCheck:
-    about = seen.model.module, seen.model.variables, seen.features, maps, seen.target
-    return selfcheck.check_faithfulness(*about, method=method, baseline=baseline)
-
-
-def _checked(check, maps, broken) -> Measures:
-    """Return the self-check, and what it says of broken explanations."""
-    right = check(maps)
-    wrong = {kind: check(made) for kind, made in broken.items()}
-    return {
-        "space": right.space,
-        "deletion": right.deletion,
-        "check": right.score,
-        "trusted": float(right.passed),
-        **{f"check {kind}": made.score for kind, made in wrong.items()},
-        **{f"trusts {kind}": float(made.passed) for kind, made in wrong.items()},
-    }
-
-
-def _likeness(maps, others: dict[str, np.ndarray]) -> Measures:
-    """Compare the last step's maps with those that should be others; lower is saner."""
-    found = {
-        name: randomization.similarity(maps[-1], made) for name, made in others.items()
-    }
-    return {f"like {name}": value for name, value in found.items()}
-
-
-def _known(seen: Seen, maps) -> Measures:
-    """Return what a picture shows by itself: how true it is, how far back it goes.
-
-    ``recurrent share``: of the matrix's absolute values, off the diagonal; with a
-    detached state a gradient has none. ``half-life``: of credit by lag, in frames, at
-    most the clip's; longer ones, and none, cannot be told apart.
-    """
-    reach = lags.lags(maps.sum((2, 3)))
-    half_life = min(reach.half_life, float(len(maps)))
-    time = {"recurrent share": reach.recurrent_share, "half-life": half_life}
-    return _true(seen, maps) | time
-
-
-def _true(seen: Seen, maps) -> Measures:
-    """Hold the maps against the truth, where it is known.
-
-    Of the last step, and ``, all``: of every frame the largest positive map over the
-    steps t'. A model trained on all steps' scores may forget at the last step what an
-    earlier one saw.
-    """
-    positive = np.maximum(maps, 0)
-    every = lags.aggregate(positive, seen.scores, seen.target, "max")
-    truth = seen.subject.mask, seen.subject.true
-    last = localization.measures(positive[-1], *truth)
-    found = localization.measures(every, *truth)
-    return last | {f"{name}, all": value for name, value in found.items()}
-
-
-def _tracer(seen: Seen):
-    """Return what traces maps' curves by names of removals; random ones are shared."""
-    rng = lambda: np.random.default_rng([*seen.subject.name.encode()])
-
-    @functools.cache
-    def prepared(removed: str):
-        remove = _remover(seen, removed)
-        return remove, deletion.random_curves(remove, seen.features.shape[:3], rng())
-
-    def trace(maps, removals: dict[str, str]) -> Measures:
-        found = {}
-        for name, removed in removals.items():
-            remove, random = prepared(removed)
-            values = deletion.measures(deletion.curves(remove, maps[-1], rng()), random)
-            found |= {f"{measure}, {name}": x for measure, x in values.items()}
-        return found
-
-    return trace
-
-
-def _remover(seen: Seen, removed: str) -> deletion.Remove:
-    """Return what removes by a baseline, by blurred frames, or by standing still."""
-    about = seen.model.module, seen.model.variables
-    if removed == "frozen":
-        instead = None
-    elif removed == "blurred":
-        instead = features_of(*about, removal.blurred(seen.subject.frames))
-    else:
-        instead = replacement_of(seen.features, removed)
-    return functools.partial(
-        removal.outcome, *about, seen.features, instead, seen.target
+    removed, losses, effects = removals
+    # The first step sees one frame: no correlation over sets of it tells anything.
+    subset = faithfulness.subset_fidelity(matrix, removed, losses)[1:]
+    best = faithfulness.best_fidelity(removed, losses)[1:]
+    return FaithfulnessMeasures(
+        subset=float(np.nanmean(subset)),
+        subset_last=float(subset[-1]),
+        best_matrix=float(np.nanmean(best)),
+        matrix=faithfulness.matrix_fidelity(matrix, effects),
+        matrix_ranks=faithfulness.matrix_fidelity(matrix, effects, ranks=True),
+        infidelity_last=float(faithfulness.infidelity(matrix, removed, losses)[-1]),
     )
 
 
-def _explain(seen: Seen, method: str, baseline: str, variables, features):
-    options = {"method": method, "baseline": baseline}
-    about = seen.model.module, variables, features, seen.target
-    return np.asarray(maps_of(*about, **options))
+def _check(
+    case: Case, method: str, baseline: str, named_maps: Mapping[str, Maps]
+) -> dict[str, FaithfulnessCheck]:
+    """Check several maps of the same clip and class by one set of interventions."""
+    interventions = selfcheck.intervene(
+        case.model.module,
+        case.model.variables,
+        case.features,
+        case.target,
+        baseline=baseline,
+        orders=[maps[-1].sum((1, 2)) for maps in named_maps.values()],
+    )
+    return {
+        kind: selfcheck.judge(interventions, maps, method=method, order=order)
+        for order, (kind, maps) in enumerate(named_maps.items())
+    }
+
+
+def _outcomes(values: Mapping[str, float]) -> CheckOutcomes:
+    """Return the outcomes by kind of maps; NaN of those that were not checked."""
+    return CheckOutcomes()._replace(**{k: float(v) for k, v in values.items()})
+
+
+def _similarity(
+    maps: Float[np.ndarray, "T h w"],
+    control_maps: Mapping[str, Float[np.ndarray, "T h w"]],
+) -> SimilarityMeasures:
+    """Compare maps with those of controls."""
+    values = {
+        kind: randomization.similarity(maps, other)
+        for kind, other in control_maps.items()
+    }
+    return SimilarityMeasures()._replace(**values)
+
+
+def _time(maps: Maps) -> TimeMeasures:
+    reach = lags.lags(maps.sum((2, 3)))
+    return TimeMeasures(
+        recurrent_share=reach.recurrent_share,
+        half_life=min(reach.half_life, float(len(maps))),
+    )
+
+
+def _localization_last(case: Case, maps: Maps) -> LocalizationMeasures:
+    """Compare the last step's maps with the truth, where it is known."""
+    positive = np.maximum(maps[-1], 0)
+    return localization.measures(positive, case.clip.mask, case.clip.true_frames)
+
+
+def _localization_max(case: Case, maps: Maps) -> LocalizationMeasures:
+    """Compare the maximum over all output steps with the truth."""
+    positive = np.maximum(maps, 0)
+    over_steps = lags.aggregate(positive, case.scores, case.target, "max")
+    return localization.measures(over_steps, case.clip.mask, case.clip.true_frames)
+
+
+def _curve_measures(case: Case) -> Callable[[Maps, str], CurveMeasures]:
+    """Return what measures the last step's maps by curves of a kind of removal.
+
+    The kinds are the names of baselines, ``frozen`` and ``blurred``; all maps of a kind
+    share its random curves.
+    """
+    # The same ties and random orders for every method and clip of this name.
+    generator = lambda: np.random.default_rng([*case.clip.name.encode()])
+
+    @functools.cache
+    def prepare(removal: str) -> tuple[deletion.Remove, list[Curves]]:
+        remove = _remover(case, removal)
+        grid = case.features.shape[:3]
+        return remove, deletion.random_curves(remove, grid, generator())
+
+    def measures(maps: Maps, removal: str) -> CurveMeasures:
+        remove, random = prepare(removal)
+        return deletion.measures(deletion.curves(remove, maps[-1], generator()), random)
+
+    return measures
+
+
+def _remover(case: Case, removal: str) -> deletion.Remove:
+    """Return what removes by a baseline, by blurred frames, or by freezing."""
+    if removal == "frozen":
+        replacement = None
+    elif removal == "blurred":
+        blurred = deletion.blur_frames(case.clip.frames)
+        replacement = features_of(case.model, blurred)
+    else:
+        replacement = _replacement(jnp.asarray(case.features), removal)
+    return functools.partial(
+        deletion.removal_scores,
+        case.model.module,
+        case.model.variables,
+        case.features,
+        replacement,
+        case.target,
+    )
+
+
+_replacement = jax.jit(perturbation.replacement, static_argnames="baseline")

@@ -1,100 +1,212 @@
-"""Rows of ``rgcam.commands.evaluate`` -> tables of means with intervals over groups."""
+"""Measures of many clips -> tables of means and paired margins, with intervals; pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from rgcam.metrics import deletion
-from rgcam.metrics.randomization import CASCADE
+from rgcam.evaluation.measure import MethodMeasures
 from rgcam.metrics.statistics import Interval, mean_interval
 
-Row = dict[str, Any]  # of the record
-Table = dict[str, dict[str, Interval]]  # by method and measure
-FAITHFUL = (
-    "subset",
-    "subset, last",
-    "best of any matrix",
-    "space",
-    "matrix",
-    "matrix, ranks",
-    "infidelity, last",
-    "deletion",
-)
-TRUE = ("energy", "pointing", "IoU", "moments", "inside")
-SANE = tuple(f"like {name}" for name in (*CASCADE, "random labels", "shuffled frames"))
-BROKEN = ("clip", "shuffled", "model")
-CHECKED = (
-    *("check", *(f"check {kind}" for kind in BROKEN)),
-    *("trusted", *(f"trusts {kind}" for kind in BROKEN)),
-)
+
+class Column(NamedTuple):
+    """One measure: a field of a group of ``MethodMeasures``.
+
+    Attributes:
+        group: field of ``MethodMeasures``.
+        name: field of the group.
+    """
+
+    group: str
+    name: str
+
+    @property
+    def title(self) -> str:
+        """Return the name in words."""
+        return self.name.replace("_", " ")
 
 
-def _under(removal: str) -> tuple[str, ...]:
-    return tuple(f"{name}, {removal}" for name in deletion.NAMES)
+class Row(NamedTuple):
+    """All measures of one clip by one model.
+
+    Attributes:
+        model: its name.
+        clip: its name.
+        group: the recording that the clip was cut from.
+        measures: by method, references included.
+    """
+
+    model: str
+    clip: str
+    group: str
+    measures: dict[str, MethodMeasures]
 
 
-TABLES = {
-    "Faithfulness": FAITHFUL,
-    "Curves, the method's own baseline": _under("own"),
-    "Curves, frozen frames": _under("frozen"),
-    "Curves, blurred pixels": _under("blurred"),
-    "Truth, last step": TRUE,
-    "Truth, all steps": tuple(f"{name}, all" for name in TRUE),
-    "Likeness to maps that should be others": SANE,
-    "Through time": ("recurrent share", "half-life"),
-    "Self-check": CHECKED,
+class Margin(NamedTuple):
+    """A method's lead over a reference.
+
+    Attributes:
+        reference: its name.
+        lead: the mean difference clip by clip, with its interval over groups.
+    """
+
+    reference: str
+    lead: Interval
+
+
+Table = dict[str, dict[Column, Interval]]
+"""By method, and by column."""
+
+Margins = dict[str, dict[Column, Margin]]
+"""By method, and by column."""
+
+# One table for each group of measures.
+HEADINGS = {
+    "faithfulness": "Faithfulness",
+    "curves": "Deletion curves, the method's own baseline",
+    "curves_frozen": "Deletion curves, frozen frames",
+    "curves_blurred": "Deletion curves, blurred frames",
+    "localization": "Localization, last step",
+    "localization_max": "Localization, maximum over all steps",
+    "similarity": "Similarity to explanations that should be different",
+    "time": "Reach through time",
+    "check_score": "Faithfulness check, mean score",
+    "check_passed": "Faithfulness check, share that passes",
 }
+MARGINS = tuple(
+    Column(group, name)
+    for group in ("localization", "localization_max")
+    for name in ("energy", "pointing", "moments")
+)
 
 
 def table(rows: Sequence[Row]) -> Table:
     """Return, for every method and measure, the mean, its interval and the clips.
 
-    Args:
-        rows: of the record: ``group`` and ``measures`` by method.
+    Measures that no clip has are left out.
     """
-    groups = [row["group"] for row in rows]
-    found: Table = {}
-    for method in dict.fromkeys(m for row in rows for m in row["measures"]):
-        known = [row["measures"].get(method, {}) for row in rows]
-        found[method] = {
-            name: mean_interval(column(rows, method, name), groups)
-            for name in dict.fromkeys(n for measures in known for n in measures)
+    groups = [row.group for row in rows]
+    means: Table = {}
+    for method in dict.fromkeys(name for row in rows for name in row.measures):
+        columns = {c: column(rows, method, c) for c in all_columns()}
+        means[method] = {
+            key: mean_interval(values, groups)
+            for key, values in columns.items()
+            if np.isfinite(values).any()
         }
-    return found
+    return means
 
 
-def column(rows: Sequence[Row], method: str, name: str) -> Float[np.ndarray, " N"]:
-    """Return a method's measure of every clip, NaN where there is none."""
-    values = (row["measures"].get(method, {}).get(name) for row in rows)
-    return np.array([np.nan if v is None else v for v in values], float)
+def all_columns() -> list[Column]:
+    """List all measures, in the order of the tables."""
+    return [
+        Column(group, name)
+        for group, values in MethodMeasures()._asdict().items()
+        for name in values._fields
+    ]
 
 
-def plain(found: Table) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the means as table.json has them."""
-    return {
-        method: {name: value._asdict() for name, value in row.items()}
-        for method, row in found.items()
-    }
+def column(rows: Sequence[Row], method: str, key: Column) -> Float[np.ndarray, " N"]:
+    """Return one measure of a method for every row, NaN where there is none."""
+    measures = (row.measures.get(method, MethodMeasures()) for row in rows)
+    return np.array([getattr(getattr(m, key.group), key.name) for m in measures], float)
 
 
-def markdown(found: Table) -> str:
-    """Lay the tables out: a method a row, mean and interval in each cell."""
+def margins(
+    rows: Sequence[Row], methods: Sequence[str], references: Sequence[str]
+) -> Margins:
+    """Return every method's paired lead over the best reference, measure by measure.
+
+    The best is the one with the highest mean over all clips, chosen with the truth in
+    hand: what beats it beats them all. An interval above 0 is a lead beyond chance. A
+    method that does not lead over maps that know nothing of the model has not been
+    shown to find anything.
+
+    Args:
+        rows: measures of clips.
+        methods: names.
+        references: names of those among which the best is chosen; a measure that none
+            of them has is left out.
+    """
+    groups = [row.group for row in rows]
+    leads: Margins = {method: {} for method in methods}
+    for key in MARGINS:
+        values = {name: column(rows, name, key) for name in references}
+        means = {
+            name: v[np.isfinite(v)].mean()
+            for name, v in values.items()
+            if np.isfinite(v).any()
+        }
+        if not means:
+            continue
+        best = max(means, key=lambda name: means[name])
+        for method in methods:
+            difference = column(rows, method, key) - values[best]
+            leads[method][key] = Margin(best, mean_interval(difference, groups))
+    return leads
+
+
+def markdown(means: Table) -> str:
+    """Format the tables: a method per row, mean and interval in each cell."""
     parts = []
-    for heading, measures in TABLES.items():
-        shown = [m for m in measures if any(m in row for row in found.values())]
+    for group, heading in HEADINGS.items():
+        columns = [
+            key
+            for key in all_columns()
+            if key.group == group and any(key in row for row in means.values())
+        ]
         rows = {
-            name: [cell(row.get(measure)) for measure in shown]
-            for name, row in found.items()
-            if any(m in row for m in shown)
+            method: [cell(row.get(key)) for key in columns]
+            for method, row in means.items()
+            if any(key in row for key in columns)
         }
-        parts += [grid(heading, ["method", *shown], rows)] if rows else []
+        titles = [key.title for key in columns]
+        parts += [grid(heading, ["method", *titles], rows)] if rows else []
     return "\n".join(parts)
 
 
+def margins_markdown(leads: Margins, heading: str) -> str:
+    """Format leads: a method per row, each column's reference in its head; "" if none."""
+    columns = next(iter(leads.values()), {})
+    if not columns:
+        return ""
+    top = [
+        f"{key.title} ({HEADINGS[key.group].lower()}), over {margin.reference}"
+        for key, margin in columns.items()
+    ]
+    rows = {
+        method: [cell(margin.lead, "+") for margin in row.values()]
+        for method, row in leads.items()
+    }
+    return grid(heading, ["method", *top], rows)
+
+
+def fields(means: Table) -> dict[str, dict[str, dict[str, dict[str, object]]]]:
+    """Return the means as plain data: by method, group and measure."""
+    return {
+        method: _by_group({key: value._asdict() for key, value in row.items()})
+        for method, row in means.items()
+    }
+
+
+def margins_fields(
+    leads: Margins,
+) -> dict[str, dict[str, dict[str, dict[str, object]]]]:
+    """Return the leads as plain data: by method, group and measure."""
+    return {
+        method: _by_group(
+            {
+                key: {"reference": margin.reference} | margin.lead._asdict()
+                for key, margin in row.items()
+            }
+        )
+        for method, row in leads.items()
+    }
+
+
 def grid(heading: str, top: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    """Lay out one table under its heading."""
+    """Format one Markdown table under its heading."""
     lines = [list(top), ["---"] * len(top), *([n, *row] for n, row in rows.items())]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"## {heading}\n\n{text}\n"
@@ -104,5 +216,14 @@ def cell(value: Interval | None, sign: str = "") -> str:
     """Write a mean and its interval; ``sign="+"`` of a difference."""
     if value is None or value.mean is None:
         return ""
-    mean, low, high = (f"{x:{sign}.2f}" for x in value[:3])
+    mean, low, high = (f"{x:{sign}.2f}" for x in (value.mean, value.low, value.high))
     return f"{mean} ({low} to {high})"
+
+
+def _by_group(
+    values: Mapping[Column, dict[str, object]],
+) -> dict[str, dict[str, dict[str, object]]]:
+    groups: dict[str, dict[str, dict[str, object]]] = {}
+    for key, value in values.items():
+        groups.setdefault(key.group, {})[key.name] = value
+    return groups

@@ -1,43 +1,255 @@
-"""Curves of the last score as what matters goes first, or comes first; pure.
+"""Deletion and insertion: what scores become as parts of a clip are removed.
 
-Frames, or cells of frames, are removed (``rgcam.metrics.removal``) in the order of importance
-of the last step's maps. Areas are held against random orders', and their unit is the
-range of scores that the random orders of frames and cells pass through: the score of a
-clip whose frames are all replaced may be near the whole clip's (by the frame before
-each, say, it is the clip one step late), so that their difference is no unit.
+Frames, or cells of frames, are removed in the order of their importance, and the score
+is followed as they disappear (Petsiuk et al., arXiv:1806.07421). Something must take the
+place of what is removed: the feature map of a baseline, that of blurred frames, or, where
+the video freezes, the last frame shown. All of it happens above the feature map, so that
+a removal costs no pass of the backbone.
+
+Areas under the curves are compared with those of random orders, and their unit is the
+range of scores that the random orders of frames and cells pass through. The drop from the
+whole clip to a clip whose frames are all replaced is no unit: with the frame before each
+as the baseline, say, the latter is the same clip one step late, with nearly the same score.
 """
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Bool, Float, Int
 
-from rgcam.metrics import faithfulness
-from rgcam.metrics.removal import Outcome
+from rgcam.attribution import perturbation, targets
+from rgcam.types import Tensor, Variables
 
-STEPS = 16  # in which cells go
-ORDERS = 8  # random ones
-TINY = 1e-4  # of the largest score: a smaller range is rounding
-NAMES = ("deletion", "insertion", "space-time", "drop", "increase")
-Remove = Callable[[np.ndarray, np.ndarray, np.ndarray], Outcome]
+STEPS = 16  # in which the cells are removed
+ORDERS = 8  # random orders
+BLUR = 1 / 20  # standard deviation, of the side: 11 of 224 pixels, 3 of 64
+MIN_RANGE = 1e-4  # of the largest score: a smaller range is rounding
+CHUNK = 16  # clips whose feature maps are in memory together
+
+Masks = Float[Tensor, "N T"] | Float[Tensor, "N T h w"]
+ScoresOfMasks = Callable[[Masks], Float[Array, "N out"]]
+
+
+class RemovalScores(NamedTuple):
+    """The last step's scores of clips of which something is removed.
+
+    Attributes:
+        frames: the target's score for each mask of frames.
+        cells: the target's score for each mask of cells.
+        probability: the target's probability of the whole clip, and of the clip of
+            which only what the map shows is kept.
+    """
+
+    frames: Float[Tensor, " N"]
+    cells: Float[Tensor, " M"]
+    probability: Float[Tensor, "2"]
+
+
+Remove = Callable[
+    [
+        Float[np.ndarray, "N T"],
+        Float[np.ndarray, "M T h w"],
+        Float[np.ndarray, "T h w"],
+    ],
+    RemovalScores,
+]
+"""Masks of frames, masks of cells, what the map shows -> scores: see ``removal_scores``."""
 
 
 class Curves(NamedTuple):
-    """The target's score at the last step, along one order.
+    """The target's score at the last step, along one order of importance.
 
     Attributes:
-        deleted: the most important frames removed first, from none to all.
-        inserted: the most important frames kept first, from none to all.
-        cells: the most important cells removed first, in STEPS steps.
-        sure: the target's probability of the whole clip, and where only what the map
-            shows is kept.
+        deletion: the most important frames removed first, from none to all.
+        insertion: the most important frames kept first, from none to all.
+        space_time: the most important cells removed first, in STEPS steps.
+        probability: the target's probability of the whole clip, and of the clip of
+            which only what the map shows is kept.
     """
 
-    deleted: Float[np.ndarray, " frames"]
-    inserted: Float[np.ndarray, " frames"]
-    cells: Float[np.ndarray, " steps"]
-    sure: Float[np.ndarray, "2"]
+    deletion: Float[np.ndarray, " frames"]
+    insertion: Float[np.ndarray, " frames"]
+    space_time: Float[np.ndarray, " steps"]
+    probability: Float[np.ndarray, "2"]
+
+
+class CurveMeasures(NamedTuple):
+    """What the curves of one clip amount to; NaN where it is not measured.
+
+    Attributes:
+        deletion: how far the area under the score, as the most important frames are
+            removed first, is below that of random orders; higher is better, 0 is
+            chance.
+        insertion: how far the area is above random orders' as they are kept first.
+        space_time: as ``deletion``, of cells instead of frames.
+        drop: relative fall of the probability where each cell is kept in proportion to
+            the map (``average_drop``); lower is better.
+        increase: 1 where the probability rises instead; higher is better.
+    """
+
+    deletion: float = math.nan
+    insertion: float = math.nan
+    space_time: float = math.nan
+    drop: float = math.nan
+    increase: float = math.nan
+
+
+@functools.partial(jax.jit, static_argnames=("module", "baseline"))
+def removal_losses(
+    module: nn.Module,
+    variables: Variables,
+    features: Float[Tensor, "T h w K"],
+    target: int | Int[Tensor, ""],
+    frames: Float[Tensor, "N T"],
+    cells: Float[Tensor, "M T h w"] | None = None,
+    *,
+    baseline: str,
+) -> tuple[Float[Array, "N out"], Float[Array, "M out"] | None]:
+    """Return what removals take from the target's score at every output step.
+
+    Args:
+        module: the explained model, of which ``classify`` is used.
+        variables: its variables.
+        features: A of one clip.
+        target: class index.
+        frames: sets of frames, 1 where one is removed.
+        cells: sets of cells, 1 where one is removed; None: no cells are removed.
+        baseline: name of what takes their place.
+
+    Returns:
+        ``y[t'](A) - y[t'](A without S)`` of each set of frames, and of each set of
+        cells if there are any.
+    """
+    features = jnp.asarray(features)
+    replacement = perturbation.replacement(features, baseline)
+    upper = perturbation.upper(module, variables, features, replacement, target)
+    whole = upper.outputs(upper.inputs)
+    frame_losses = whole - perturbation.kept(upper, 1 - frames)
+    if cells is None:
+        return frame_losses, None
+    return frame_losses, whole - perturbation.cells_kept(upper, 1 - cells)
+
+
+@functools.partial(jax.jit, static_argnames="module")
+def removal_scores(
+    module: nn.Module,
+    variables: Variables,
+    features: Float[Tensor, "T h w K"],
+    replacement: Float[Tensor, "T h w K"] | None,
+    target: int | Int[Tensor, ""],
+    frames: Float[Tensor, "N T"],
+    cells: Float[Tensor, "M T h w"],
+    shown: Float[Tensor, "T h w"],
+) -> RemovalScores:
+    """Score clips of which frames or cells are removed, above the feature map.
+
+    Args:
+        module: the explained model, of which ``classify`` is used.
+        variables: its variables.
+        features: A of one clip.
+        replacement: feature maps that take the place of what is removed; None: the
+            video freezes there (``freeze``).
+        target: class index.
+        frames: masks, 1 where a frame is kept, 0 where it is removed.
+        cells: masks of cells, likewise.
+        shown: from 0 to 1, how far the map shows a cell.
+    """
+    of_frames, of_cells = _masked_scores(
+        module, variables, features, replacement, target
+    )
+    probability = lambda scores: jax.nn.softmax(scores)[:, target]
+    _, probability_of_cells = _masked_scores(
+        module, variables, features, replacement, probability
+    )
+    everything = jnp.ones_like(shown)
+    return RemovalScores(
+        frames=of_frames(frames)[:, -1],
+        cells=of_cells(cells)[:, -1],
+        probability=probability_of_cells(jnp.stack([everything, shown]))[:, -1],
+    )
+
+
+def _masked_scores(
+    module: nn.Module,
+    variables: Variables,
+    features: Float[Tensor, "T h w K"],
+    replacement: Float[Tensor, "T h w K"] | None,
+    target: int | Int[Tensor, ""] | Callable[[Array], Array],
+) -> tuple[ScoresOfMasks, ScoresOfMasks]:
+    """Return what scores a clip by masks of frames, and by masks of cells."""
+    features = jnp.asarray(features)
+    baseline = features if replacement is None else jnp.asarray(replacement)
+    upper = perturbation.upper(module, variables, features, baseline, target)
+    if replacement is not None:
+        return (
+            functools.partial(perturbation.kept, upper),
+            functools.partial(perturbation.cells_kept, upper),
+        )
+
+    # A frozen frame is no mixture of a clip and a baseline, so that there is no affine
+    # shortcut for cells: they are frozen in A itself.
+    def score_frames(mask: Float[Array, " T"]) -> Float[Array, " out"]:
+        return upper.outputs(freeze(upper.inputs, mask))
+
+    def score_cells(mask: Float[Array, "T h w"]) -> Float[Array, " out"]:
+        frozen = freeze(features, mask)
+        scores = module.apply(variables, frozen, method="classify")
+        return targets.select(jnp.asarray(scores), target)
+
+    return _over_masks(score_frames), _over_masks(score_cells)
+
+
+def _over_masks(score: Callable[[Array], Array]) -> ScoresOfMasks:
+    """Map over masks, CHUNK at a time: each makes feature maps of a whole clip."""
+    return lambda masks: jax.lax.map(
+        score, jnp.asarray(masks), batch_size=min(CHUNK, len(masks))
+    )
+
+
+def freeze(
+    values: Float[Tensor, "T *any"], mask: Float[Tensor, "T *some"]
+) -> Float[Array, "T *any"]:
+    """Freeze values where they are removed: ``z_t = m_t x_t + (1 - m_t) z_(t-1)``.
+
+    A removed frame shows the last one that was kept; the first is always kept, so that
+    a clip of which all is removed is a still image (the freeze perturbation of Mänttäri
+    et al., arXiv:2002.00367). With masks between 0 and 1 frames fade into each other.
+
+    Args:
+        values: a row for each frame.
+        mask: 1 where a value is kept; if it has fewer axes than the values, the last
+            axes share it.
+    """
+    values = jnp.asarray(values)
+    mask = jnp.asarray(mask).astype(values.dtype)
+    mask = mask.reshape(*mask.shape, *[1] * (values.ndim - mask.ndim))
+
+    def step(previous: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+        value, keep = now
+        frozen = keep * value + (1 - keep) * previous
+        return frozen, frozen
+
+    return jax.lax.scan(step, values[0], (values, mask))[1]
+
+
+def blur_frames(frames: Float[np.ndarray, "T S S 3"]) -> Float[np.ndarray, "T S S 3"]:
+    """Blur every frame by a Gaussian whose standard deviation is BLUR of the side.
+
+    Fong and Vedaldi, arXiv:1704.03296: 10 of 224 pixels. At the border the weights of
+    the pixels inside the frame sum to 1.
+    """
+    side = frames.shape[1]
+    steps = np.arange(side)
+    weights = np.exp(-(((steps[:, None] - steps) / (BLUR * side)) ** 2) / 2)
+    weights = (weights / weights.sum(1, keepdims=True)).astype(frames.dtype)
+    # A Gaussian is separable: rows, then columns.
+    return np.einsum("ia,jb,tabc->tijc", weights, weights, frames, optimize=True)
 
 
 def curves(
@@ -46,16 +258,22 @@ def curves(
     """Remove frames and cells in the order of a clip's maps.
 
     Args:
-        remove: ``removal.outcome`` of a model, a clip and what takes a place.
+        remove: ``removal_scores`` of a model, a clip and what takes a removed part's
+            place.
         maps: signed or rectified, of the last step.
-        rng: decides among equals.
+        rng: orders equal values at random.
     """
-    frames = deletion(maps.sum((1, 2)), len(maps), rng)
-    cells = deletion(maps, STEPS, rng)
-    made = remove(np.concatenate([frames, 1 - frames]), cells, weights(maps))
-    of_frames, of_cells, sure = (np.asarray(x, float) for x in made)
-    deleted, inserted = np.split(of_frames, 2)
-    return Curves(deleted, inserted, of_cells, sure)
+    frames = deletion_masks(maps.sum((1, 2)), len(maps), rng)
+    cells = deletion_masks(maps, STEPS, rng)
+    # Insertion keeps what deletion has removed: the complementary masks.
+    scores = remove(np.concatenate([frames, 1 - frames]), cells, shown_part(maps))
+    deletion, insertion = np.split(np.asarray(scores.frames, float), 2)
+    return Curves(
+        deletion=deletion,
+        insertion=insertion,
+        space_time=np.asarray(scores.cells, float),
+        probability=np.asarray(scores.probability, float),
+    )
 
 
 def random_curves(
@@ -65,64 +283,107 @@ def random_curves(
     return [curves(remove, rng.random(grid), rng) for _ in range(ORDERS)]
 
 
-def measures(found: Curves, random: list[Curves]) -> dict[str, float]:
-    """Return ``NAMES`` of one clip.
+def measures(curve: Curves, random: Sequence[Curves]) -> CurveMeasures:
+    """Compare a clip's curves with those of random orders.
 
-    ``deletion``: how far the area under the score, as the most important frames go
-    first, is below random orders'. ``insertion``: how far it is above as they come
-    first. ``space-time``: deletion of cells. Of all, higher is better and 0 is chance.
-    Petsiuk et al., arXiv:1806.07421, there areas of probabilities by themselves.
-
-    ``drop`` (lower is better) and ``increase`` (higher): of the probability, where
-    every cell is kept as far as the map, over its largest value, shows it:
-    ``faithfulness.average_drop`` and ``increase``.
+    Petsiuk et al., arXiv:1806.07421, report the areas under the probability by
+    themselves; here they are areas under the score, as differences from chance.
     """
-    frames = np.stack([line for r in random for line in (r.deleted, r.inserted)])
-    cells = np.stack([r.cells for r in random])
-    before, after = np.split(found.sure, 2)
-    unit = reach([*frames, *cells])
-    return {
-        "deletion": -gain(found.deleted, frames) / unit,
-        "insertion": gain(found.inserted, frames) / unit,
-        "space-time": -gain(found.cells, cells) / unit,
-        "drop": faithfulness.average_drop(before, after),
-        "increase": faithfulness.increase(before, after),
-    }
+    frames = np.stack([row for c in random for row in (c.deletion, c.insertion)])
+    cells = np.stack([c.space_time for c in random])
+    unit = score_range([*frames, *cells])
+    before, after = np.split(curve.probability, 2)
+    return CurveMeasures(
+        deletion=-area_gain(curve.deletion, frames) / unit,
+        insertion=area_gain(curve.insertion, frames) / unit,
+        space_time=-area_gain(curve.space_time, cells) / unit,
+        drop=average_drop(before, after),
+        increase=increase(before, after),
+    )
 
 
-def gain(
+def area_gain(
     curve: Float[np.ndarray, " N"], random: Float[np.ndarray, "orders N"]
 ) -> float:
-    """Return how far a curve's area is above the mean of random orders'."""
-    return float(faithfulness.area(curve) - faithfulness.area(random.T).mean())
+    """Return how far a curve's area is above the mean area of random orders."""
+    return float(area(curve) - area(random.T).mean())
 
 
-def reach(random: Sequence[Float[np.ndarray, " _"]]) -> float:
-    """Return the range of scores of random curves; NaN where it is rounding."""
-    scores = np.concatenate(random)
+def score_range(curves: Sequence[Float[np.ndarray, " _"]]) -> float:
+    """Return the range of the scores of several curves; NaN where it is rounding."""
+    scores = np.concatenate(curves)
     unit = float(np.ptp(scores))
-    return unit if unit > TINY * np.abs(scores).max() else float("nan")
+    return unit if unit > MIN_RANGE * np.abs(scores).max() else float("nan")
 
 
-def deletion(
-    importance: Float[np.ndarray, "..."], steps: int, rng: np.random.Generator
-) -> Float[np.ndarray, "{steps}+1 ..."]:
-    """Return masks that remove the most important first, all of them in ``steps``.
+def deletion_masks(
+    importance: Float[np.ndarray, "*grid"],
+    steps: int,
+    rng: np.random.Generator | None = None,
+) -> Float[np.ndarray, "{steps}+1 *grid"]:
+    """Return masks that remove the most important parts first, all of them in ``steps``.
 
-    Equals go in a random order: most maps have many zeros, and their order in time
-    would be a hint.
+    Args:
+        importance: of frames, or of cells.
+        steps: in which the parts are removed.
+        rng: orders equal values at random: most maps have many zeros, and their order
+            in time would be a hint. None: the first of equals is removed first.
+
+    Returns:
+        1 where a part is kept: all in the first mask, none in the last.
     """
     values = importance.ravel()
-    first = np.lexsort((rng.random(len(values)), -values))
+    ties = np.arange(len(values)) if rng is None else rng.random(len(values))
+    order = np.lexsort((ties, -values))
     place = np.empty(len(values), int)
-    place[first] = np.arange(len(values))
+    place[order] = np.arange(len(values))
     removed = np.round(np.linspace(0, len(values), steps + 1)).astype(int)
-    masks = place >= removed[:, None]
+    masks: Bool[np.ndarray, "masks parts"] = place >= removed[:, None]
     return masks.reshape(-1, *importance.shape).astype(np.float32)
 
 
-def weights(maps: Float[np.ndarray, "T h w"]) -> Float[np.ndarray, "T h w"]:
-    """Return positive maps over the clip's largest value; zeros where none is."""
+def shown_part(maps: Float[np.ndarray, "T h w"]) -> Float[np.ndarray, "T h w"]:
+    """Return positive maps relative to the clip's maximum; zeros if none is positive."""
     heat = np.maximum(maps, 0)
-    most = heat.max()
-    return (heat / (most if most > 0 else 1)).astype(np.float32)
+    maximum = heat.max()
+    return (heat / (maximum if maximum > 0 else 1)).astype(np.float32)
+
+
+def area(curve: Float[np.ndarray, "N *any"]) -> Float[np.ndarray, "*any"]:
+    """Return the mean height of a deletion or insertion curve, by trapezoids.
+
+    Petsiuk et al., arXiv:1806.07421. Of a deletion curve (scores of ``deletion_masks``)
+    lower is better, of an insertion curve (scores of the complementary masks) higher.
+    """
+    return np.asarray((curve[1:] + curve[:-1]).mean(0) / 2)
+
+
+def below_random(
+    curve: Float[np.ndarray, " N"], random: Float[np.ndarray, "orders N"]
+) -> float:
+    """Compare a deletion curve's area with random orders', in units of the whole drop.
+
+    Above 0 is better than chance; an insertion curve gives the negative.
+    """
+    drop = abs(float(curve[0] - curve[-1]))
+    return -area_gain(curve, random) / drop if drop > 0 else float("nan")
+
+
+def average_drop(
+    whole: Float[np.ndarray, " N"], shown: Float[np.ndarray, " N"]
+) -> float:
+    """Return the relative fall of the probability where only what the map shows is kept.
+
+    ``mean(relu(p - p_shown) / p)``, Chattopadhay et al., arXiv:1710.11063; lower is
+    better. A map that covers everything has none: read it with ``increase``.
+
+    Args:
+        whole: probability of each clip.
+        shown: probability of the part of it that the map shows.
+    """
+    return float((np.maximum(whole - shown, 0) / whole).mean())
+
+
+def increase(whole: Float[np.ndarray, " N"], shown: Float[np.ndarray, " N"]) -> float:
+    """Return the share of clips whose probability rises there (the same source)."""
+    return float((shown > whole).mean())

@@ -1,10 +1,11 @@
 """Does an explanation lie where the truth is? Measures for known masks; pure.
 
-Maps are resized to the pixels of the masks first (``rgcam.report.overlay.upsample``), as a
-person sees them; only what speaks for the target counts, so that values below 0 are 0.
+Maps are resized to the pixels of the masks first (``rgcam.report.overlay.upsample``), as
+a person sees them. Only what supports the target counts: values below 0 are taken as 0.
 """
 
-from typing import Any
+import math
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -16,30 +17,53 @@ Maps = Float[np.ndarray, "T H W"]
 Masks = Bool[np.ndarray, "T H W"]
 
 
+class LocalizationMeasures(NamedTuple):
+    """How well one clip's maps lie on the truth; NaN where the truth is not known.
+
+    Attributes:
+        energy: share of the heat inside the mask (``energy``).
+        pointing: 1 where the hottest pixel lies in the mask or near it, else 0.
+        iou: intersection over union at the best threshold.
+        moments: average precision of the true frames.
+        inside: share of the heat on the true frames.
+    """
+
+    energy: float = math.nan
+    pointing: float = math.nan
+    iou: float = math.nan
+    moments: float = math.nan
+    inside: float = math.nan
+
+
 def measures(
     heat: Float[np.ndarray, "T h w"],
     mask: Masks | None,
-    true: Bool[np.ndarray, " T"] | None,
-) -> dict[str, float]:
-    """Return every measure for which the truth is known; what is below 0 counts as 0.
+    true_frames: Bool[np.ndarray, " T"] | None,
+) -> LocalizationMeasures:
+    """Return every measure for which the truth is known.
 
     Args:
-        heat: one map for each frame, as of the feature map.
+        heat: one map for each frame, at the resolution of the feature map.
         mask: pixels where the truth is.
-        true: frames where it is.
+        true_frames: frames where it is.
     """
-    found, heat = {}, np.maximum(heat, 0)
-    if true is not None:
+    heat = np.maximum(heat, 0)
+    result = LocalizationMeasures()
+    if true_frames is not None:
         row = heat.sum((1, 2))
-        found["moments"] = average_precision(row, true)
-        found["inside"] = mass_inside(row, true)
+        result = result._replace(
+            moments=average_precision(row, true_frames),
+            inside=mass_inside(row, true_frames),
+        )
     if mask is not None:
-        shown = overlay.upsample(heat, (mask.shape[1], mask.shape[2]))
-        near = TOLERANCE * mask.shape[1]
-        found["energy"] = energy(shown, mask)
-        found["pointing"] = float(pointing(shown, mask, near))
-        found["IoU"] = best_iou(shown, mask)
-    return found
+        pixels = overlay.upsample(heat, (mask.shape[1], mask.shape[2]))
+        tolerance = TOLERANCE * mask.shape[1]
+        result = result._replace(
+            energy=energy(pixels, mask),
+            pointing=float(pointing(pixels, mask, tolerance)),
+            iou=best_iou(pixels, mask),
+        )
+    return result
 
 
 def energy(maps: Maps, mask: Masks) -> float:
@@ -50,7 +74,7 @@ def energy(maps: Maps, mask: Masks) -> float:
     heat.
     """
     maps = np.maximum(maps, 0)
-    return _ratio(maps[mask].sum(), maps.sum())
+    return _share(maps[mask].sum(), maps.sum())
 
 
 def pointing(maps: Maps, mask: Masks, tolerance: float = 0.0) -> bool:
@@ -65,8 +89,8 @@ def pointing(maps: Maps, mask: Masks, tolerance: float = 0.0) -> bool:
     """
     t, i, j = np.unravel_index(np.argmax(maps), maps.shape)
     rows, columns = np.nonzero(mask[t])
-    near = np.hypot(rows - i, columns - j).min(initial=np.inf)
-    return bool(maps.max() > 0 and near <= tolerance)
+    distance = np.hypot(rows - i, columns - j).min(initial=np.inf)
+    return bool(maps.max() > 0 and distance <= tolerance)
 
 
 def best_iou(maps: Maps, mask: Masks, thresholds: int = 20) -> float:
@@ -76,38 +100,41 @@ def best_iou(maps: Maps, mask: Masks, thresholds: int = 20) -> float:
     """
     maps = np.maximum(maps, 0)
     levels = np.linspace(0, 1, thresholds, endpoint=False) * float(maps.max())
-    below = np.searchsorted(levels, maps)  # how many levels a pixel is above
-    above = lambda part: np.bincount(part, minlength=thresholds + 1)[:0:-1].cumsum()
-    hot, both = above(below.ravel()), above(below[mask])
-    either = hot + mask.sum() - both
-    return float((both / np.maximum(either, 1)).max())
+    # One pass over the pixels for all thresholds: how many levels each pixel exceeds,
+    # and from the histogram of that, how many pixels exceed each level.
+    exceeded = np.searchsorted(levels, maps)
+    pixels_above = lambda counts: np.bincount(counts, minlength=thresholds + 1)[
+        :0:-1
+    ].cumsum()
+    hot, intersection = pixels_above(exceeded.ravel()), pixels_above(exceeded[mask])
+    union = hot + mask.sum() - intersection
+    return float((intersection / np.maximum(union, 1)).max())
 
 
 def average_precision(
-    importance: Float[np.ndarray, " T"], true: Bool[np.ndarray, " T"]
+    importance: Float[np.ndarray, " T"], true_frames: Bool[np.ndarray, " T"]
 ) -> float:
     """Return the area under the precision-recall curve of true moments (AUPRC).
 
     ``sum_k (R_k - R_{k-1}) P_k`` over thresholds, frames of equal importance together.
     Higher is better; chance is the share of true frames. NaN where none is true.
     """
-    levels = np.unique(importance)[::-1]
-    recall, total, before = 0.0, 0.0, 0.0
-    for level in levels:
-        chosen = importance >= level
-        recall = _ratio((chosen & true).sum(), true.sum())
-        total += (recall - before) * float(true[chosen].mean())
-        before = recall
-    return total if true.any() else float("nan")
+    recall, total, previous = 0.0, 0.0, 0.0
+    for threshold in np.unique(importance)[::-1]:
+        chosen = importance >= threshold
+        recall = _share((chosen & true_frames).sum(), true_frames.sum())
+        total += (recall - previous) * float(true_frames[chosen].mean())
+        previous = recall
+    return total if true_frames.any() else math.nan
 
 
 def mass_inside(
-    importance: Float[np.ndarray, " T"], true: Bool[np.ndarray, " T"]
+    importance: Float[np.ndarray, " T"], true_frames: Bool[np.ndarray, " T"]
 ) -> float:
     """Return the share of a row's positive mass on true frames; higher is better."""
     positive = np.maximum(importance, 0)
-    return _ratio(positive[true].sum(), positive.sum())
+    return _share(positive[true_frames].sum(), positive.sum())
 
 
-def _ratio(part: Any, whole: Any) -> float:
-    return float(part / whole) if whole > 0 else float("nan")
+def _share(part: float | np.number, total: float | np.number) -> float:
+    return float(part / total) if total > 0 else math.nan

@@ -1,47 +1,52 @@
-"""How far can this picture be trusted? Every explanation, held against interventions.
+"""The faithfulness check: are an explanation's maps what the scores depend on?
 
 Random sets of frames, and of quarters of frames, are replaced by the method's own
-baseline; what the explanation says that they are worth is correlated with what the
-scores lose. How much was replaced is taken out of both first: it says what a picture
-that is the same everywhere would, and so do broken pictures whose values are all
-positive. That takes passes above the feature map only.
+baseline. What the maps say that a set contributes is correlated with what the score
+loses without it (faithfulness correlation: Bhatt et al., arXiv:2005.00631). How much was
+replaced is taken out of both first, by partial correlation: the more is replaced, the
+more is usually lost, so that any positive constant map, and a corrupted one whose values
+are all positive, would correlate too.
+
+Only passes above the feature map are needed. The model is taken to be causal: output
+step t' depends on the frames up to t' alone.
 """
 
-import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from rgcam.attribution import methods, perturbation
-from rgcam.metrics import faithfulness
-from rgcam.types import Tensor
+from rgcam.attribution import methods
+from rgcam.metrics import deletion, faithfulness
+from rgcam.metrics.statistics import partial_correlation
+from rgcam.types import Tensor, Variables
 
 SETS = 64  # random sets of frames, and as many of quarters of frames
 REMOVED = 0.4  # share of the frames in a set
-ORDERS = 4  # random orders beside the explanation's
-SIDE = 2  # parts of a frame, a side
-# By docs/which-method.md: of the pictures of three models with an fc head by fade,
-# path, occlusion or shapley all are above THRESHOLD, of broken ones 0.3 %.
+ORDERS = 4  # random orders that deletion by importance is compared with
+SIDE = 2  # parts of a frame along each side: quarters
+# By docs/which-method.md: genuine explanations of three models with an fc head by fade,
+# path, occlusion and shapley all score above it, as do 0.3 % of corrupted ones.
 THRESHOLD = 0.65
 
 
 class FaithfulnessCheck(NamedTuple):
-    """What an explanation's agreement with its model is.
+    """How well some maps agree with interventions in the model.
 
     Attributes:
-        method: that made it.
-        baseline: that it and the interventions replace frames by.
-        time: mean fidelity of the matrix to sets of frames, over the later half of the
-            steps: partial correlation, given how many of the frames seen went.
-        space: the same of the maps, for sets of quarters of frames.
-        deletion: how far the last step's score falls below random orders' when frames
-            are removed by importance, in units of the whole drop; above 0 is better.
-        completeness: largest error of a row's sum, of the largest change; of ``path``.
+        method: that made the maps.
+        baseline: name of what the method and the interventions replace frames by.
+        time: fidelity of the matrix to sets of frames, mean over the judged output
+            steps: partial correlation, given how many visible frames were replaced.
+        space: likewise of the maps, to sets of quarters of frames.
+        deletion: how far the area under the score of the last judged step, as frames
+            are removed by importance, is below that of random orders, in units of the
+            whole drop; above 0 is better than chance. NaN where it was not measured.
+        completeness: largest error of a row's sum, relative to the largest change; of
+            ``path``, whose rows should sum to the change, else None.
     """
 
     method: str
@@ -53,48 +58,55 @@ class FaithfulnessCheck(NamedTuple):
 
     @property
     def score(self) -> float:
-        """Return the mean of both fidelities."""
+        """Return the mean of both fidelities; NaN where one is not defined."""
         return (self.time + self.space) / 2
 
     @property
+    def threshold(self) -> float:
+        """Return the score from which the check passes."""
+        return THRESHOLD
+
+    @property
     def passed(self) -> bool:
-        """Tell whether the score reaches the threshold of genuine explanations."""
-        return bool(self.score >= THRESHOLD)
+        """Tell whether the score reaches the threshold."""
+        return self.score >= self.threshold
 
     @property
     def verdict(self) -> str:
         """Say what the check found: "PASSED (0.92, threshold 0.65)"."""
         score = f"{self.score:.2f}" if math.isfinite(self.score) else "no effect"
         result = "PASSED" if self.passed else "FAILED"
-        return f"{result} ({score}, threshold {THRESHOLD:g})"
+        return f"{result} ({score}, threshold {self.threshold:g})"
 
 
 class Interventions(NamedTuple):
     """What a class's scores lose when parts of a clip are replaced by a baseline.
 
-    Computed once; any maps of the same clip and class can be judged by them.
+    Computed once; any maps of the same clip, class and baseline can be judged by it.
 
     Attributes:
         baseline: its name.
-        frames: sets of frames, 1 where one is replaced.
-        cells: sets of quarters of frames, likewise.
-        lost: what each set of frames takes from the score of every output step.
-        lost_cells: what each set of quarters takes.
-        deleted: scores, up to a constant, when the frames are replaced one by one in
-            the orders given to ``intervene``, and then in ORDERS random ones.
+        frames: random sets of frames, 1 where one is replaced.
+        cells: random sets of quarters of frames, likewise.
+        frame_losses: what each set of frames takes from the score of every output step.
+        cell_losses: what each set of quarters takes.
+        deleted: frames replaced one after the other, in each of the orders given to
+            ``intervene`` and then in ORDERS random ones; 1 where one is replaced.
+        deletion_losses: what that takes.
     """
 
     baseline: str
     frames: Float[np.ndarray, "N T"]
     cells: Float[np.ndarray, "N T h w"]
-    lost: Float[np.ndarray, "N out"]
-    lost_cells: Float[np.ndarray, "N out"]
-    deleted: Float[np.ndarray, "orders T+1 out"]
+    frame_losses: Float[np.ndarray, "N out"]
+    cell_losses: Float[np.ndarray, "N out"]
+    deleted: Float[np.ndarray, "orders T+1 T"]
+    deletion_losses: Float[np.ndarray, "orders T+1 out"]
 
 
 def check_faithfulness(
     module: nn.Module,
-    variables: Any,
+    variables: Variables,
     features: Float[Tensor, "T h w K"],
     maps: Float[Tensor, "T T h w"],
     target: int,
@@ -104,16 +116,19 @@ def check_faithfulness(
     steps: Sequence[int] | None = None,
     seed: int = 0,
 ) -> FaithfulnessCheck:
-    """Hold an explanation against interventions of its own baseline.
+    """Check maps of one class by interventions with the method's own baseline.
+
+    The verdict is about exactly these maps: signed ones and their positive part, other
+    output steps, and another class have verdicts of their own.
 
     Args:
-        module: that was explained.
+        module: the explained model.
         variables: its variables.
         features: A of the clip.
-        maps: of all output steps, as they are shown: rectified or not.
-        target: class.
-        method: that made them.
-        baseline: of the method; None: its own.
+        maps: of all output steps, as they are shown: signed or rectified.
+        target: index of the explained class.
+        method: that made the maps.
+        baseline: of the method; None: its default.
         steps: output steps to judge; None: the later half, which sees more frames.
         seed: of the random sets.
     """
@@ -133,7 +148,7 @@ def check_faithfulness(
 
 def intervene(
     module: nn.Module,
-    variables: Any,
+    variables: Variables,
     features: Float[Tensor, "T h w K"],
     target: int,
     *,
@@ -144,31 +159,38 @@ def intervene(
     """Replace random parts of a clip, and frames in the order of their importance.
 
     Args:
-        module: that was explained.
+        module: the explained model.
         variables: its variables.
         features: A of the clip.
-        target: class.
-        baseline: what replaces them, by name.
+        target: index of the explained class.
+        baseline: name of what replaces them.
         orders: importance of the frames, for each row whose deletion is judged.
         seed: of the random sets.
     """
     rng = np.random.default_rng(seed)
     length = len(features)
     frames, cells = random_sets(rng, features.shape[:3])
-    rows = [*orders, *(rng.random(length) for _ in range(ORDERS))]
-    deletions = [1 - faithfulness.order(row) for row in rows]
-    removed = np.concatenate([frames, *deletions])
-    lost, lost_cells = _lost(
-        module, variables, features, target, removed, cells, baseline
+    importances = [*orders, *(rng.random(length) for _ in range(ORDERS))]
+    deleted = np.stack([1 - deletion.deletion_masks(i, length) for i in importances])
+    # One compiled call for all: the deletions are sets of frames, too.
+    frame_losses, cell_losses = deletion.removal_losses(
+        module,
+        variables,
+        features,
+        target,
+        np.concatenate([frames, *deleted]),
+        cells,
+        baseline=baseline,
     )
-    lost = np.asarray(lost)
+    frame_losses = np.asarray(frame_losses)
     return Interventions(
         baseline=baseline,
         frames=frames,
         cells=cells,
-        lost=lost[:SETS],
-        lost_cells=np.asarray(lost_cells),
-        deleted=-lost[SETS:].reshape(len(rows), length + 1, -1),
+        frame_losses=frame_losses[: len(frames)],
+        cell_losses=np.asarray(cell_losses),
+        deleted=deleted,
+        deletion_losses=frame_losses[len(frames) :].reshape(*deleted.shape[:2], -1),
     )
 
 
@@ -183,25 +205,21 @@ def judge(
     """Compare what maps say of parts of a clip with what the scores lose without them.
 
     Args:
-        interventions: of the same clip and class.
-        maps: of all output steps, as they are shown: rectified or not.
-        method: that made them.
+        interventions: of the same clip and class, by the baseline of the maps.
+        maps: of all output steps, as they are shown: signed or rectified.
+        method: that made the maps.
         steps: output steps to judge; None: the later half, which sees more frames.
-        order: which of the ``orders`` is the last judged row's; None: deletion is not
-            judged and NaN.
+        order: which of the ``orders`` is that of the last judged step; None: deletion
+            is not judged.
     """
     out = len(maps)
     judged = np.arange(out // 2, out) if steps is None else np.asarray(steps)
     time, space = _fidelity(interventions, maps, judged)
-    curves = interventions.deleted[:, :, judged[-1]]
-    deletion = math.nan
-    if order is not None:
-        deletion = faithfulness.below_random(curves[order], curves[-ORDERS:])
     completeness = None
     if method == "path":
         rows = np.arange(out) if steps is None else judged
-        # The last point of any order: all frames are replaced.
-        change = -interventions.deleted[0, -1, rows]
+        # The last point of any deletion: all frames are replaced.
+        change = interventions.deletion_losses[0, -1, rows]
         matrix = maps[rows].sum((2, 3))
         completeness = faithfulness.completeness_error(matrix, change)
     return FaithfulnessCheck(
@@ -209,7 +227,9 @@ def judge(
         baseline=interventions.baseline,
         time=_mean(time),
         space=_mean(space),
-        deletion=deletion,
+        deletion=math.nan
+        if order is None
+        else _deletion(interventions, order, int(judged[-1])),
         completeness=completeness,
     )
 
@@ -232,51 +252,55 @@ def judge_each(
     ]
 
 
-def _fidelity(
-    interventions: Interventions,
-    maps: Float[np.ndarray, "T T h w"],
-    steps: Int[np.ndarray, " steps"],
-) -> tuple[Float[np.ndarray, " steps"], Float[np.ndarray, " steps"]]:
-    """Return the fidelity of each step to sets of frames, and of quarters of frames.
-
-    Partial correlation over the sets of what the maps say and what the score loses,
-    given how much of the frames that the step has seen was replaced.
-    """
-    maps = maps[steps]
-    matrix = maps.sum((2, 3))
-    frames, cells = interventions.frames, interventions.cells
-    seen = (np.arange(matrix.shape[1]) <= steps[:, None]).astype(np.float32)
-    time = faithfulness.beyond(
-        frames @ matrix.T, interventions.lost[:, steps], frames @ seen.T
-    )
-    space = faithfulness.beyond(
-        cells.reshape(len(cells), -1) @ maps.reshape(len(maps), -1).T,
-        interventions.lost_cells[:, steps],
-        cells.sum((2, 3)) @ seen.T,
-    )
-    return time, space
-
-
 def random_sets(
     rng: np.random.Generator, grid: tuple[int, ...]
 ) -> tuple[Float[np.ndarray, "N T"], Float[np.ndarray, "N T h w"]]:
-    """Draw SETS sets of frames and of quarters of frames, 1 where one is removed."""
+    """Draw SETS sets of frames and of quarters of frames, 1 where one is replaced."""
     steps, height, width = grid
     frames = rng.random((SETS, steps)) < REMOVED
     parts = rng.random((SETS, steps, SIDE, SIDE)) < REMOVED
+    # Every cell belongs to the part in which it lies.
     rows, columns = (np.arange(n) * SIDE // n for n in (height, width))
     cells = parts[:, :, rows[:, None], columns]
     return frames.astype(np.float32), cells.astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnames=("module", "baseline"))
-def _lost(module, variables, features, target, removed, cells, baseline):
-    """Return what removals take from the target's score, (N T) each."""
-    instead = perturbation.replacement(features, baseline)
-    upper = perturbation.upper(module, variables, features, instead, target)
-    whole = upper.outputs(upper.inputs)
-    frames = whole - perturbation.kept(upper, 1 - removed)
-    return frames, whole - perturbation.cells_kept(upper, 1 - cells)
+def _fidelity(
+    interventions: Interventions,
+    maps: Float[np.ndarray, "T T h w"],
+    steps: Int[np.ndarray, " steps"],
+) -> tuple[Float[np.ndarray, " steps"], Float[np.ndarray, " steps"]]:
+    """Return the fidelity of each step to sets of frames, and of quarters of frames."""
+    maps = maps[steps]
+    matrix = maps.sum((2, 3))
+    frames, cells = interventions.frames, interventions.cells
+    # The covariate: how many frames, or cells, that the step can see were replaced.
+    visible = (np.arange(matrix.shape[1]) <= steps[:, None]).astype(np.float32)
+    time = partial_correlation(
+        frames @ matrix.T, interventions.frame_losses[:, steps], frames @ visible.T
+    )
+    space = partial_correlation(
+        cells.reshape(len(cells), -1) @ maps.reshape(len(maps), -1).T,
+        interventions.cell_losses[:, steps],
+        cells.sum((2, 3)) @ visible.T,
+    )
+    return time, space
+
+
+def _deletion(interventions: Interventions, order: int, step: int) -> float:
+    """Compare deletion by importance with random orders, at one output step.
+
+    Only the frames that the step can see are followed. Removing a later one changes
+    nothing, and orders differ in when they do it.
+    """
+    curves = []
+    for index in (order, *range(-ORDERS, 0)):
+        deleted = interventions.deleted[index]
+        removed_frame = np.diff(deleted, axis=0).argmax(1)
+        points = np.append(0, np.flatnonzero(removed_frame <= step) + 1)
+        losses = interventions.deletion_losses[index][points, step]
+        curves.append(-losses)  # the score, up to a constant
+    return deletion.below_random(curves[0], np.stack(curves[1:]))
 
 
 def _mean(fidelity: Float[np.ndarray, " steps"]) -> float:

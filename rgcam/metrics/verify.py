@@ -1,27 +1,29 @@
-"""Is an explanation what Eq. 1 defines? Two slow computations of random entries."""
+"""Is beta what Eq. 1 defines? Two slow computations of random entries; pure."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from rgcam.attribution.gradcam import Explanation
+from rgcam.types import Tensor, Variables
 
 EPSILON = 1e-4  # of the central differences, in units of A's standard deviation
 BOUND = 1e-4  # of both errors; float32 has 1e-7, a sum over T steps some more
 
 
-class Errors(NamedTuple):
-    """Largest differences, as shares of the largest |beta|.
+class BetaErrors(NamedTuple):
+    """Largest differences from Eq. 1, relative to the largest |beta|.
 
     Attributes:
         loop: from jax.grad of one output step after another, float32.
         differences: from central differences of the scores, float64.
-        rows: output steps that were compared with the loop.
-        entries: entries (t', t, k) that were compared with the differences.
+        rows: number of output steps that were compared with the loop.
+        entries: number of entries (t', t, k) that were compared with the differences.
     """
 
     loop: float
@@ -29,74 +31,109 @@ class Errors(NamedTuple):
     rows: int
     entries: int
 
+    @property
+    def as_defined(self) -> bool:
+        """Tell whether both errors are within BOUND."""
+        return max(self.loop, self.differences) <= BOUND
+
+    @property
+    def sentence(self) -> str:
+        """Say in one line how large the errors are, and whether they are acceptable."""
+        verdict = "as defined" if self.as_defined else "NOT as defined"
+        return (
+            f"{verdict}: error {self.loop:.1e} of the largest beta against a loop over "
+            f"{self.rows} output steps, {self.differences:.1e} against float64 "
+            f"differences of {self.entries} entries"
+        )
+
 
 def verify(
     module: nn.Module,
-    variables: Any,
+    variables: Variables,
     explanation: Explanation,
     target: int,
     *,
     rows: int = 4,
     entries: int = 8,
     seed: int = 0,
-) -> Errors:
-    """Compare beta with its definition at random places.
+) -> BetaErrors:
+    """Compare beta with its definition at random entries.
 
     Args:
-        module: the model explained; its ``classify`` is all that is used.
+        module: the explained model; only its ``classify`` is used.
         variables: its variables.
         explanation: with beta, of one class.
         target: that class.
-        rows: output steps to differentiate by themselves.
-        entries: pairs (t, k) to move; each gives beta[t', t, k] for all t'.
+        rows: output steps to differentiate one by one.
+        entries: pairs (t, k) to perturb; each gives beta[t', t, k] for all t'.
         seed: of the choice.
     """
     assert explanation.beta is not None
     beta, features = np.asarray(explanation.beta), np.asarray(explanation.features)
     rng, (out, steps, channels) = np.random.default_rng(seed), beta.shape
+
+    # Eq. 1 as it is written, one output step at a time.
     chosen = rng.choice(out, min(rows, out), replace=False)
-    one = functools.partial(_row, module, variables, features, target)
-    loop = max(np.abs(np.asarray(one(t)) - beta[t]).max() for t in chosen)
+    row = functools.partial(_gradient_row, module, variables, features, target)
+    loop = max(np.abs(np.asarray(row(t)) - beta[t]).max() for t in chosen)
+
+    # The same without any derivative: move one channel of one frame up and down.
     pairs = np.stack(
         [rng.integers(steps, size=entries), rng.integers(channels, size=entries)]
     )
     with jax.enable_x64(True):
-        found = _differences(module, variables, features, target, pairs)
-    differences = np.abs(found - beta[:, pairs[0], pairs[1]]).max()
+        columns = _central_differences(module, variables, features, target, pairs)
+    differences = np.abs(columns - beta[:, pairs[0], pairs[1]]).max()
+
     scale = np.abs(beta).max() or 1.0
-    return Errors(
-        float(loop / scale), float(differences / scale), len(chosen), out * entries
-    )
-
-
-def text(errors: Errors) -> str:
-    """Say in one line how large the errors are, and whether that is right."""
-    verdict = "as defined" if max(errors[:2]) <= BOUND else "NOT as defined"
-    return (
-        f"{verdict}: error {errors.loop:.1e} of the largest beta against a loop over "
-        f"{errors.rows} output steps, {errors.differences:.1e} against float64 "
-        f"differences of {errors.entries} entries"
+    return BetaErrors(
+        loop=float(loop / scale),
+        differences=float(differences / scale),
+        rows=len(chosen),
+        entries=out * entries,
     )
 
 
 @functools.partial(jax.jit, static_argnames=("module",))
-def _row(module, variables, features, target, step):
-    """Differentiate one output step: the definition."""
-    score = lambda a: module.apply(variables, a, method="classify")[step, target]
-    return jax.grad(score)(features).mean((1, 2))
+def _gradient_row(
+    module: nn.Module,
+    variables: Variables,
+    features: Float[Tensor, "in h w K"],
+    target: int | Int[Array, ""],
+    step: int | Int[Array, ""],
+) -> Float[Array, "in K"]:
+    """Differentiate the score of one output step; average over space (Eq. 1)."""
+
+    def score(a: Float[Array, "in h w K"]) -> Float[Array, ""]:
+        return jnp.asarray(module.apply(variables, a, method="classify"))[step, target]
+
+    return jax.grad(score)(jnp.asarray(features)).mean((1, 2))
 
 
-def _differences(module, variables, features, target, pairs):
-    """Return beta (out, entries) by central differences."""
-    wide = lambda tree: jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
-    variables, features = wide(variables), jnp.asarray(features, jnp.float64)
-    run = jax.jit(lambda v, a: module.apply(v, a, method="classify")[:, target])
+def _central_differences(
+    module: nn.Module,
+    variables: Variables,
+    features: Float[Tensor, "in h w K"],
+    target: int,
+    pairs: Int[np.ndarray, "2 entries"],
+) -> Float[np.ndarray, "out entries"]:
+    """Return beta[:, t, k] for pairs (t, k) by central differences in float64."""
+    double = lambda tree: jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+    variables, features = double(variables), jnp.asarray(features, jnp.float64)
+
+    @jax.jit
+    def score(
+        variables: Variables, a: Float[Array, "in h w K"]
+    ) -> Float[Array, " out"]:
+        return jnp.asarray(module.apply(variables, a, method="classify"))[:, target]
+
     size = EPSILON * float(features.std() or 1.0)
+    # All h w cells of the channel move together, so that the difference is the sum of
+    # their derivatives: Eq. 1 is the mean.
     cells = features.shape[1] * features.shape[2]
     columns = []
     for t, k in pairs.T:
-        up, down = (
-            run(variables, features.at[t, :, :, k].add(sign * size)) for sign in (1, -1)
-        )
+        up = score(variables, features.at[t, :, :, k].add(size))
+        down = score(variables, features.at[t, :, :, k].add(-size))
         columns.append(np.asarray(up - down) / (2 * size * cells))
     return np.stack(columns, 1)

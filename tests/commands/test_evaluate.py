@@ -27,28 +27,35 @@ def test_measures_clips_and_goes_on(tmp_path):
     code, out, err = evaluate(*options, "--clips=2")
     assert code == 0, err
     whole = json.loads((tmp_path / "table.json").read_text())
-    found, leads = whole["table"], whole["margins"]
-    lead = leads["the frame CNN"]["fade"]["energy, all"]
-    apart = (
-        found["fade"]["energy, all"]["mean"] - found["frame CNN"]["energy, all"]["mean"]
-    )
-    assert lead["mean"] == pytest.approx(apart)
-    said = whole["agreement"]["broken"]["fade"]
-    assert (said["right"], said["broken"]) == (2, 5) and said["area"] > 0.5
-    assert "## Margins over the best trivial picture" in out
-    assert {"fade", "gradcam", "motion", "frame CNN"} <= found.keys()
-    fade = found["fade"]
-    assert fade["subset"]["mean"] > found["uniform"]["subset"]["mean"]
-    assert fade["subset"]["mean"] <= fade["best of any matrix"]["mean"] + 1e-6
-    assert 0 <= fade["energy"]["mean"] <= 1 and "trusts model" in fade
-    assert fade["deletion, own"]["mean"] > 0 and "drop, blurred" in found["motion"]
-    assert fade["like random labels"]["mean"] == pytest.approx(1)
-    assert -1 <= fade["like shuffled frames"]["mean"] < 1
-    assert 0 < fade["recurrent share"]["mean"] < 1 and "## Through time" in out
-    half_life = found["recency"]["half-life"]["mean"]
+    means, leads = whole["table"], whole["margins"]
+    fade = means["fade"]
+    lead = leads["the frame CNN"]["fade"]["localization_max"]["energy"]
+    energy = lambda name: means[name]["localization_max"]["energy"]["mean"]
+    assert lead["mean"] == pytest.approx(energy("fade") - energy("frame CNN"))
+    detected = whole["check"]["detection"]["fade"]
+    assert (detected["genuine"], detected["corrupted"]) == (2, 5)
+    assert detected["area"] > 0.5
+    assert "## Margins over the best model-free explanation" in out
+    assert {"fade", "gradcam", "motion", "frame CNN"} <= means.keys()
+    subset = lambda name: means[name]["faithfulness"]["subset"]["mean"]
+    assert subset("fade") > subset("uniform")
+    best = fade["faithfulness"]["best_matrix"]["mean"]
+    assert subset("fade") <= best + 1e-6
+    assert 0 <= fade["localization"]["energy"]["mean"] <= 1
+    assert "random_model" in fade["check_passed"]
+    assert fade["curves"]["deletion"]["mean"] > 0
+    assert "drop" in means["motion"]["curves_blurred"]
+    similarity = fade["similarity"]
+    assert similarity["random_labels"]["mean"] == pytest.approx(1)
+    assert -1 <= similarity["shuffled_frames"]["mean"] < 1
+    assert 0 < fade["time"]["recurrent_share"]["mean"] < 1
+    assert "## Reach through time" in out
+    half_life = means["recency"]["time"]["half_life"]["mean"]
     assert half_life == pytest.approx(4 * math.log(2))
-    assert found["uniform"]["half-life"]["mean"] == 8  # of 8 frames: it does not fall
-    assert 0 <= fade["pointing, all"]["mean"] <= 1 and "moments, all" in found["motion"]
+    # Of 8 frames: it does not fall.
+    assert means["uniform"]["time"]["half_life"]["mean"] == 8
+    assert 0 <= fade["localization_max"]["pointing"]["mean"] <= 1
+    assert "moments" in means["motion"]["localization_max"]
     assert (
         "## Faithfulness" in out and "| fade |" in (tmp_path / "table.md").read_text()
     )
@@ -67,10 +74,11 @@ def test_several_models(tmp_path):
     assert code == 0, err
     assert out.startswith("# 2 models on 2 clips of stickman\n")
     whole = json.loads((tmp_path / "e" / "table.json").read_text())
-    both, own = whole["table"]["gradcam"]["subset"], whole["models"]
+    means, own = whole["table"]["gradcam"], whole["models"]
+    both = means["faithfulness"]["subset"]
     assert set(own) == {"stickman-lrcn", str(other)} and both["clips"] == 4
     for found in own.values():  # the same weights: as if each clip were there once
-        one = found["gradcam"]["subset"]
+        one = found["gradcam"]["faithfulness"]["subset"]
         assert one["clips"] == 2
         assert one["mean"] == pytest.approx(both["mean"])
         assert one["low"] == pytest.approx(both["low"])

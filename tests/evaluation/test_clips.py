@@ -1,4 +1,4 @@
-"""Clips to measure by: their truth, their length, two in sequence."""
+"""Clips to measure on: their ground truth, their length, two classes in sequence."""
 
 import numpy as np
 import pytest
@@ -26,49 +26,51 @@ def folder(tmp_path_factory):
     return str(root)
 
 
-def test_stickman_clips_have_their_truth():
+def test_stickman_clips_come_with_their_ground_truth():
     first, second = clips.load(MODEL, data="stickman", clips=2)
     assert first.name != second.name and first.frames.shape == (16, 64, 64, 3)
-    assert first.mask.any() and (first.mask.any((1, 2)) <= first.true).all()
-    assert 4 <= first.true.sum() < 16 and first.target is None
+    assert first.mask.any() and (first.mask.any((1, 2)) <= first.true_frames).all()
+    assert 4 <= first.true_frames.sum() < 16 and first.target is None
 
 
-def test_a_camera_in_a_hand_moves_the_truth_along():
+def test_a_hand_held_camera_moves_the_mask_along():
     (still,) = clips.load(MODEL, data="stickman", clips=1)
     (moved,) = clips.load(MODEL, data="handheld", clips=1)
-    assert (moved.true == still.true).all() and moved.mask.shape == still.mask.shape
+    assert (
+        moved.true_frames == still.true_frames
+    ).all() and moved.mask.shape == still.mask.shape
     assert (moved.pixels != still.pixels).any((1, 2, 3)).sum() > 10
     reds = [s.pixels[..., 0][s.mask].astype(float).mean() for s in (still, moved)]
     assert abs(reds[0] - reds[1]) < 3  # the limbs' colour
     assert 0.9 < moved.mask.sum() / still.mask.sum() <= 1.05
 
 
-def test_a_cue_is_one_early_frame():
-    (subject,) = clips.load(MODEL, data="cue", clips=1)
-    assert subject.true.sum() == 1 and subject.true.argmax() < 8
-    assert (subject.mask.any((1, 2)) == subject.true).all()
+def test_the_truth_of_a_cue_clip_is_one_early_frame():
+    (clip,) = clips.load(MODEL, data="cue", clips=1)
+    assert clip.true_frames.sum() == 1 and clip.true_frames.argmax() < 8
+    assert (clip.mask.any((1, 2)) == clip.true_frames).all()
 
 
-def test_clips_of_a_folder(folder):
-    found = list(clips.load(MODEL, data=folder, group=r"_g(\d)_", length=8))
-    assert len(found) == 5  # one is shorter
-    assert {s.group for s in found} >= {"kick 1", "wave 0"}
-    for subject in found:
-        name = stickman.CLASSES[subject.target]
-        assert subject.name.startswith(name) and len(subject.frames) == 8
-        assert subject.mask is None and subject.true is None
+def test_clips_of_a_folder_explain_their_own_class(folder):
+    loaded = list(clips.load(MODEL, data=folder, group=r"_g(\d)_", length=8))
+    assert len(loaded) == 5  # one is too short
+    assert {s.group for s in loaded} >= {"kick 1", "wave 0"}
+    for clip in loaded:
+        name = stickman.CLASSES[clip.target]
+        assert clip.name.startswith(name) and len(clip.frames) == 8
+        assert clip.mask is None and clip.true_frames is None
 
 
-def test_two_classes_in_sequence(folder):
+def test_each_class_of_two_in_sequence_is_explained(folder):
     options = {"data": folder, "length": 8, "concatenate": True, "clips": 2}
-    one, two = clips.load(MODEL, **options)
-    np.testing.assert_array_equal(one.frames, two.frames)
-    assert one.target != two.target and len(one.frames) == 8
-    assert one.true.tolist() == [True] * 4 + [False] * 4
-    assert (one.true != two.true).all()
+    first, second = clips.load(MODEL, **options)
+    np.testing.assert_array_equal(first.frames, second.frames)
+    assert first.target != second.target and len(first.frames) == 8
+    assert first.true_frames.tolist() == [True] * 4 + [False] * 4
+    assert (first.true_frames != second.true_frames).all()
 
 
-def test_mistakes_get_one_sentence():
+def test_impossible_options_are_errors():
     with pytest.raises(InputError, match="--concatenate is for a folder"):
         clips.load(MODEL, data="stickman", concatenate=True)
     with pytest.raises(InputError, match="--length 8 or more"):

@@ -1,63 +1,89 @@
-"""The check's score against broken pictures and the truth, by hand."""
+"""The check's score of genuine and corrupted explanations, and the truth, by hand."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 
 from rgcam.evaluation import detection
+from rgcam.evaluation.measure import CheckOutcomes, FaithfulnessMeasures, MethodMeasures
+from rgcam.evaluation.tables import Column, Row
+from rgcam.metrics.localization import LocalizationMeasures
+
+NAN = math.nan
+ENERGY = Column("localization", "energy")
+SCORE, ORACLE = detection.SCORE, detection.ORACLE
 
 
-def row(check, energy, clip=None, shuffled=None, subset=0.5):
-    fade = {"check": check, "energy": energy, "subset": subset}
-    broken = {"check clip": clip, "check shuffled": shuffled}
-    return {"group": "a", "measures": {"fade": fade | broken, "uniform": {}}}
+def row(check, energy, clip=NAN, shuffled=NAN, subset=0.5):
+    measures = MethodMeasures(
+        check_score=CheckOutcomes(
+            genuine=check, other_clip=clip, shuffled_frames=shuffled
+        ),
+        # All were checked; one without a score has no effect, and fails.
+        check_passed=CheckOutcomes(genuine=1, other_clip=0, shuffled_frames=0),
+        localization=LocalizationMeasures(energy=energy),
+        faithfulness=FaithfulnessMeasures(subset=subset),
+    )
+    return Row(
+        model="m",
+        clip="c",
+        group="a",
+        measures={"fade": measures, "uniform": MethodMeasures()},
+    )
 
 
 ROWS = [
     row(0.9, 0.2, 0.1, 0.3, 0.8),
-    row(0.6, 0.1, 0.7, None, 0.9),
+    row(0.6, 0.1, 0.7, NAN, 0.9),
     row(0.95, 0.6, 0.2, 0.2, 0.7),
-    row(0.7, None, 0.0, 0.55, 0.6),
+    row(0.7, NAN, 0.0, 0.55, 0.6),
 ]
 
 
-def test_area_and_thresholds():
-    found = detection.detection(np.array([0.9, 0.6, 0.6]), np.array([0.6, 0.1]))
-    assert found.area == pytest.approx((2 + 1.5 + 1.5) / 6)
-    at = dict(zip(detection.THRESHOLDS, found.right_below, strict=True))
+def test_area_false_alarms_and_missed_ones_by_hand():
+    result = detection.detection(np.array([0.9, 0.6, 0.6]), np.array([0.6, 0.1]))
+    assert result.area == pytest.approx((2 + 1.5 + 1.5) / 6)
+    at = dict(zip(detection.THRESHOLDS, result.false_alarms, strict=True))
     assert at[0.6] == 0 and at[0.65] == pytest.approx(2 / 3) and at[0.95] == 1
-    at = dict(zip(detection.THRESHOLDS, found.broken_from, strict=True))
+    at = dict(zip(detection.THRESHOLDS, result.missed, strict=True))
     assert at[0.5] == at[0.6] == 0.5 and at[0.65] == 0
     assert detection.THRESHOLDS[0] == 0.5 and detection.THRESHOLDS[-1] == 0.95
 
 
-def test_right_and_broken_pictures_of_a_record():
-    found = detection.with_broken(ROWS, ["fade"])
-    fade = found["fade"]
-    assert fade == found["all methods"] and (fade.right, fade.broken) == (4, 8)
+def test_genuine_and_corrupted_explanations_of_several_clips():
+    detections = detection.detect_corrupted(ROWS, ["fade"])
+    fade = detections["fade"]
+    assert fade == detections["all methods"]
+    assert (fade.genuine, fade.corrupted) == (4, 8)
     # Of 32 pairs only 0.7 beats 0.6, and ties with 0.7; no score is below all.
     assert fade.area == pytest.approx((32 - 1 - 0.5) / 32)
-    assert detection.with_broken(ROWS, ["uniform"]) == {}
+    assert detection.detect_corrupted(ROWS, ["uniform"]) == {}
 
 
-def test_agreement_with_the_truth():
-    found = detection.with_truth(ROWS, ["fade"])
+def test_rank_correlation_with_the_truth_by_hand():
+    correlations = detection.truth_correlations(ROWS, ["fade"])
     # Of the three clips with energy: ranks 1 0 2 and 1 0 2; of the oracle 1 2 0.
-    assert found["energy"]["check"].within == pytest.approx(1)
-    assert found["energy"]["subset"].across == pytest.approx(-1)
+    assert correlations[ENERGY][SCORE].within == pytest.approx(1)
+    assert correlations[ENERGY][ORACLE].across == pytest.approx(-1)
     # check: ranks 2 0 3 1; subset: 2 3 1 0.
-    assert found["subset"]["check"].within == pytest.approx(1 - 6 * 14 / (4 * 15))
-    assert "subset" not in found["subset"] and "moments" not in found
+    within = correlations[ORACLE][SCORE].within
+    assert within == pytest.approx(1 - 6 * 14 / (4 * 15))
+    assert ORACLE not in correlations[ORACLE]
+    assert Column("localization", "moments") not in correlations
 
 
-def test_text_and_numbers():
-    found = detection.with_truth(ROWS, ["fade"]), detection.with_broken(ROWS, ["fade"])
-    text = detection.markdown(*found)
+def test_text_and_plain_fields_hold_both():
+    correlations = detection.truth_correlations(ROWS, ["fade"])
+    detections = detection.detect_corrupted(ROWS, ["fade"])
+    text = detection.markdown(correlations, detections)
     assert "| fade | 0.953 | 0.00 / 0.25 |" in text
-    assert "| energy | 1.00 | 1.00 | -1.00 | -1.00 |" in text
-    assert "| subset | -0.40 | -0.40 |  |  |" in text
-    numbers = json.loads(json.dumps(detection.plain(*found)))
-    assert numbers["truth"]["energy"]["check"]["within"] == pytest.approx(1)
-    assert len(numbers["broken"]["fade"]["right_below"]) == len(numbers["thresholds"])
+    assert "| energy (localization, last step) | 1.00 | 1.00 | -1.00 | -1.00 |" in text
+    assert "| subset (faithfulness) | -0.40 | -0.40 |  |  |" in text
+    fields = json.loads(json.dumps(detection.fields(correlations, detections)))
+    by_score = fields["truth"]["localization.energy"]
+    assert by_score["check_score.genuine"]["within"] == pytest.approx(1)
+    fade = fields["detection"]["fade"]
+    assert len(fade["false_alarms"]) == len(fields["thresholds"])
     assert detection.markdown({}, {}) == ""

@@ -1,40 +1,101 @@
-"""Means, intervals over groups, and the tables' text."""
+"""Means, paired margins, intervals over groups, and their text, by hand."""
+
+import math
 
 import numpy as np
 import pytest
 
-from rgcam.evaluation import tables as tables
+from rgcam.evaluation import tables
+from rgcam.evaluation.measure import CheckOutcomes, FaithfulnessMeasures, MethodMeasures
+from rgcam.evaluation.tables import Column, Row
+from rgcam.metrics.localization import LocalizationMeasures
+from rgcam.metrics.statistics import mean_interval
+
+NAN = math.nan
+ENERGY = Column("localization", "energy")
+SUBSET = Column("faithfulness", "subset")
+SCORE = Column("check_score", "genuine")
 
 
-def row(group, check, energy, subset=0.5):
-    fade = {"check": check, "energy": energy, "subset": subset}
-    return {"group": group, "measures": {"fade": fade, "uniform": {"energy": 0.1}}}
+def energy(value):
+    return MethodMeasures(localization=LocalizationMeasures(energy=value))
 
 
-ROWS = [row("a", 0.1, 0.2), row("a", 0.2, 0.4), row("b", 0.9, 0.5), row("c", 0.7, None)]
+def row(group, **measures):
+    return Row(model="m", clip="c", group=group, measures=measures)
+
+
+def checked(group, check, value, subset=0.5):
+    fade = energy(value)._replace(
+        check_score=CheckOutcomes(genuine=check),
+        faithfulness=FaithfulnessMeasures(subset=subset),
+    )
+    return row(group, fade=fade, uniform=energy(0.1))
+
+
+ROWS = [
+    checked("a", 0.1, 0.2),
+    checked("a", 0.2, 0.4),
+    checked("b", 0.9, 0.5),
+    checked("c", 0.7, NAN),
+]
+PAIRED = [
+    row(group, fade=energy(fade), motion=energy(motion), centre=energy(centre))
+    for group, fade, motion, centre in (
+        ("a", 0.5, 0.3, 0.4),
+        ("b", 0.9, 0.6, 0.1),
+        ("c", 0.2, NAN, 0.1),
+    )
+]
 
 
 def test_mean_and_interval_over_groups():
-    found = tables.table(ROWS)["fade"]["energy"]
-    assert found.mean == pytest.approx(1.1 / 3) and found.clips == 3
-    assert found.low == pytest.approx(0.3) and found.high == pytest.approx(0.5)
-    same = tables.table(ROWS)["fade"]["subset"]
+    means = tables.table(ROWS)["fade"]
+    assert means[ENERGY].mean == pytest.approx(1.1 / 3) and means[ENERGY].clips == 3
+    assert means[ENERGY].low == pytest.approx(0.3)
+    assert means[ENERGY].high == pytest.approx(0.5)
+    same = means[SUBSET]
     assert same.low == same.mean == same.high == 0.5
-    assert tables.plain(tables.table(ROWS))["fade"]["subset"]["clips"] == 4
+    fields = tables.fields(tables.table(ROWS))
+    assert fields["fade"]["faithfulness"]["subset"]["clips"] == 4
 
 
 def test_a_method_that_some_rows_lack():
-    other = {"group": "d", "measures": {"frame CNN": {"energy": 0.3}}}
-    found = tables.table([*ROWS, other])
-    assert found["frame CNN"]["energy"].clips == 1 and found["fade"]["check"].clips == 4
+    means = tables.table([*ROWS, row("d", cnn=energy(0.3))])
+    assert means["cnn"][ENERGY].clips == 1 and means["fade"][SCORE].clips == 4
 
 
-def test_markdown():
+def test_tables_show_the_measures_that_there_are():
     text = tables.markdown(tables.table(ROWS))
     assert text.startswith("## Faithfulness\n\n| method | subset |\n|")
     assert "| fade | 0.37 (0.30 to 0.50) |" in text
     assert "| uniform | 0.10 (0.10 to 0.10) |" in text
-    assert "Likeness" not in text
-    assert tables.cell(tables.mean_interval(np.ones(2), ["a", "b"]), "+") == (
+    assert "Similarity" not in text
+    assert tables.cell(mean_interval(np.ones(2), ["a", "b"]), "+") == (
         "+1.00 (+1.00 to +1.00)"
     )
+
+
+def test_every_group_of_measures_has_a_heading():
+    assert set(tables.HEADINGS) == set(MethodMeasures._fields)
+
+
+def test_the_lead_over_the_best_reference_is_paired():
+    leads = tables.margins(PAIRED, ["fade"], ["motion", "centre"])["fade"]
+    assert set(leads) == {ENERGY}  # the others were not measured
+    margin = leads[ENERGY]  # means: motion 0.45, centre 0.2
+    assert margin.reference == "motion" and margin.lead.clips == 2
+    assert margin.lead.mean == pytest.approx((0.2 + 0.3) / 2)
+    assert margin.lead.low == pytest.approx(0.2)
+    assert margin.lead.high == pytest.approx(0.3)
+
+
+def test_margins_name_their_reference():
+    leads = tables.margins(PAIRED, ["fade"], ["centre"])
+    text = tables.margins_markdown(leads, "Margins over centre")
+    assert "| method | energy (localization, last step), over centre |" in text
+    assert "| fade | +0.33 (+0.10 to +0.80) |" in text
+    fields = tables.margins_fields(leads)
+    assert fields["fade"]["localization"]["energy"]["reference"] == "centre"
+    nothing = tables.margins(PAIRED, ["fade"], ["frame CNN"])
+    assert tables.margins_markdown(nothing, "Margins over the frame CNN") == ""

@@ -1,10 +1,15 @@
-"""Curves of removal, computed by hand."""
+"""Removal of frames and cells, and the curves of it, computed by hand."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rgcam.attribution import perturbation
 from rgcam.metrics import deletion
-from rgcam.metrics.removal import Outcome
+from rgcam.metrics.deletion import RemovalScores
+from rgcam.models import classifiers
+from tests.attribution.test_gradcam import H, K, W, lrcn, random
 
 RNG = np.random.default_rng
 WORTH = np.array([1.0, 6, 3])  # of three frames of one cell each
@@ -13,8 +18,9 @@ WORTH = np.array([1.0, 6, 3])  # of three frames of one cell each
 def remove(frames, cells, shown):
     """Return what the frames that are kept are worth; its logistic as probability."""
     worth = lambda masks: masks.reshape(-1, 3) @ WORTH
-    sure = 1 / (1 + np.exp(-worth(np.stack([np.ones_like(shown), shown]))))
-    return Outcome(worth(frames), worth(cells), sure)
+    everything = np.ones_like(shown)
+    probability = 1 / (1 + np.exp(-worth(np.stack([everything, shown]))))
+    return RemovalScores(worth(frames), worth(cells), probability)
 
 
 def of(row):
@@ -22,50 +28,141 @@ def of(row):
     return deletion.curves(remove, maps, RNG(0))
 
 
-def test_masks_of_deletion():
-    masks = deletion.deletion(np.array([0.1, 0.9, 0.5]), 3, RNG(0))
+def test_deletion_masks_remove_the_most_important_first():
+    masks = deletion.deletion_masks(np.array([0.1, 0.9, 0.5]), 3, RNG(0))
     assert masks.tolist() == [[1, 1, 1], [1, 0, 1], [1, 0, 0], [0, 0, 0]]
-    halves = deletion.deletion(np.array([[4.0, 3], [2, 1]]), 2, RNG(0))
+    halves = deletion.deletion_masks(np.array([[4.0, 3], [2, 1]]), 2, RNG(0))
     assert halves.tolist() == [[[1, 1], [1, 1]], [[0, 0], [1, 1]], [[0, 0], [0, 0]]]
-    equal = np.stack([deletion.deletion(np.zeros(4), 4, RNG(i))[1] for i in range(400)])
+    equal = np.stack(
+        [deletion.deletion_masks(np.zeros(4), 4, RNG(i))[1] for i in range(400)]
+    )
     np.testing.assert_allclose(1 - equal.mean(0), 0.25, atol=0.1)  # no hint of time
+    in_order = deletion.deletion_masks(np.zeros(3), 3)
+    assert in_order.tolist() == [[1, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0]]
 
 
 def test_curves_by_hand():
-    found = of([0.1, 0.9, 0.5])
-    assert found.deleted.tolist() == [10, 4, 1, 0]
-    assert found.inserted.tolist() == [0, 6, 9, 10]
-    assert len(found.cells) == deletion.STEPS + 1
-    assert set(found.cells) == {10, 4, 1, 0}
-    shown = (0.1 * 1 + 0.9 * 6 + 0.5 * 3) / 0.9  # the map over its largest value
-    assert found.sure == pytest.approx(1 / (1 + np.exp([-10, -shown])))
+    curves = of([0.1, 0.9, 0.5])
+    assert curves.deletion.tolist() == [10, 4, 1, 0]
+    assert curves.insertion.tolist() == [0, 6, 9, 10]
+    assert len(curves.space_time) == deletion.STEPS + 1
+    assert set(curves.space_time) == {10, 4, 1, 0}
+    shown = (0.1 * 1 + 0.9 * 6 + 0.5 * 3) / 0.9  # the map relative to its maximum
+    assert curves.probability == pytest.approx(1 / (1 + np.exp([-10, -shown])))
 
 
-def test_gain_and_its_unit():
+def test_area_gain_and_its_unit():
     random = np.array([[10.0, 9, 6, 0], [10, 7, 1, 0]])  # areas 20 / 3 and 13 / 3
-    found = deletion.gain(np.array([10.0, 4, 1, 0]), random)  # area 10 / 3
-    assert found == pytest.approx((10 - 16.5) / 3)
-    assert deletion.reach([*random, np.array([-2.0, 0])]) == 12
-    assert np.isnan(deletion.reach([np.ones(4)]))
-    assert np.isnan(deletion.reach([1 + 1e-6 * random[0]]))  # rounding
+    gain = deletion.area_gain(np.array([10.0, 4, 1, 0]), random)  # area 10 / 3
+    assert gain == pytest.approx((10 - 16.5) / 3)
+    assert deletion.score_range([*random, np.array([-2.0, 0])]) == 12
+    assert np.isnan(deletion.score_range([np.ones(4)]))
+    assert np.isnan(deletion.score_range([1 + 1e-6 * random[0]]))  # rounding
 
 
-def test_measures():
+def test_measures_are_above_chance_for_the_true_order_and_below_for_its_inverse():
     random = [of(RNG(i).random(3)) for i in range(20)]
     right, wrong = (deletion.measures(of(x), random) for x in (WORTH, -WORTH))
-    for name in ("deletion", "insertion", "space-time"):
-        assert right[name] > 0.05 and wrong[name] < -0.05
+    assert min(right.deletion, right.insertion, right.space_time) > 0.05
+    assert max(wrong.deletion, wrong.insertion, wrong.space_time) < -0.05
     # All of -WORTH is negative: nothing is shown, and both classes are as likely.
     whole = 1 / (1 + np.exp(-10))
-    assert wrong["drop"] == pytest.approx((whole - 0.5) / whole)
-    assert wrong["increase"] == 0 and set(right) == set(deletion.NAMES)
+    assert wrong.drop == pytest.approx((whole - 0.5) / whole)
+    assert wrong.increase == 0
     everything = deletion.measures(of([1, 1, 1]), random)
-    assert everything["drop"] == everything["increase"] == 0
-    less = of(WORTH)._replace(sure=np.array([0.4, 0.5]))
-    assert deletion.measures(less, random)["increase"] == 1
+    assert everything.drop == everything.increase == 0
+    less = of(WORTH)._replace(probability=np.array([0.4, 0.5]))
+    assert deletion.measures(less, random).increase == 1
 
 
-def test_weights():
-    found = deletion.weights(np.array([[[2.0, -1]], [[1, 0]]]))
-    assert found.tolist() == [[[1, 0]], [[0.5, 0]]]
-    assert not deletion.weights(-np.ones((1, 1, 1))).any()
+def test_the_shown_part_is_relative_to_the_maximum():
+    shown = deletion.shown_part(np.array([[[2.0, -1]], [[1, 0]]]))
+    assert shown.tolist() == [[[1, 0]], [[0.5, 0]]]
+    assert not deletion.shown_part(-np.ones((1, 1, 1))).any()
+
+
+def test_deletion_curve_and_its_area():
+    masks = deletion.deletion_masks(np.array([0.1, 0.9, 0.5]), 3)
+    assert masks.tolist() == [[1, 1, 1], [1, 0, 1], [1, 0, 0], [0, 0, 0]]
+    curve = masks @ np.array([1.0, 6, 3])  # 10, 4, 1, 0
+    assert deletion.area(curve) == pytest.approx((7 + 2.5 + 0.5) / 3)
+    random = np.array([[10.0, 9, 6, 0], [10, 7, 1, 0]])  # areas 20 / 3 and 13 / 3
+    gain = deletion.below_random(curve, random)
+    assert gain == pytest.approx((16.5 - 10) / 3 / 10)
+
+
+def test_average_drop_and_increase():
+    before, after = np.array([0.8, 0.5]), np.array([0.2, 0.6])
+    assert deletion.average_drop(before, after) == pytest.approx(0.75 / 2)
+    assert deletion.increase(before, after) == 0.5
+
+
+T = 5
+FEATURES, REPLACEMENT = random((T, H, W, K)), random((T, H, W, K), 1)
+FRAMES = np.float32([[1, 1, 1, 1, 1], [1, 0, 0, 1, 0], [0, 0, 0, 0, 0]])
+CELLS = np.random.default_rng(0).random((3, T, H, W)).astype(np.float32)
+
+
+def test_a_frozen_frame_shows_the_last_one_kept():
+    values = np.arange(5.0)[:, None] * [1, 10]
+    found = deletion.freeze(values, np.array([0, 1, 0, 0, 1.0]))
+    assert found.tolist() == [[0, 0], [1, 10], [1, 10], [1, 10], [4, 40]]
+    mask = np.array([[1, 1], [1, 0], [0, 0], [0, 1], [0, 0.5]])
+    found = deletion.freeze(values, mask)
+    assert found.tolist() == [[0, 0], [1, 0], [1, 0], [1, 30], [1, 35]]
+
+
+@pytest.mark.parametrize("head", ["gap", "fc"])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_removal_scores_equal_classify_of_replaced_features(head, frozen):
+    module = lrcn(head)
+    variables = classifiers.init(module, jax.random.key(1), FEATURES, "classify")
+    last = lambda a: module.apply(variables, a, method="classify")[-1]
+    replacement, target = None if frozen else REPLACEMENT, 2
+    found = deletion.removal_scores(
+        module, variables, FEATURES, replacement, target, FRAMES, CELLS, CELLS[1]
+    )
+
+    def replaced(mask):
+        mixed = mask * FEATURES + (1 - mask) * REPLACEMENT
+        return last(deletion.freeze(FEATURES, mask) if frozen else mixed)
+
+    for masks, row in ((FRAMES[..., None, None], found.frames), (CELLS, found.cells)):
+        scores = [replaced(mask)[target] for mask in masks[..., None]]
+        np.testing.assert_allclose(row, scores, rtol=1e-4, atol=1e-5)
+    shown = replaced(CELLS[1][..., None])
+    probability = [jax.nn.softmax(scores)[target] for scores in (last(FEATURES), shown)]
+    np.testing.assert_allclose(found.probability, probability, rtol=1e-4)
+
+
+@pytest.mark.parametrize("baseline", ["zero", "previous"])
+def test_removal_losses_are_differences_of_scores(baseline):
+    module = lrcn("fc")
+    variables = classifiers.init(module, jax.random.key(1), FEATURES, "classify")
+    score = lambda a: module.apply(variables, a, method="classify")[:, 2]
+    replacement = perturbation.replacement(jnp.asarray(FEATURES), baseline)
+    losses, cell_losses = deletion.removal_losses(
+        module, variables, FEATURES, 2, 1 - FRAMES, 1 - CELLS, baseline=baseline
+    )
+    for masks, rows in ((FRAMES[..., None, None], losses), (CELLS, cell_losses)):
+        mixed = [m * FEATURES + (1 - m) * replacement for m in masks[..., None]]
+        expected = [score(FEATURES) - score(a) for a in mixed]
+        np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-5)
+    frames_only, nothing = deletion.removal_losses(
+        module, variables, FEATURES, 2, 1 - FRAMES, baseline=baseline
+    )
+    assert nothing is None
+    np.testing.assert_allclose(frames_only, losses, rtol=1e-5, atol=1e-6)
+
+
+def test_frames_are_blurred_by_a_gaussian():
+    frames = np.zeros((1, 40, 40, 3), np.float32)
+    frames[0, 20, 20, 1] = 1
+    found = deletion.blur_frames(frames)  # 2 pixels: 1 / (2 pi 2^2) at the middle
+    assert found[0, 20, 20, 1] == pytest.approx(1 / (8 * np.pi), rel=1e-3)
+    ratio = found[0, 22, 20, 1] / found[0, 20, 20, 1]
+    assert ratio == pytest.approx(np.exp(-0.5), rel=1e-4)
+    assert not found[..., 0].any()
+    np.testing.assert_allclose(
+        deletion.blur_frames(np.ones((2, 8, 8, 3))), 1, rtol=1e-6
+    )

@@ -16,10 +16,10 @@ def test_energy_inside_the_mask():
 
 def test_pointing_with_tolerance():
     assert localization.pointing(MAPS, MASK)
-    other = MAPS.copy()
-    other[1, 0, 0] = 5  # one pixel above the mask of its frame
-    assert not localization.pointing(other, MASK)
-    assert localization.pointing(other, MASK, tolerance=1.0)
+    moved = MAPS.copy()
+    moved[1, 0, 0] = 5  # one pixel above the mask of its frame
+    assert not localization.pointing(moved, MASK)
+    assert localization.pointing(moved, MASK, tolerance=1.0)
     assert not localization.pointing(0 * MAPS, np.ones_like(MASK))
 
 
@@ -43,8 +43,8 @@ def test_average_precision():
     importance = np.array([0.9, 0.8, 0.7, 0.1])
     true = np.array([True, False, True, False])
     # Recall 1/2 at precision 1, recall 1 at precision 2/3.
-    found = localization.average_precision(importance, true)
-    assert found == pytest.approx(0.5 + 0.5 * 2 / 3)
+    precision = localization.average_precision(importance, true)
+    assert precision == pytest.approx(0.5 + 0.5 * 2 / 3)
     assert localization.average_precision(np.ones(4), true) == 0.5  # chance
     assert np.isnan(localization.average_precision(importance, ~np.ones(4, bool)))
 
@@ -55,13 +55,16 @@ def test_mass_inside():
     assert localization.mass_inside(importance, true) == 0.75
 
 
-def test_measures_for_which_the_truth_is_known():
-    true = MASK.any((1, 2))
-    found = localization.measures(MAPS, MASK, true)
-    assert found["energy"] == pytest.approx(7 / 10) and found["pointing"] == 1
-    assert found["IoU"] == pytest.approx(2 / 3)
-    assert found["moments"] == found["inside"] == 1
-    assert set(localization.measures(MAPS, None, true)) == {"moments", "inside"}
-    assert localization.measures(MAPS, None, None) == {}
-    twice = np.repeat(np.repeat(MASK, 2, 1), 2, 2)  # of pixels, twice as many a side
-    assert localization.measures(MASK.astype(float), twice, None)["energy"] > 0.6
+def test_only_measures_whose_truth_is_known_are_numbers():
+    true_frames = MASK.any((1, 2))
+    measures = localization.measures(MAPS, MASK, true_frames)
+    assert measures.energy == pytest.approx(7 / 10) and measures.pointing == 1
+    assert measures.iou == pytest.approx(2 / 3)
+    assert measures.moments == measures.inside == 1
+    frames_only = localization.measures(MAPS, None, true_frames)
+    assert frames_only.moments == frames_only.inside == 1
+    assert np.isnan(frames_only[:3]).all()
+    assert np.isnan(localization.measures(MAPS, None, None)).all()
+    doubled = np.repeat(np.repeat(MASK, 2, 1), 2, 2)  # twice as many pixels a side
+    measures = localization.measures(MASK.astype(float), doubled, None)
+    assert measures.energy > 0.6 and np.isnan(measures.moments)

@@ -1,4 +1,4 @@
-"""Randomisation: what is changed, what is not, and how alike two explanations are."""
+"""Randomisation: which parameters it changes, and the similarity of explanations."""
 
 import jax
 import numpy as np
@@ -14,21 +14,23 @@ PARAMS = {
 }
 
 
-def test_kernels_of_the_parts_are_shuffled():
-    made = randomization.randomised(PARAMS, ("scores",), jax.random.key(0))["params"]
-    kernel = np.asarray(made["scores"]["kernel"])
+def test_only_kernels_of_the_named_parts_are_shuffled():
+    randomised = randomization.randomise(PARAMS, ("scores",), jax.random.key(0))[
+        "params"
+    ]
+    kernel = np.asarray(randomised["scores"]["kernel"])
     assert sorted(kernel.ravel()) == list(range(12))
     assert (kernel != PARAMS["params"]["scores"]["kernel"]).any()
-    np.testing.assert_array_equal(made["scores"]["bias"], np.arange(4))
+    np.testing.assert_array_equal(randomised["scores"]["bias"], np.arange(4))
     backbone = PARAMS["params"]["backbone"]["conv"]["kernel"]
-    np.testing.assert_array_equal(made["backbone"]["conv"]["kernel"], backbone)
+    np.testing.assert_array_equal(randomised["backbone"]["conv"]["kernel"], backbone)
 
 
-def test_similarity():
+def test_similarity_is_a_rank_correlation():
     a = np.array([[1.0, 0], [2, 5]])
     assert randomization.similarity(a, a**3) == pytest.approx(1)
     assert randomization.similarity(a, -a) == pytest.approx(-1)
-    assert randomization.similarity(a, -a, size=True) == pytest.approx(1)
+    assert randomization.similarity(a, -a, absolute=True) == pytest.approx(1)
     # Ranks 0 1 2 and 1 0 2: 1 - 6 (1 + 1) / (3 * 8).
     assert randomization.similarity(a, np.array([[2.0, 0], [1, 5]])) == pytest.approx(
         0.5

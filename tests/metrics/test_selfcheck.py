@@ -1,4 +1,6 @@
-"""The check of an explanation: what it measures, and what it says."""
+"""The faithfulness check: what it measures, and its verdict."""
+
+import itertools
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -26,34 +28,41 @@ FEATURES = np.random.default_rng(0).random((8, 2, 2, 3)).astype(np.float32)
 def check_of(change, method="fade", **options):
     cells = FEATURES.sum(-1) * WEIGHTS
     maps = np.tril(np.ones((8, 8)))[..., None, None] * cells
-    made = change(maps.astype(np.float32))
-    options = {"method": method, "baseline": "zero"} | options
-    return selfcheck.check_faithfulness(Additive(), {}, FEATURES, made, 1, **options)
+    return selfcheck.check_faithfulness(
+        Additive(),
+        {},
+        FEATURES,
+        change(maps.astype(np.float32)),
+        1,
+        method=method,
+        baseline="zero",
+        **options,
+    )
 
 
 def test_perfect_maps_have_a_score_of_one():
-    found = check_of(lambda maps: maps, "path")
-    assert found.time == pytest.approx(1, abs=1e-4)
-    assert found.space == pytest.approx(1, abs=1e-4)
-    assert found.completeness == pytest.approx(0, abs=1e-4)
-    assert found.deletion > 0 and found.passed
-    assert found.verdict == "PASSED (1.00, threshold 0.65)"
+    check = check_of(lambda maps: maps, "path")
+    assert check.time == pytest.approx(1, abs=1e-4)
+    assert check.space == pytest.approx(1, abs=1e-4)
+    assert check.completeness == pytest.approx(0, abs=1e-4)
+    assert check.deletion > 0 and check.passed
+    assert check.verdict == "PASSED (1.00, threshold 0.65)"
 
 
 def test_wrong_maps_fail():
     order = np.random.default_rng(1).permutation(8)
     for change in (np.negative, lambda m: m[:, order], lambda m: m[:, :, ::-1, ::-1]):
-        found = check_of(change)
-        assert found.score < 0.8  # a perfect one's is 1
-    found = check_of(np.negative)
-    assert found.score == pytest.approx(-1, abs=1e-4) and found.deletion < 0
-    assert not found.passed
-    assert found.verdict == "FAILED (-1.00, threshold 0.65)"
+        check = check_of(change)
+        assert check.score < 0.8  # a perfect one's is 1
+    check = check_of(np.negative)
+    assert check.score == pytest.approx(-1, abs=1e-4) and check.deletion < 0
+    assert not check.passed
+    assert check.verdict == "FAILED (-1.00, threshold 0.65)"
 
 
-def test_a_picture_that_is_the_same_everywhere_says_nothing():
-    found = check_of(lambda maps: np.tril(np.ones((8, 8)))[..., None, None] + 0 * maps)
-    assert not found.passed and np.isnan(found.score)
+def test_maps_that_are_the_same_everywhere_have_no_score():
+    check = check_of(lambda maps: np.tril(np.ones((8, 8)))[..., None, None] + 0 * maps)
+    assert not check.passed and np.isnan(check.score)
     mixed = check_of(
         lambda maps: maps + 100 * np.tril(np.ones((8, 8)))[..., None, None]
     )
@@ -61,12 +70,12 @@ def test_a_picture_that_is_the_same_everywhere_says_nothing():
 
 
 def test_maps_of_zeros_fail():
-    found = check_of(lambda maps: 0 * maps)
-    assert not found.passed and np.isnan(found.score)
-    assert found.verdict == "FAILED (no effect, threshold 0.65)"
+    check = check_of(lambda maps: 0 * maps)
+    assert not check.passed and np.isnan(check.score)
+    assert check.verdict == "FAILED (no effect, threshold 0.65)"
 
 
-def test_methods_of_a_recurrent_model_are_told_apart():
+def test_faithful_methods_score_higher():
     module, variables, frames = small("fc")
     of = lambda e, method: selfcheck.check_faithfulness(
         module, variables, e.features, e.maps, TARGET, method=method
@@ -107,8 +116,39 @@ def test_one_set_of_interventions_judges_all_maps_and_steps():
         assert everything.time == pytest.approx(mean, abs=1e-5)
 
 
-def test_random_sets():
+def test_deletion_at_an_early_step_follows_the_frames_that_it_sees():
+    """Only the order of the visible frames matters, however the others are ranked."""
+    cells = FEATURES.sum(-1) * WEIGHTS
+    importance = cells.sum((1, 2))
+    step, visible = 3, np.arange(4)
+    for later in (-100, 100):
+        ranked = np.where(np.arange(8) <= step, importance, later + importance)
+        interventions = selfcheck.intervene(
+            Additive(), {}, FEATURES, 1, baseline="zero", orders=[ranked]
+        )
+        maps = np.tril(np.ones((8, 8)))[..., None, None] * cells
+        check = selfcheck.judge(
+            interventions, maps, method="fade", steps=[step], order=0
+        )
+        best = -np.sort(-importance[visible])
+        curve = np.append(best.sum(), best.sum() - np.cumsum(best))
+        random = [
+            [importance[[t for t in visible if not row[t]]].sum() for row in order]
+            for order in interventions.deleted[-selfcheck.ORDERS :]
+        ]
+        # Points at which an invisible frame is removed repeat the last score.
+        random = [
+            [row[0], *(b for a, b in itertools.pairwise(row) if a != b)]
+            for row in random
+        ]
+        expected = (np.trapezoid(random).mean() - np.trapezoid(curve)) / 4
+        assert check.deletion == pytest.approx(
+            expected / abs(curve[0] - curve[-1]), abs=1e-4
+        )
+
+
+def test_random_sets_remove_whole_quarters():
     frames, cells = selfcheck.random_sets(np.random.default_rng(0), (T, 3, 4))
     assert frames.shape == (64, T) and cells.shape == (64, T, 3, 4)
     assert abs(frames.mean() - 0.4) < 0.1 and abs(cells.mean() - 0.4) < 0.1
-    assert (cells[:, :, 0, 0] == cells[:, :, 1, 1]).all()  # a quarter goes as a whole
+    assert (cells[:, :, 0, 0] == cells[:, :, 1, 1]).all()  # a quarter as a whole

@@ -1,6 +1,7 @@
-"""Confusion and accuracies, by hand."""
+"""Confusion, accuracies, correlations and intervals, by hand."""
 
 import numpy as np
+import pytest
 
 from rgcam.metrics import statistics
 
@@ -27,30 +28,51 @@ def test_confusion_text_names_rows_and_dots_zeros():
     assert empty.splitlines()[1].endswith(".")
 
 
+def test_ranks_of_ties_are_their_mean():
+    assert statistics.ranks(np.array([5.0, 1, 5, 7])).tolist() == [2.5, 1, 2.5, 4]
+
+
+def test_spearman_compares_the_order_alone():
+    a = np.array([1.0, 2, 5, 9])
+    assert statistics.spearman(a, a**3) == pytest.approx(1)
+    assert statistics.spearman(a, -a) == pytest.approx(-1)
+    assert np.isnan(statistics.spearman(a, np.ones(4)))
+
+
+def test_partial_correlation_by_hand():
+    covariate = np.array([-1.0, 1.0, -1.0, 1.0])
+    residue = np.array([1.0, 1.0, -1.0, -1.0])  # not correlated with it
+    a, b = 5 * covariate + residue, 7 * covariate - 2 * residue
+    assert statistics.partial_correlation(a, b, covariate) == pytest.approx(-1)
+    assert statistics.correlation(a, b) > 0.85
+    assert np.isnan(statistics.partial_correlation(3 * covariate, b, covariate))
+    assert statistics.partial_correlation(a, a, 0 * covariate) == pytest.approx(1)
+
+
 def test_bootstrap_interval_of_equal_groups_is_a_binomial_one():
-    """100 groups of one clip, 80 right: the normal interval is 0.8 +- 0.0784."""
-    right = np.arange(100) < 80
+    """100 groups of one clip, 80 correct: the normal interval is 0.8 +- 0.0784."""
+    correct = np.arange(100) < 80
     groups = [str(i) for i in range(100)]
-    low, high = statistics.bootstrap_interval(right, groups)
+    low, high = statistics.bootstrap_interval(correct, groups)
     np.testing.assert_allclose([low, high], [0.72, 0.88], atol=0.02)
 
 
 def test_bootstrap_interval_counts_groups_not_clips():
-    """Ten clips of a group that are all right or all wrong are one observation."""
-    right = np.repeat(np.arange(10) < 8, 10)
-    clips = statistics.bootstrap_interval(right, [str(i) for i in range(100)])
-    groups = statistics.bootstrap_interval(right, [str(i // 10) for i in range(100)])
+    """Ten clips of a group that are all correct or all wrong are one observation."""
+    correct = np.repeat(np.arange(10) < 8, 10)
+    clips = statistics.bootstrap_interval(correct, [str(i) for i in range(100)])
+    groups = statistics.bootstrap_interval(correct, [str(i // 10) for i in range(100)])
     assert groups[1] - groups[0] > 2 * (clips[1] - clips[0])
-    assert statistics.bootstrap_interval(right, ["one"] * 100) == (0.8, 0.8)
+    assert statistics.bootstrap_interval(correct, ["one"] * 100) == (0.8, 0.8)
     assert statistics.bootstrap_interval(np.ones(9, bool), list("abcabcabc")) == (1, 1)
 
 
 def test_mean_interval_draws_groups():
     """Two groups of means 0 and 1: samples are 0, 1/2 or 1, a quarter each at the ends."""
-    found = statistics.mean_interval(np.array([0, 0, 1, 1.0]), list("aabb"))
-    assert found == (0.5, 0, 1, 4)
-    found = statistics.mean_interval(np.array([1, np.nan, 2]), list("abb"))
-    assert found.mean == 1.5 and found.clips == 2
+    interval = statistics.mean_interval(np.array([0, 0, 1, 1.0]), list("aabb"))
+    assert interval == (0.5, 0, 1, 4)
+    interval = statistics.mean_interval(np.array([1, np.nan, 2]), list("abb"))
+    assert interval.mean == 1.5 and interval.clips == 2
     nothing = statistics.mean_interval(np.array([np.nan]), ["a"])
     assert nothing == (None, None, None, 0)
 

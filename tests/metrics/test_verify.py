@@ -1,4 +1,4 @@
-"""The verifier passes what is right, and nothing else."""
+"""The verification passes correct weights, and nothing else."""
 
 import jax
 import numpy as np
@@ -19,19 +19,19 @@ def explained(module):
 
 @pytest.mark.parametrize("head", classifiers.HEADS)
 @pytest.mark.parametrize("kind", ["lstm", "gru", "cnn"])
-def test_what_explain_returns_is_as_defined(kind, head):
+def test_the_weights_of_explain_are_as_defined(kind, head):
     cnn = classifiers.FrameCNN(SmallCNN(), C, head=head, width=9)
     errors = verify.verify(*explained(cnn if kind == "cnn" else lrcn(head, kind)), 2)
     assert errors.loop <= 1e-5 and errors.differences <= 1e-5
-    assert errors.rows == 4 and errors.entries == T * 8
-    assert verify.text(errors).startswith("as defined: error ")
+    assert errors.as_defined and errors.rows == 4 and errors.entries == T * 8
+    assert errors.sentence.startswith("as defined: error ")
 
 
-def test_another_class_or_a_wrong_entry_is_found():
+def test_weights_of_another_class_or_with_an_error_are_detected():
     module, variables, e = explained(lrcn())
     other = verify.verify(module, variables, e, 1)
     assert min(other[:2]) > 1e-2
-    assert verify.text(other).startswith("NOT as defined")
+    assert other.sentence.startswith("NOT as defined")
     wrong = np.array(e.beta)
     wrong += 0.01 * np.abs(wrong).max()
     moved = verify.verify(module, variables, e._replace(beta=wrong), 2)

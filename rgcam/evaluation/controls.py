@@ -1,0 +1,288 @@
+"""Controls: explanations that should differ from the genuine one, or that it must beat.
+
+* Explanations of other models or inputs, which a good method shows to be different: of
+  models randomised from the scores down (Adebayo et al., arXiv:1810.03292), of a model
+  trained on random labels, of the clip with its frames shuffled.
+* Corrupted maps, which cannot be faithful and which the faithfulness check should fail.
+* Model-free maps (uniform, random, centre, motion, activation, recency) and those of a
+  frame CNN. A method that does not beat them has not been shown to find anything.
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from rgcam.attribution import gradcam, methods, targets
+from rgcam.attribution.gradcam import How
+from rgcam.errors import InputError
+from rgcam.evaluation.clips import EvaluationClip
+from rgcam.metrics import randomization
+from rgcam.models import chunks
+from rgcam.models.zoo import Model
+from rgcam.types import Tensor, Variables
+
+MODEL_FREE = ("uniform", "random", "centre", "motion", "activation", "recency")
+CNN = "frame CNN"
+DECAY = 4.0  # frames in which the weight of recency falls to 1 / e
+CENTRE = 0.25  # standard deviation of the central Gaussian, of the side
+Maps = Float[np.ndarray, "T T h w"]
+
+
+class Models(NamedTuple):
+    """The model to explain, and the models it is compared with.
+
+    Attributes:
+        model: to explain.
+        cnn: frame-CNN baseline, or None.
+        random_labels: a model of the same architecture trained on random labels, or
+            None.
+        randomised: variables of the model, by the last part of ``CASCADE`` that was
+            randomised.
+    """
+
+    model: Model
+    cnn: Model | None
+    random_labels: Model | None
+    randomised: dict[str, Variables]
+
+
+class Case(NamedTuple):
+    """One clip as one model sees it.
+
+    Attributes:
+        model: to explain.
+        clip: with its ground truth.
+        features: A.
+        scores: y.
+        target: index of the class to explain.
+    """
+
+    model: Model
+    clip: EvaluationClip
+    features: Float[np.ndarray, "T h w K"]
+    scores: Float[np.ndarray, "T C"]
+    target: int
+
+
+class Control(NamedTuple):
+    """Another model or input, whose explanation should differ from the genuine one.
+
+    Attributes:
+        variables: of the model.
+        features: A.
+        position: where among these frames each frame of the clip is.
+    """
+
+    variables: Variables
+    features: Float[np.ndarray, "T h w K"]
+    position: Int[np.ndarray, " T"]
+
+
+def prepare_models(
+    model: Model, cnn: Model | None, random_labels: Model | None
+) -> Models:
+    """Randomise a model, once for all clips, and collect those it is compared with.
+
+    Raises:
+        InputError: the model trained on random labels has another architecture.
+    """
+    kind = lambda m: (m.description.arch, m.classes, m.description.preprocess)
+    if random_labels is not None and kind(random_labels) != kind(model):
+        raise InputError(
+            f"{random_labels.name} is not of the same kind as {model.name}: give a "
+            "model of the same architecture and classes, trained on random labels"
+        )
+    # Cascading randomisation: the scores, then the recurrent part too, and so on down.
+    randomised = {}
+    for count, part in enumerate(randomization.CASCADE, 1):
+        parts, key = randomization.CASCADE[:count], jax.random.key(count)
+        randomised[part] = randomization.randomise(model.variables, parts, key)
+    return Models(
+        model=model, cnn=cnn, random_labels=random_labels, randomised=randomised
+    )
+
+
+def prepare_case(model: Model, clip: EvaluationClip) -> Case:
+    """Run a model on a clip, and choose the class to explain."""
+    features = features_of(model, clip.frames)
+    scores = _scores(model.module, model.variables, features)
+    target = targets.decided(scores) if clip.target is None else clip.target
+    return Case(
+        model=model,
+        clip=clip,
+        features=features,
+        scores=np.asarray(scores),
+        target=int(target),
+    )
+
+
+def features_of(
+    model: Model,
+    frames: Float[np.ndarray, "T S S 3"],
+    variables: Variables | None = None,
+) -> Float[np.ndarray, "T h w K"]:
+    """Return A of a clip, with the model's variables or with others."""
+    variables = model.variables if variables is None else variables
+    return np.asarray(_features(model.module, variables, frames))
+
+
+def maps_of(
+    model: Model,
+    variables: Variables,
+    features: Float[np.ndarray, "T h w K"],
+    target: int,
+    *,
+    method: str,
+    baseline: str,
+) -> Maps:
+    """Return a method's maps as they are shown by default: signed or rectified."""
+    relu = methods.rectified(method, None)
+    how = How(relu=relu, beta=False, method=method, baseline=baseline)
+    return np.asarray(_maps(model.module, variables, features, target, how))
+
+
+def controls(models: Models, case: Case) -> dict[str, Control]:
+    """Return the models and inputs whose explanations should be different.
+
+    Returns:
+        By name: the parts of ``CASCADE``, ``random_labels`` if there is such a model,
+        and ``shuffled_frames``.
+    """
+    model, frames = case.model, case.clip.frames
+    in_place = np.arange(len(frames))
+    named = {}
+    for part, variables in models.randomised.items():
+        # Only a randomised backbone has features of its own.
+        deep = part == "backbone"
+        features = features_of(model, frames, variables) if deep else case.features
+        named[part] = Control(variables, features, in_place)
+    if models.random_labels is not None:
+        variables = models.random_labels.variables
+        features = features_of(model, frames, variables)
+        named["random_labels"] = Control(variables, features, in_place)
+    order = np.random.default_rng(3).permutation(len(frames))
+    features = features_of(model, frames[order])
+    named["shuffled_frames"] = Control(model.variables, features, np.argsort(order))
+    return named
+
+
+def shuffle_visible(maps: Maps) -> Maps:
+    """Return maps in which each row's visible frames are in a random order."""
+    rng, shuffled = np.random.default_rng(2), np.zeros_like(maps)
+    for step in range(len(maps)):
+        shuffled[step, : step + 1] = rng.permutation(maps[step, : step + 1])
+    return shuffled
+
+
+def reference_maps(cnn: Model | None, case: Case) -> dict[str, Maps]:
+    """Return the maps that a method must beat: model-free ones, the frame CNN's."""
+    pixels, features = case.clip.pixels, case.features
+    named = {name: model_free_maps(name, pixels, features) for name in MODEL_FREE}
+    if cnn is not None:
+        maps = maps_of(
+            cnn,
+            cnn.variables,
+            features_of(cnn, case.clip.frames),
+            case.target,
+            method="gradcam",
+            baseline="zero",
+        )
+        steps = np.arange(len(maps))
+        named[CNN] = same_for_all_steps(maps[steps, steps])
+    return named
+
+
+def model_free_maps(
+    name: str,
+    frames: UInt8[np.ndarray, "T H W 3"],
+    features: Float[np.ndarray, "T h w K"],
+    seed: int = 0,
+) -> Maps:
+    """Return maps that know nothing of the scores, in the form of a causal model's.
+
+    Each frame has the same map at every output step that sees it.
+
+    Args:
+        name: one of MODEL_FREE. ``uniform``: 1 everywhere; ``random``: uniform noise;
+            ``centre``: a Gaussian around the centre; ``motion``: the absolute change of
+            the pixels since the previous frame; ``activation``: the mean of the feature
+            map over its channels; ``recency``: uniform in space, falling with t' - t.
+        frames: RGB.
+        features: A.
+        seed: of the noise.
+    """
+    steps, height, width, _ = features.shape
+    grid = steps, height, width
+    if name == "recency":
+        lag = np.arange(steps)[:, None] - np.arange(steps)
+        weight = np.where(lag >= 0, np.exp(-lag / DECAY), 0)
+        return weight[..., None, None] * np.ones(grid)
+    if name == "random":
+        maps = np.random.default_rng(seed).random(grid)
+    elif name == "centre":
+        maps = np.broadcast_to(_centre(height, width), grid)
+    elif name == "motion":
+        maps = _motion(frames, height, width)
+    elif name == "activation":
+        maps = features.mean(-1)
+    else:
+        maps = np.ones(grid)
+    return same_for_all_steps(maps)
+
+
+def same_for_all_steps(maps: Float[np.ndarray, "T h w"]) -> Maps:
+    """Give every output step the maps of the frames that it sees."""
+    visible = np.tril(np.ones((len(maps), len(maps))))
+    return visible[..., None, None] * maps
+
+
+@functools.partial(jax.jit, static_argnames="module")
+def _features(
+    module: nn.Module, variables: Variables, frames: Float[Tensor, "T S S 3"]
+) -> Float[Array, "T h w K"]:
+    return chunks.features(module, variables, frames)
+
+
+@functools.partial(jax.jit, static_argnames="module")
+def _scores(
+    module: nn.Module, variables: Variables, features: Float[Tensor, "T h w K"]
+) -> Float[Array, "T C"]:
+    return jnp.asarray(module.apply(variables, features, method="classify"))
+
+
+@functools.partial(jax.jit, static_argnames=("module", "how"))
+def _maps(
+    module: nn.Module,
+    variables: Variables,
+    features: Float[Array, "T h w K"],
+    target: Int[Array, ""],
+    how: How,
+) -> Float[Array, "T T h w"]:
+    return gradcam.explain_features(module, variables, features, target, how=how).maps
+
+
+def _centre(height: int, width: int) -> Float[np.ndarray, "h w"]:
+    """Return a Gaussian around the centre of the grid."""
+    rows, columns = ((np.arange(n) + 0.5) / n - 0.5 for n in (height, width))
+    return np.exp(-(rows[:, None] ** 2 + columns**2) / (2 * CENTRE**2))
+
+
+def _motion(
+    frames: UInt8[np.ndarray, "T H W 3"], height: int, width: int
+) -> Float[np.ndarray, "T h w"]:
+    """Sum the absolute change of the pixels within each cell; the first frame has none."""
+    grey = frames.astype(np.float32).mean(-1)
+    change = np.abs(np.diff(grey, axis=0, prepend=grey[:1]))
+    # The cell in which each row and each column of pixels lies.
+    rows = np.arange(grey.shape[1]) * height // grey.shape[1]
+    columns = np.arange(grey.shape[2]) * width // grey.shape[2]
+    total = np.zeros((len(frames), height, width))
+    cells = slice(None), rows[:, None], columns
+    # pyrefly: ignore[bad-argument-type]  NumPy's stub lacks tuples of indices.
+    np.add.at(total, cells, change)
+    return total

@@ -1,0 +1,77 @@
+"""All measures of one clip, and the record of them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rgcam.evaluation import clips, controls, measure
+from rgcam.evaluation.measure import CheckOutcomes, MethodMeasures
+from rgcam.metrics import selfcheck
+from rgcam.models import zoo
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Measure two clips, one after the other."""
+    model = zoo.load_model("stickman-lrcn")
+    models = controls.prepare_models(model, None, None)
+    results, maps = [], {}
+    for clip in clips.load(model, data="stickman", clips=2, length=8):
+        measures, maps = measure.measure(models, clip, ["fade"], maps)
+        results.append((clip, measures, maps))
+    return model, results
+
+
+def test_names_hold_a_method_and_its_baseline():
+    assert measure.split("fade:mean") == ("fade", "mean")
+    assert measure.split("fade") == ("fade", "previous")
+    assert measure.split("gradcam") == ("gradcam", "zero")
+
+
+def test_methods_have_all_measures_and_references_those_without_a_model(measured):
+    _, results = measured
+    for _, measures, _ in results:
+        assert set(measures) == {"fade", *controls.MODEL_FREE}
+        fade, motion = measures["fade"], measures["motion"]
+        assert np.isfinite(fade.curves_frozen).all() and np.isfinite(fade.time).all()
+        assert np.isfinite(fade.localization).all()
+        assert np.isnan(fade.similarity.random_labels)  # there is no such model
+        assert np.isfinite(motion.faithfulness.matrix)
+        assert np.isnan(motion.faithfulness.infidelity_last)
+        assert np.isnan([*motion.curves, *motion.check_passed]).all()
+
+
+def test_only_the_second_clip_has_maps_of_another_one(measured):
+    _, results = measured
+    first, second = (measures["fade"] for _, measures, _ in results)
+    assert np.isnan(first.check_passed.other_clip)
+    assert second.check_passed.other_clip in (0, 1)
+
+
+def test_the_score_is_that_of_the_faithfulness_check(measured):
+    model, results = measured
+    clip, measures, maps = results[1]
+    case = controls.prepare_case(model, clip)
+    check = selfcheck.check_faithfulness(
+        model.module,
+        model.variables,
+        case.features,
+        maps["fade"],
+        case.target,
+        method="fade",
+    )
+    fade = measures["fade"]
+    assert fade.check_score.genuine == pytest.approx(check.score, abs=1e-5)
+    assert fade.check_passed.genuine == check.passed
+    assert fade.faithfulness.space == pytest.approx(check.space, abs=1e-5)
+    assert fade.faithfulness.deletion == pytest.approx(check.deletion, abs=1e-5)
+
+
+def test_plain_fields_hold_every_measure():
+    measures = MethodMeasures(check_score=CheckOutcomes(genuine=0.5))
+    fields = json.loads(json.dumps(measure.to_fields(measures)))
+    assert fields["check_score"]["genuine"] == 0.5
+    assert fields["localization"]["energy"] is None
+    again = measure.from_fields(fields)
+    np.testing.assert_equal(again, measures)
