@@ -28,11 +28,12 @@ from absl import app, flags
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from rgcam.corpus import batches, manifest
-from rgcam.corpus import run as corpus
 from rgcam.data import video
 from rgcam.models import chunks, zoo  # noqa: E402
 
+VIDEOS = flags.DEFINE_string("videos", "", "pattern of the videos")
 COUNT = flags.DEFINE_integer("count", 200, "videos")
+ENGINE = flags.DEFINE_enum("engine", "local", ["local", "ray"], "as for explain.py")
 MODEL = flags.DEFINE_string("model", "ucf101-lrcn", "as for explain.py")
 
 
@@ -44,7 +45,7 @@ def main(_) -> None:
         seconds = run(root, whole, [])
         print(f"unbroken: {COUNT.value} videos in {seconds:.0f} s", flush=True)
         thirds = [COUNT.value // 3, 2 * COUNT.value // 3]
-        run(root, broken, thirds if corpus._ENGINE.value == "local" else thirds[:1])
+        run(root, broken, thirds if ENGINE.value == "local" else thirds[:1])
         compare(whole, broken)
         forward = forward_seconds(root, whole)
         ours, bare = COUNT.value / seconds, COUNT.value / forward
@@ -57,9 +58,9 @@ def main(_) -> None:
 def link(folder: Path) -> Path:
     """Make a folder of links to the first videos."""
     folder.mkdir()
-    found = sorted(Path().glob(corpus.VIDEOS.value or ""))[: COUNT.value]
+    found = sorted(Path().glob(VIDEOS.value))[: COUNT.value]
     if len(found) < COUNT.value:
-        sys.exit(f"error: {corpus.VIDEOS.value} matches {len(found)} videos")
+        sys.exit(f"error: {VIDEOS.value} matches {len(found)} videos")
     for file in found:
         (folder / file.name).symlink_to(file.absolute())
     return folder
@@ -67,7 +68,7 @@ def link(folder: Path) -> Path:
 
 def run(root: Path, out: Path, kills: list[int]) -> float:
     """Explain all, killed when so many rows are written; return the last run's time."""
-    engine = corpus._ENGINE.value
+    engine = ENGINE.value
     command = [sys.executable, ROOT / "explain.py", f"--model={MODEL.value}"]
     command += [f"--videos={root}/*", f"--out={out}", f"--engine={engine}"]
     command += ["--ray_workers=2"] if engine == "ray" else []

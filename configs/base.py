@@ -23,7 +23,7 @@ def get_config() -> config_dict.ConfigDict:
             "init_from": "",  # run or bundled name to take backbone and head from
             "finetune": 0,  # backbone blocks that are trained: last n; -1: all
             "data": {
-                "source": "folder",  # "dataset" (rgcam.data.tfds.prepare), "stickman", "cue"
+                "source": "folder",  # "dataset" (rgcam prepare), "stickman", "cue"
                 "root": "",  # folder of the classes, or --data_dir of the dataset
                 "fps": 7.5,  # the paper's rate
                 "length": 32,  # steps of a training clip, a random window

@@ -1,6 +1,6 @@
 """Train the paper's frame CNN on UCF11, frame by frame, every weight.
 
-    python -m rgcam.data.tfds.prepare --dataset=ucf11 --data_dir=DIR
+    rgcam prepare --dataset=ucf11 --data_dir=DIR
     python train.py --config=configs/ucf11_cnn.py --workdir=runs/ucf11_cnn \
         --config.data.root=DIR
 

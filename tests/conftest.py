@@ -1,6 +1,5 @@
 """Shared by every test: eight CPU devices, and the clips that may not be there."""
 
-import importlib
 import os
 import shutil
 import sys
@@ -16,8 +15,6 @@ os.environ.setdefault(
 
 import jax
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
 # Many tests compile the same programs: the workers and scripts share them.
 CACHE = Path(tempfile.gettempdir()) / f"rgcam-tests-{os.getuid()}"
@@ -57,22 +54,15 @@ def ucf_tree(tmp_path):
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """Run a script in this process: call("explain", "--out=...") -> code, out, err."""
-    # flagsaver takes away the flags of what is first imported under it.
-    from array_record.python import array_record_data_source  # noqa: F401
-
+    """Run a command in this process: call("explain", "--out=...") -> code, out, err."""
     from rgcam.commands import app
 
-    monkeypatch.syspath_prepend(str(ROOT))
-
-    def run(script, *arguments):
-        module = importlib.import_module(script)
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit:
-            app.run(module.main)
-        flags.FLAGS.unparse_flags()
+    def run(command, *arguments):
+        words = [command, *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", [f"{command}.py", *words[1:]])
+        code = app.main(words)
         captured = capsys.readouterr()
-        return exit.value.code or 0, captured.out, captured.err
+        return code, captured.out, captured.err
 
     return run
 

@@ -1,5 +1,6 @@
 """README and docs/: code blocks run, commands exist, the site builds without warnings."""
 
+import dataclasses
 import importlib
 import os
 import re
@@ -9,13 +10,17 @@ import sys
 import tomllib
 
 import pytest
-from absl import flags
 
+from rgcam.commands import COMMANDS
 from rgcam.data.synthetic import stickman
 from rgcam.report import writer
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+# A command by any of its spellings: rgcam train, python -m rgcam train, train.py.
+NAMED = re.compile(rf"(?:rgcam |^|[ /])({'|'.join(COMMANDS)})(?:\.py)?\b")
 
 
 def blocks(page, language):
@@ -38,7 +43,7 @@ def commands(page):
     """Return every command of a page: in blocks, and in `code` that runs Python."""
     lines = "\n".join(blocks(page, "bash")).replace("\\\n", " ")
     inline = re.findall(
-        r"`((?:python|train\.py|explain\.py|mkdocs) [^`]+)`", page.read_text()
+        r"`((?:python|rgcam|train\.py|explain\.py|mkdocs) [^`]+)`", page.read_text()
     )
     return [
         part for line in [*lines.splitlines(), *inline] for part in line.split("&&")
@@ -79,39 +84,34 @@ def test_commands_run(call, folder):
         assert code == 0, (options, error)
 
 
-@pytest.fixture(scope="module")
-def known():
-    """Return all flags that a script of this repository can have."""
-    sys.path.insert(0, str(ROOT))
-    for name in (
-        "explain",
-        "train",
-        "rgcam.data.tfds.prepare",
-        "rgcam.commands.preview",
-    ):
-        importlib.import_module(name)
-    return set(flags.FLAGS)
+def options_of(name):
+    """Return the options that a command has, in both spellings."""
+    record = importlib.import_module(f"rgcam.commands.{name}").COMMAND.options
+    fields = dataclasses.fields(record)
+    old = {field.metadata["option"].old_name for field in fields if field.metadata}
+    names = {field.name for field in fields if field.metadata} | old
+    if "config" in names:
+        from configs import base
+
+        names |= {f"config.{path}" for path in _paths(base.get_config())}
+    return names
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_exist(page, known):
-    from configs import base
-
+def test_commands_exist(page):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    known = known | {f"config.{path}" for path in _paths(base.get_config())}
     for command in commands(page):
         files = re.findall(r"[\w/]+\.py\b", command)
         assert all((ROOT / file).is_file() for file in files), command
         for extra in re.findall(r"'\.\[(\w+)\]'", command):
             assert extra in project["optional-dependencies"], command
         options = set(re.findall(r"--([a-z_]+[a-z_.]*)", command))
-        module = re.search(r"-m (rgcam\.commands\.evaluate)", command)
-        if module or (files and files[0].startswith("benchmarks/")):
-            own = module[1].replace(".", "/") + ".py" if module else files[0]
-            own = (ROOT / own).read_text()
+        named = re.search(NAMED, command)
+        if files and files[0].startswith("benchmarks/"):
+            own = (ROOT / files[0]).read_text()
             assert all(name in own for name in options), command
-        elif files or "-m rgcam" in command:
-            assert options <= known, command
+        elif options and ("rgcam " in command or files):
+            assert named and options <= options_of(named[1]), command
 
 
 def _paths(fields, above=""):

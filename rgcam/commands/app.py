@@ -1,78 +1,116 @@
-"""How the scripts meet a person: flags, and errors as one sentence with exit code 2."""
+"""Run a command: report InputError in one sentence, exit code 2."""
 
 import hashlib
+import importlib
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-import jax
-from absl import app, flags, logging
-
-from rgcam.data import cache
+from rgcam.commands import COMMANDS, options
 from rgcam.errors import InputError
 
-
-def run(main: Callable[[], None]) -> None:
-    """Parse the flags and call ``main``; what a person can put right exits with 2."""
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every step it takes
-    remember_programs()
-    app.run(lambda _: _guarded(main), flags_parser=_parse)
+HELP = ("-h", "--help")
 
 
-def remember_programs() -> None:
-    """Keep compiled programs from run to run, unless JAX was told where or not to.
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
 
-    They lie in the cache folder, apart for each kind of processor: a home folder may be
-    shared by several. JAX's own settings go first, such as
+    Args:
+        arguments: name of the command and its options; None: those of the process.
+
+    Returns:
+        0; 2 where an input was wrong, which one sentence on stderr tells; 130 after
+        Ctrl-C.
+    """
+    name, *rest = (sys.argv[1:] if arguments is None else arguments) or HELP
+    try:
+        if name in HELP:
+            print(_overview())
+        elif name == "--version":
+            print(f"rgcam {importlib.import_module('rgcam').__version__}")
+        else:
+            _run(name, rest)
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def command_line() -> list[str]:
+    """Return the words by which this process was started, for the record."""
+    script = Path(sys.argv[0])
+    if script.suffix == ".py" and script.name != "__main__.py":
+        return ["python", *sys.argv]
+    return ["rgcam", *sys.argv[1:]]
+
+
+def cache_compiled_programs() -> None:
+    """Keep compiled programs between runs, unless JAX was told where to, or not to.
+
+    They lie in the cache folder, one sub-folder for each kind of processor, because a
+    home folder may be shared by several. JAX's own settings take precedence, such as
     JAX_COMPILATION_CACHE_DIR=DIR or JAX_ENABLE_COMPILATION_CACHE=false.
     """
+    import jax  # here, so that the help of the program is there at once
+
+    from rgcam import files
+
     if getattr(jax.config, "jax_compilation_cache_dir") is not None:  # noqa: B009
         return
-    place = cache.default_folder() / "programs" / _processor()
-    jax.config.update("jax_compilation_cache_dir", str(place))
+    folder = files.default_cache_folder() / "programs" / _processor()
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+def _run(name: str, arguments: Sequence[str]) -> None:
+    """Run the command of that name, or print its help."""
+    if name not in COMMANDS:
+        near = options.nearest(name, COMMANDS)
+        raise InputError(
+            f"unknown command {name!r}: {near or 'choose another'} "
+            f"(the commands are {', '.join(COMMANDS)})"
+        )
+    command = importlib.import_module(f"rgcam.commands.{name}").COMMAND
+    if set(HELP).intersection(arguments):
+        print(options.help_text(command))
+        return
+    chosen = options.parse(command, arguments)
+    from absl import logging
+
+    logging.set_verbosity(logging.WARNING)  # Orbax logs each of its steps
+    cache_compiled_programs()
+    command.run(chosen)
+
+
+def _overview() -> str:
+    """Return the help of the program: its commands."""
+    lines = [f"  {name:<10}{summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: rgcam COMMAND [options]",
+            "",
+            "Recurrent Grad-CAM: which frames and regions drove a video model's "
+            "prediction.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "rgcam COMMAND --help lists the options of a command.",
+        ]
+    )
+
+
 def _processor() -> str:
-    """Name this kind of processor, by what it can do where that is told."""
+    """Name this kind of processor by its instruction sets, where they are known."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = [platform.processor()]
-    told = {x for x in lines if x.startswith(("flags", "Features", "model name"))}
-    known = repr(sorted(told or lines[:1]))
-    return f"{platform.machine()}-{hashlib.sha256(known.encode()).hexdigest()[:8]}"
-
-
-def _guarded(main: Callable[[], None]) -> None:
-    try:
-        main()
-    except InputError as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        sys.exit(130)
-
-
-def _parse(arguments: Sequence[str]) -> list[str]:
-    try:
-        rest = flags.FLAGS(arguments)
-    except flags.Error as error:
-        _fail(str(error))
-    except (AttributeError, KeyError, TypeError) as error:  # from ml_collections
-        _fail(f"no such config field: {_plain(error)}")
-    if rest[1:]:
-        _fail(f"unexpected argument {rest[1]!r}: options are written --name=value")
-    return rest
-
-
-def _plain(error: Exception) -> str:
-    text = error.args[0] if error.args else error
-    return str(text).strip("'").replace("\\'", "'").replace("\n", " ")
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    names = ("flags", "Features", "model name")
+    features = sorted({line for line in lines if line.startswith(names)})
+    text = repr(features or lines[:1])
+    return f"{platform.machine()}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,24 +1,18 @@
-r"""Measure the methods on clips: faithfulness, truth, sanity, and the self-check.
+"""``rgcam evaluate``: measure attribution methods on clips.
 
-    python -m rgcam.commands.evaluate --model=stickman-lrcn --data=stickman --out=DIR
-    python -m rgcam.commands.evaluate --model=ucf101-lrcn --data=FOLDER --out=DIR \
-        --group='_g(\d+)_' [--concatenate]    # two classes, one after the other
-    python -m rgcam.commands.evaluate --model=RUN0,RUN1,RUN2 --out=DIR    # training seeds
-
-DIR/table.md and table.json hold the means with 95 % intervals by bootstrap over groups.
-A clip measured with several models is of one group, and table.json holds each model's
-own means. Running the same command again goes on where the last one ended.
+OUT/table.md and table.json hold the means with 95 % intervals by bootstrap over groups.
+A clip that is measured with several models is one group, and table.json holds each
+model's own means. Running the same command again resumes it.
 """
 
-import json
+import dataclasses
 from pathlib import Path
-from typing import Any
 
-from absl import flags
 from tqdm import tqdm
 
+from rgcam import files
 from rgcam.attribution import methods
-from rgcam.commands import app
+from rgcam.commands.options import Command, Options, option
 from rgcam.corpus import manifest
 from rgcam.corpus.manifest import Manifest
 from rgcam.errors import InputError
@@ -26,57 +20,132 @@ from rgcam.evaluation import clips, controls, detection, measure, tables
 from rgcam.evaluation.controls import Maps, Models
 from rgcam.evaluation.tables import Row
 from rgcam.models.zoo import load_cnn, load_model
+from rgcam.types import Fields
 
-FLAGS = flags.FLAGS
 EXTRA = (*(f"fade:{b}" for b in ("first", "blur", "mean", "zero")), "path:first")
-RECORD = 2  # version of the rows' fields
-OF_CLIPS = ("data", "group", "clips", "length", "concatenate")
+RECORD = 2  # version of the fields of a row
+MODELS = "models"
+CLIPS = "clips"
+MEASURES = "measures"
 
 
-def main() -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(Options):
+    """Options of ``rgcam evaluate``; table.json records them."""
+
+    model: tuple[str, ...] = option(
+        ("stickman-lrcn",),
+        "bundled model, or folder written by rgcam train; of several, each sees all "
+        "clips",
+        group=MODELS,
+        value="NAME|FOLDER,...",
+    )
+    cnn: tuple[str, ...] | None = option(
+        None,
+        "frame-CNN baseline of all models, or one of each",
+        group=MODELS,
+        value="NAME|FOLDER,...",
+        unset="default: the models' siblings",
+    )
+    random_labels: str | None = option(
+        None,
+        "model of the same kind, trained on random labels, to compare maps with",
+        group=MODELS,
+        value="NAME|FOLDER",
+        unset="default: none",
+    )
+    data: str = option(
+        "stickman",
+        "stickman, handheld or cue (drawn clips), or a folder of classes",
+        group=CLIPS,
+        value="NAME|FOLDER",
+    )
+    group: str = option(
+        "",
+        "regular expression for file names; (...) is the recording",
+        group=CLIPS,
+        value="PATTERN",
+        unset="default: every clip is a recording",
+    )
+    clips: int = option(60, "number of clips", group=CLIPS)
+    length: int = option(16, "frames of each clip", group=CLIPS)
+    concatenate: bool = option(
+        False, "clips of two classes, one after the other", group=CLIPS
+    )
+    methods: tuple[str, ...] = option(
+        ("all",),
+        "attribution methods, each possibly with a baseline, such as fade,path:mean",
+        group=MEASURES,
+        value="METHOD,...",
+    )
+    out: str = option("evaluation", "folder to write", group=MEASURES, value="FOLDER")
+
+
+def run(options: EvaluateOptions) -> None:
     """Measure clip by clip, model after model, and write the tables."""
-    models = _models()
-    asked, out = _asked(), Path(FLAGS.out)
-    fields = {name: FLAGS[name].value for name in OF_CLIPS} | {"methods": asked}
-    fields |= {"model": ",".join(m.model.name for m in models)}
-    fields |= {"cnn": _joined(FLAGS.cnn), "random_labels": FLAGS.random_labels}
-    fields |= {"record": RECORD}
+    models = _models(options)
+    names, out = _methods(options), Path(options.out)
+    fields = {
+        "data": options.data,
+        "group": options.group,
+        "clips": options.clips,
+        "length": options.length,
+        "concatenate": options.concatenate,
+        "methods": names,
+        "model": ",".join(m.model.name for m in models),
+        "cnn": ",".join(options.cnn) if options.cnn else None,
+        "random_labels": options.random_labels,
+        "record": RECORD,
+    }
     with manifest.opened(out, fields) as record:
-        for one in models:
-            _measure(record, one, asked, several=len(models) > 1)
+        for model in models:
+            _measure(record, model, names, options, several=len(models) > 1)
         rows = [_row(fields) for fields in record.rows.values()]
     if not rows:
-        raise InputError(f"{FLAGS.data} has no clip of {FLAGS.length} frames")
-    _write(out, rows, asked, fields)
+        raise InputError(f"{options.data} has no clip of {options.length} frames")
+    text = _write(out, rows, names, options, fields)
+    print(f"{text}\nfiles: {out}/: table.json, table.md")
 
 
-def _models() -> list[Models]:
-    """Load every model, and those beside it."""
-    names, cnns = list(dict.fromkeys(FLAGS.model)), FLAGS.cnn or [None]
+def _models(options: EvaluateOptions) -> list[Models]:
+    """Load every model, and those that it is compared with."""
+    names = list(dict.fromkeys(options.model))
+    cnns: list[str | None] = list(options.cnn or [None])
     cnns = cnns * len(names) if len(cnns) == 1 else cnns
     if not names or len(cnns) != len(names):
         raise InputError("give one --model or more, and one --cnn or one for each")
-    labels = load_model(FLAGS.random_labels) if FLAGS.random_labels else None
+    labels = load_model(options.random_labels) if options.random_labels else None
     return [
         controls.prepare_models(load_model(name), load_cnn(name, cnn), labels)
         for name, cnn in zip(names, cnns, strict=True)
     ]
 
 
-def _measure(record: Manifest, models: Models, asked: list[str], several: bool) -> None:
-    """Add what is missing of one model's rows to the record."""
-    options: dict[str, Any] = {name: FLAGS[name].value for name in OF_CLIPS}
+def _measure(
+    record: Manifest,
+    models: Models,
+    names: list[str],
+    options: EvaluateOptions,
+    *,
+    several: bool,
+) -> None:
+    """Measure the clips that the record does not have of one model yet."""
     previous_maps: dict[str, Maps] = {}
     model = models.model
-    description = model.name if several else None
-    bar = tqdm(
-        clips.load(model, **options), total=FLAGS.clips, unit="clip", desc=description
+    subjects = clips.load(
+        model,
+        data=options.data,
+        group=options.group,
+        clips=options.clips,
+        length=options.length,
+        concatenate=options.concatenate,
     )
-    for clip in bar:
+    description = model.name if several else None
+    for clip in tqdm(subjects, total=options.clips, unit="clip", desc=description):
         name = f"{clip.name}, {model.name}" if several else clip.name
         if record.is_done(name):
             continue
-        measures, previous_maps = measure.measure(models, clip, asked, previous_maps)
+        measures, previous_maps = measure.measure(models, clip, names, previous_maps)
         record.add(
             {
                 "video": name,
@@ -89,7 +158,7 @@ def _measure(record: Manifest, models: Models, asked: list[str], several: bool) 
         )
 
 
-def _row(fields: dict[str, Any]) -> Row:
+def _row(fields: manifest.Row) -> Row:
     """Return a row of the record, typed."""
     measures = fields["measures"]
     return Row(
@@ -100,51 +169,58 @@ def _row(fields: dict[str, Any]) -> Row:
     )
 
 
-def _write(out: Path, rows: list[Row], asked: list[str], fields: dict) -> None:
-    """Write table.md and table.json, and say so."""
+def _write(
+    out: Path,
+    rows: list[Row],
+    names: list[str],
+    options: EvaluateOptions,
+    fields: Fields,
+) -> str:
+    """Write table.md and table.json; return the text of table.md."""
     means = tables.table(rows)
-    correlations = detection.truth_correlations(rows, asked)
-    detections = detection.detect_corrupted(rows, asked)
-    leads = {
+    correlations = detection.truth_correlations(rows, names)
+    detections = detection.detect_corrupted(rows, names)
+    references = {
         "the best model-free explanation": controls.MODEL_FREE,
         "the frame CNN": [controls.CNN],
     }
     margins = {
-        name: tables.margins(rows, asked, references)
-        for name, references in leads.items()
+        name: tables.margins(rows, names, reference)
+        for name, reference in references.items()
     }
     everything = {
         "options": fields,
         "table": tables.fields(means),
         "check": detection.fields(correlations, detections),
-        "margins": {k: tables.margins_fields(lead) for k, lead in margins.items()},
+        "margins": {k: tables.margins_fields(margin) for k, margin in margins.items()},
         "models": _by_model(rows),
     }
-    (out / "table.json").write_text(json.dumps(everything, indent=2) + "\n")
+    files.write_json(out / "table.json", everything)
     parts = [
-        _title(rows),
+        _title(rows, options),
         tables.markdown(means),
         detection.markdown(correlations, detections),
         *(
-            tables.margins_markdown(lead, f"Margins over {name}")
-            for name, lead in margins.items()
+            tables.margins_markdown(margin, f"Margins over {name}")
+            for name, margin in margins.items()
         ),
     ]
     text = "\n".join(part for part in parts if part)
-    (out / "table.md").write_text(text)
-    print(f"{text}\nwritten   {out}/table.md, table.json")
+    files.write_text(out / "table.md", text)
+    return text
 
 
-def _asked() -> list[str]:
-    if FLAGS.methods == ["all"]:
+def _methods(options: EvaluateOptions) -> list[str]:
+    """Return the names of the methods, with their baselines."""
+    if options.methods == ("all",):
         return [*methods.METHODS, *EXTRA]
-    for name in FLAGS.methods:
+    for name in options.methods:
         method, _, baseline = name.partition(":")
         methods.check(method, baseline or None)
-    return list(FLAGS.methods)
+    return list(options.methods)
 
 
-def _by_model(rows: list[Row]) -> dict[str, Any]:
+def _by_model(rows: list[Row]) -> Fields:
     """Return each model's own means, where there are several."""
     names = list(dict.fromkeys(row.model for row in rows))
     if len(names) == 1:
@@ -155,28 +231,22 @@ def _by_model(rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _title(rows: list[Row]) -> str:
+def _title(rows: list[Row], options: EvaluateOptions) -> str:
+    """Return the heading of table.md."""
     models = dict.fromkeys(row.model for row in rows)
-    who = next(iter(models)) if len(models) == 1 else f"{len(models)} models"
+    subject = next(iter(models)) if len(models) == 1 else f"{len(models)} models"
     number = len({row.clip for row in rows})
-    return f"# {who} on {number} clips of {Path(FLAGS.data).name}\n"
+    return f"# {subject} on {number} clips of {Path(options.data).name}\n"
 
 
-def _joined(names: list[str] | None) -> str | None:
-    return ",".join(names) if names else None
-
-
-if __name__ == "__main__":
-    known = "bundled name, or a train.py folder; several: every clip by each of them"
-    flags.DEFINE_list("model", ["stickman-lrcn"], known)
-    flags.DEFINE_list("cnn", None, "frame CNN beside it, or beside each [its sibling]")
-    said = "model of the same kind, trained on random labels, to compare maps with"
-    flags.DEFINE_string("random_labels", None, said)
-    flags.DEFINE_string("data", "stickman", "stickman, or a folder of classes")
-    flags.DEFINE_string("group", "", "pattern of the clips' groups in file names")
-    flags.DEFINE_string("out", "evaluation", "folder to write")
-    flags.DEFINE_list("methods", ["all"], "such as fade,path:mean")
-    flags.DEFINE_integer("clips", 60, "to measure by")
-    flags.DEFINE_integer("length", 16, "frames of each")
-    flags.DEFINE_bool("concatenate", False, "two classes in sequence")
-    app.run(main)
+COMMAND = Command(
+    name="evaluate",
+    usage="[--model=NAME|FOLDER,...] [--data=NAME|FOLDER] [--out=FOLDER] ...",
+    options=EvaluateOptions,
+    run=run,
+    examples="""
+rgcam evaluate --model=stickman-lrcn --data=stickman --out=DIR
+rgcam evaluate --model=ucf101-lrcn --data=FOLDER --group='_g([0-9]+)_' --out=DIR
+rgcam evaluate --model=RUN0,RUN1,RUN2 --out=DIR    training seeds
+""",
+)

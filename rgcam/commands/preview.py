@@ -1,44 +1,61 @@
-"""A picture of augmented training clips: what the model is shown, to be looked at."""
+"""``rgcam preview``: a contact sheet of augmented training clips."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 from PIL import Image, ImageDraw
 
-from rgcam.commands import app
+from rgcam.commands import config as configs
+from rgcam.commands.options import Command, Options, option
 from rgcam.data import augment, pipeline, sources
 from rgcam.errors import InputError
 from rgcam.models import classifiers
-from rgcam.training import config as configuration
 
-SHOW = flags.DEFINE_integer("show", 8, "how many clips", lower_bound=1)
-SHEET = flags.DEFINE_string("sheet", "augmented.png", "the picture that is written")
 COLUMNS = 8  # frames of a clip, evenly spaced
+TRAINING = "training data"
+OUTPUT = "output"
 
 
-def main() -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreviewOptions(Options):
+    """Options of ``rgcam preview``."""
+
+    config: str | None = option(
+        None,
+        "experiment; --config.FIELD=VALUE changes a field, as for rgcam train",
+        group=TRAINING,
+        value="FILE",
+    )
+    overrides: tuple[str, ...] = ()
+    show: int = option(8, "number of clips", group=TRAINING)
+    sheet: str = option("augmented.png", "image to write", group=OUTPUT, value="FILE")
+
+
+def run(options: PreviewOptions) -> None:
     """Draw the first clips of a config's first epoch, as training sees them."""
-    config = configuration.asked()
+    if options.show < 1:
+        raise InputError(f"--show={options.show} must be 1 or more")
+    config = configs.load(options.config, options.overrides)
     spec = classifiers.preprocess_of(config.model.to_dict())
     source = sources.load(config.data.to_dict(), spec, None)
     plan = pipeline.Plan(
         source.train.lengths,
-        batch_size=SHOW.value,
+        batch_size=options.show,
         length=config.data.length,
         bucket=config.data.bucket,
         seed=config.seed,
     )
-    options = augment.from_config(config.data.augment.to_dict())
-    batch = pipeline.TrainingBatches(source.train, plan, options, 1)[0].batch
+    augmentation = augment.from_config(config.data.augment.to_dict())
+    batch = pipeline.TrainingBatches(source.train, plan, augmentation, 1)[0].batch
     names = [source.train.names[i] for i in plan[0][0]]
     labels = [source.classes[label] for label in batch.labels]
-    picture = draw(batch.inputs, batch.lengths, list(zip(labels, names, strict=True)))
+    sheet = draw(batch.inputs, batch.lengths, list(zip(labels, names, strict=True)))
     try:
-        picture.save(SHEET.value)
+        sheet.save(options.sheet)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot write --sheet={SHEET.value}: {error}") from error
-    print(f"{SHOW.value} clips, {options}: {Path(SHEET.value).resolve()}")
+        raise InputError(f"cannot write --sheet={options.sheet}: {error}") from error
+    print(f"{options.show} clips, {augmentation}: {Path(options.sheet).resolve()}")
 
 
 def draw(
@@ -66,5 +83,13 @@ def draw(
     return sheet
 
 
-if __name__ == "__main__":
-    app.run(main)
+COMMAND = Command(
+    name="preview",
+    usage="--config=FILE [--config.FIELD=VALUE ...] [--show=N] [--sheet=FILE]",
+    options=PreviewOptions,
+    run=run,
+    examples="""
+rgcam preview --config=configs/folder_lrcn.py --config.data.root=FOLDER --show=8
+""",
+    has_config=True,
+)

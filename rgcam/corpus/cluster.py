@@ -8,13 +8,14 @@ installed there. The manifest is written by the process that was started.
 """
 
 import contextlib
+import functools
 import importlib
 import json
 import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -54,6 +55,13 @@ def prepare() -> None:
     """
     _ray()
     jax.config.update("jax_platforms", "cpu")  # of this process alone
+
+
+def engine(
+    address: str | None, workers: int
+) -> Callable[[Job, Sequence[Task]], Iterator[Row]]:
+    """Return ``rows`` on one cluster."""
+    return functools.partial(rows, address=address, workers=workers)
 
 
 def rows(

@@ -1,14 +1,16 @@
 """What a corpus's workers are told, and how they read a video."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from rgcam.data import clips, video
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
 from rgcam.models.zoo import Model
+from rgcam.types import Fields
 
 
 class Task(NamedTuple):
@@ -56,7 +58,7 @@ class Job(NamedTuple):
     beta: bool
     max_bytes: int
     threads: int
-    arguments: dict[str, Any]
+    arguments: Fields
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -78,6 +80,11 @@ class Seen(NamedTuple):
     clip: Clip
     inputs: tuple[np.ndarray, ...]
     error: str = ""
+
+
+def on_host(model: Model) -> Model:
+    """Return a model whose variables are numpy's, which can be pickled."""
+    return model._replace(variables=jax.tree.map(np.asarray, model.variables))
 
 
 def cost(job: Job, task: Task) -> int:

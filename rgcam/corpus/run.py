@@ -7,60 +7,68 @@ writes; beta with --beta only, for it is K numbers for each pair of frames where
 matrix is one. Running the same command again goes on where the last one ended.
 """
 
-import functools
 import glob
 import hashlib
-import math
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import flags
 from tqdm import tqdm
 
-from rgcam.corpus import cluster, manifest, worker
+from rgcam.corpus import manifest, worker
 from rgcam.corpus.jobs import Job, Task
 from rgcam.corpus.manifest import Manifest, Row
 from rgcam.data.folder import SUFFIXES
 from rgcam.errors import InputError
-from rgcam.models.zoo import Model, class_index, load_cnn, load_model
-
-VIDEOS = flags.DEFINE_string(
-    "videos", None, "many files to explain: a quoted pattern (** goes down), or folder"
-)
-_PICTURES = flags.DEFINE_bool("pictures", False, "of --videos: page, strip and all")
-_BETA = flags.DEFINE_bool("beta", False, "of --videos: keep beta, which is large")
-_THREADS = flags.DEFINE_integer("threads", 0, "that decode --videos; 0: up to 8")
-_ENGINE = flags.DEFINE_string("engine", "local", "local, or ray: a cluster's workers")
-_ADDRESS = flags.DEFINE_string("ray_address", None, "of a Ray cluster [a local one]")
-_WORKERS = flags.DEFINE_integer(
-    "ray_workers", 0, "processes that explain; 0: one a GPU, or a node without GPUs"
-)
+from rgcam.models.zoo import Model
 
 
-def main(arguments: Mapping[str, Any]) -> None:
-    """Explain every video and tell how many.
+class Summary(NamedTuple):
+    """What a run did.
+
+    Attributes:
+        videos: how many the corpus has.
+        rows: of the manifest, of the videos that this run explained or tried to.
+        seconds: that it took.
+        folder: of the corpus.
+    """
+
+    videos: int
+    rows: tuple[Row, ...]
+    seconds: float
+    folder: Path
+
+
+def explain_videos(
+    job: Job,
+    root: Path,
+    videos: Sequence[str],
+    *,
+    engine: Callable[[Job, Sequence[Task]], Iterator[Row]],
+) -> Summary:
+    """Explain every video that is not explained yet.
 
     Args:
-        arguments: of explain.py: model, cnn, video, out, target, fps, start, end,
-            max_gib.
+        job: what to do.
+        root: folder of the videos.
+        videos: their paths below it.
+        engine: explains tasks and yields a manifest row for each, such as ``local``.
+
+    Raises:
+        InputError: what ``manifest.opened`` and the engine raise.
     """
-    _check(arguments)
-    engine = _engine()
-    out = Path(arguments["out"]).expanduser().absolute()
-    root, videos = find(VIDEOS.value or "", out)
-    job = _job(arguments, out)
-    with manifest.opened(out, _fields(job, root)) as record:
+    folder = Path(job.out)
+    with manifest.opened(folder, _fields(job, root)) as record:
         tasks = list_tasks(root, videos, record)
         began = time.monotonic()
         follow(record, tasks, engine(job, tasks) if tasks else (), len(videos))
         seconds = time.monotonic() - began
-    print(text(record, tasks, videos, seconds))
+    rows = tuple(record.rows[task.video] for task in tasks)
+    return Summary(videos=len(videos), rows=rows, seconds=seconds, folder=folder)
 
 
 def find(pattern: str, out: Path) -> tuple[Path, list[str]]:
@@ -126,26 +134,25 @@ def follow(
                 bar.write(f"failed: {row['video']}: {row['error']}")
 
 
-def text(
-    record: Manifest, tasks: Sequence[Task], videos: Sequence[str], seconds: float
-) -> str:
+def text(summary: Summary) -> str:
     """Say how many were explained and failed, how fast, and where the files are.
 
     Raises:
         InputError: not one of the corpus could be explained.
     """
-    rows = [record.rows[task.video] for task in tasks]
-    failed = [row for row in rows if row["status"] == "failed"]
-    if len(failed) == len(videos):
+    tasks = len(summary.rows)
+    failed = [row for row in summary.rows if row["status"] == "failed"]
+    if len(failed) == summary.videos:
         raise InputError(
-            f"none of the {len(videos)} videos could be explained: {failed[0]['error']}"
+            f"none of the {summary.videos} videos could be explained: "
+            f"{failed[0]['error']}"
         )
-    rate = len(tasks) / seconds if tasks else 0
+    rate = tasks / summary.seconds if tasks else 0
     lines = {
-        "explained": f"{len(tasks) - len(failed)} videos ({rate:.2g} videos/s)",
-        "before": f"{len(videos) - len(tasks)}" if len(tasks) < len(videos) else "",
+        "explained": f"{tasks - len(failed)} videos ({rate:.2g} videos/s)",
+        "before": f"{summary.videos - tasks}" if tasks < summary.videos else "",
         "failed": f"{len(failed)}, first {failed[0]['video']}" if failed else "",
-        "files": f"{record.folder}/: {manifest.MANIFEST} and a folder for each video",
+        "files": f"{summary.folder}/: {manifest.MANIFEST} and a folder for each video",
     }
     return "\n".join(f"{name:<10}{line}" for name, line in lines.items() if line)
 
@@ -166,52 +173,6 @@ def _matches(path: Path) -> list[Path]:
         if path.exists()
         else [Path(n) for n in glob.glob(str(path), recursive=True)]
     )
-
-
-def _check(arguments: Mapping[str, Any]) -> None:
-    if arguments["video"]:
-        raise InputError("give --video (one file) or --videos (many), not both")
-    if arguments["fps"] is not None and not arguments["fps"] > 0:
-        raise InputError(f"--fps={arguments['fps']:g} must be above 0, such as 7.5")
-    start, end = arguments["start"], arguments["end"]
-    if not 0 <= start < (math.inf if end is None else end):
-        raise InputError(f"--start={start:g} must be 0 or later, and before --end")
-
-
-def _engine() -> Callable[[Job, Sequence[Task]], Iterator[Row]]:
-    """Return the function (job, tasks) -> rows of --engine."""
-    if _ENGINE.value == "local":
-        return local
-    if _ENGINE.value != "ray":
-        raise InputError(f"there is no --engine={_ENGINE.value}: choose local or ray")
-    cluster.prepare()
-    place = {"address": _ADDRESS.value, "workers": _WORKERS.value or 0}
-    return functools.partial(cluster.rows, **place)
-
-
-def _job(arguments: Mapping[str, Any], out: Path) -> Job:
-    model = load_model(arguments["model"])
-    cnn = load_cnn(arguments["model"], arguments["cnn"]) if _PICTURES.value else None
-    name, fps = arguments["target"], arguments["fps"]
-    return Job(
-        model=_on_host(model),
-        cnn=cnn and _on_host(cnn),
-        cnn_classes=tuple(class_index(cnn, c) for c in model.classes) if cnn else (),
-        target=None if name is None else class_index(model, name),
-        fps=model.description.fps if fps is None else fps,
-        start=arguments["start"],
-        end=arguments["end"],
-        out=str(out),
-        pictures=_PICTURES.value,
-        beta=_BETA.value,
-        max_bytes=int(arguments["max_gib"] * 2**30),
-        threads=_THREADS.value or min(8, os.cpu_count() or 1),
-        arguments=dict(arguments) | {"videos": VIDEOS.value},
-    )
-
-
-def _on_host(model: Model) -> Model:
-    return model._replace(variables=jax.tree.map(np.asarray, model.variables))
 
 
 def _fields(job: Job, root: Path) -> dict[str, Any]:

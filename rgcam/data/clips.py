@@ -1,6 +1,6 @@
 """Clips and what a model sees of them: preprocessing, the clips of one split.
 
-``python -m rgcam.data --config=configs/NAME.py --show=8`` draws augmented clips.
+``rgcam preview --config=configs/NAME.py --show=8`` draws augmented clips.
 """
 
 from collections.abc import Sequence

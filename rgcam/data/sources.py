@@ -228,7 +228,7 @@ _ROOT = {
     "folder": "say where your videos are: --config.data.root=FOLDER, which holds one "
     "sub-folder of videos for each class",
     "dataset": "say where the dataset was prepared: --config.data.root=FOLDER, the "
-    "--data_dir of python -m rgcam.data.tfds.prepare",
+    "--data_dir of rgcam prepare",
 }
 _SPLIT = {  # field of the config: argument of ``split``
     "split": "kind",

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_collections import config_dict, config_flags
+from ml_collections import config_dict
 
 from rgcam.errors import InputError
 from rgcam.training import step
 
-FLAG = config_flags.DEFINE_config_file("config", help_string="file in configs/")
 CONFIG = "config.json"
 CHOICES = {
     "loss": step.LOSSES,
@@ -22,20 +21,13 @@ CHOICES = {
 FREE = ("data.cache", "data.root", "data.workers", "checkpoint_steps")
 
 
-def asked() -> Any:
-    """Return the config that --config and --config.field=value ask for.
+def check(fields: config_dict.ConfigDict) -> config_dict.FrozenConfigDict:
+    """Return a config that can be trained and no longer changed.
 
     Raises:
-        InputError: there is none, or a field has an impossible value.
+        InputError: a field has an impossible value.
     """
-    if FLAG.value is None:
-        raise InputError("say what to train: --config=configs/NAME.py")
-    try:
-        config = config_dict.FrozenConfigDict(FLAG.value)
-    except Exception as error:  # what an absent or broken Python file raises
-        raise InputError(
-            f"--config is not one of configs/*.py with get_config(): {error}"
-        ) from error
+    config = config_dict.FrozenConfigDict(fields)
     for field, known in CHOICES.items():
         if config[field] not in known:
             raise InputError(
@@ -44,22 +36,18 @@ def asked() -> Any:
     return config
 
 
-def start(workdir: str | None) -> tuple[Any, Path]:
-    """Return the config and the run's folder, made.
+def make_folder(workdir: str) -> Path:
+    """Return the run's folder, created if missing.
 
     Raises:
-        InputError: one is missing or impossible, or the folder holds a run that was
-            begun with another config.
+        InputError: it cannot be created.
     """
-    if not workdir:
-        raise InputError("say where the run is written: --workdir=FOLDER")
-    config = asked()
     folder = Path(workdir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make --workdir={workdir}: {error}") from error
-    return config, folder
+    return folder
 
 
 def keep(folder: Path, config: Any, *, write: bool = True) -> None:

@@ -9,19 +9,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rgcam.errors import InputError
 
 AXIS = "data"
-_DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "join the other processes of a TPU pod or cluster"
-)
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0")
-_PROCESSES = flags.DEFINE_integer("processes", None, "how many processes there are")
-_PROCESS = flags.DEFINE_integer("process", None, "number of this process, from 0")
 
 
 def start_distributed(
@@ -52,13 +45,6 @@ def start_distributed(
             "--coordinator=HOST:PORT --processes=N --process=I to each of them "
             f"({str(error).splitlines()[0]})"
         ) from error
-
-
-def start_if_asked() -> None:
-    """Join the other processes where a flag or the environment asks for it."""
-    asked = _DISTRIBUTED.value or _COORDINATOR.value
-    if asked or "JAX_COORDINATOR_ADDRESS" in os.environ:
-        start_distributed(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
 
 
 def make() -> Mesh:

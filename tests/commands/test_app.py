@@ -22,14 +22,14 @@ def unset(monkeypatch, tmp_path):
 
 def test_programs_are_kept_in_the_cache_folder(unset, tmp_path):
     jax.config.update("jax_compilation_cache_dir", None)
-    app.remember_programs()
+    app.cache_compiled_programs()
     place = jax.config.jax_compilation_cache_dir
     assert place.startswith(str(tmp_path / "rgcam" / "programs"))
-    app.remember_programs()
+    app.cache_compiled_programs()
     assert jax.config.jax_compilation_cache_dir == place
 
 
 def test_another_place_for_programs_is_left_alone(unset, tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "mine"))
-    app.remember_programs()
+    app.cache_compiled_programs()
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")

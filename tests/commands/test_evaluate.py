@@ -1,4 +1,4 @@
-"""python -m rgcam.commands.evaluate as a person calls it."""
+"""rgcam evaluate as a person calls it."""
 
 import json
 import math
@@ -16,7 +16,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def evaluate(*arguments):
-    command = [sys.executable, "-m", "rgcam.commands.evaluate", *map(str, arguments)]
+    command = [sys.executable, "-m", "rgcam", "evaluate", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
     return done.returncode, done.stdout, done.stderr
 

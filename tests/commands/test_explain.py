@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from rgcam.commands.explain import DEMO_SEED
 from rgcam.data import video
 from rgcam.data.synthetic import stickman
 from rgcam.models import zoo
@@ -35,7 +36,7 @@ def test_explain_without_arguments(call, tmp_path, monkeypatch):
     summary = json.loads((tmp_path / "explanation" / "summary.json").read_text())
     assert summary["prediction"] == summary["target"]
     assert summary["prediction"] in out and "matrix.png" in out
-    truth = stickman.clip(__import__("explain").DEMO_SEED)
+    truth = stickman.clip(DEMO_SEED)
     assert summary["prediction"] == stickman.CLASSES[truth.label]
 
 
@@ -138,7 +139,7 @@ def test_no_positive_evidence_is_said(call, clip_file, tmp_path, monkeypatch):
     scores = {k: 0 * v for k, v in model.variables["params"]["scores"].items()}
     params = model.variables["params"] | {"scores": scores}
     zeroed = model._replace(variables={"params": params})
-    monkeypatch.setattr("explain.load_model", lambda name: zeroed)
+    monkeypatch.setattr("rgcam.commands.explain.load_model", lambda name: zeroed)
     code, out, err = call("explain", f"--video={clip_file}", f"--out={tmp_path}")
     assert code == 0, err
     assert "no positive evidence" in out
@@ -185,11 +186,11 @@ def bad_inputs(folder, clip_file):
         (fine, "--method=cam"): "no method 'cam': choose one of gradcam, ",
         (fine, "--baseline=mean"): "gradcam compares with",
         (fine, "--method=path", "--baseline=x"): "no baseline 'x'",
-        (fine, "--method=path", "--steps=-1"): "leave it out beside --steps",
+        (fine, "--method=path", "--steps=-1"): "leave it out with --steps",
         (f"--videos={clip_file}", "--relu"): "--relu is for one whole clip",
-        (f"--videos={clip_file}", "--aggregate=max"): "beside --videos",
+        (f"--videos={clip_file}", "--aggregate=max"): "with --videos",
         (fine, "--aggregate=max", "--window=3"): "--aggregate is for one whole clip",
-        (fine, "--aggregate=max", "--steps=-1"): "beside --steps",
+        (fine, "--aggregate=max", "--steps=-1"): "with --steps",
         (fine, "--aggregate=mean", "--max_gib=0.000001"): "--aggregate needs more",
         (fine, "--aggregate=sum"): "last|decided|rise|mean|max",
         (fine, "--method=path", "--max_gib=0.000001"): "by --start and --end",

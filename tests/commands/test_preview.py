@@ -23,7 +23,7 @@ def test_the_command(call, tmp_path, monkeypatch):
     out = tmp_path / "sheet.png"
     config = f"--config={ROOT / 'configs/stickman_lrcn.py'}"
     code, said, err = call(
-        "rgcam.commands.preview",
+        "preview",
         config,
         "--show=3",
         f"--sheet={out}",
@@ -34,5 +34,5 @@ def test_the_command(call, tmp_path, monkeypatch):
     assert code == 0, err
     with Image.open(out) as sheet:
         assert sheet.size == (8 * 64, 3 * 80) and str(out) in said
-    code, _, err = call("rgcam.commands.preview", "--show=3")
+    code, _, err = call("preview", "--show=3")
     assert code == 2 and "--config=configs/NAME.py" in err

@@ -78,7 +78,7 @@ def test_a_dataset_source_is_scanned(root, tmp_path, monkeypatch):
 def test_no_readable_clip_and_no_root(root, tmp_path):
     with pytest.raises(InputError, match=r"--config.data.root=FOLDER"):
         load("", tmp_path)
-    with pytest.raises(InputError, match="python -m rgcam.data.tfds.prepare"):
+    with pytest.raises(InputError, match="rgcam prepare"):
         load("", tmp_path, source="dataset")
     with pytest.raises(InputError, match="data.source is 'web'"):
         load(root, tmp_path, source="web")

@@ -1,7 +1,6 @@
 """A run's config is checked, kept, and never silently another one."""
 
 import json
-import types
 
 import pytest
 from ml_collections import config_dict
@@ -17,11 +16,16 @@ def make(**changes):
     return config_dict.FrozenConfigDict(config)
 
 
-def test_start_makes_the_folder(tmp_path, monkeypatch):
-    flag = types.SimpleNamespace(value=base.get_config())
-    monkeypatch.setattr(configuration, "FLAG", flag)
-    config, folder = configuration.start(str(tmp_path / "a" / "b"))
-    assert folder.is_dir() and config.epochs == base.get_config().epochs
+def test_the_folder_is_made(tmp_path):
+    folder = configuration.make_folder(str(tmp_path / "a" / "b"))
+    assert folder.is_dir()
+
+
+def test_a_config_that_was_checked_is_frozen():
+    config = configuration.check(base.get_config())
+    assert config.epochs == base.get_config().epochs
+    with pytest.raises(AttributeError):
+        config.epochs = 3
 
 
 def test_going_on_with_the_same_config(tmp_path):

@@ -59,8 +59,7 @@ def read(place: Path) -> dict[str, Any]:
         return json.loads((place / INDEX).read_text())
     except (OSError, ValueError) as error:
         raise InputError(
-            f"the dataset {place} is not complete: run python -m rgcam.data.tfds.prepare again "
-            f"({error})"
+            f"the dataset {place} is not complete: run rgcam prepare again ({error})"
         ) from error
 
 

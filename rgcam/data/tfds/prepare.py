@@ -1,7 +1,7 @@
 """UCF11 and trees like UCF101's, UCF50's and HMDB51's as tensorflow-datasets, no TF.
 
-    python -m rgcam.data.tfds.prepare --dataset=ucf11 --data_dir=DIR      # downloads 1 GB
-    python -m rgcam.data.tfds.prepare --dataset=tree --source=FOLDER --group='_g([0-9]+)_' ...
+    rgcam prepare --dataset=ucf11 --data_dir=DIR      # downloads 1 GB
+    rgcam prepare --dataset=tree --source=FOLDER --group='_g([0-9]+)_' ...
 
 ``--source`` is a URL, a .rar archive or an extracted folder; once the dataset is made,
 DIR/downloads and DIR/extracted can go. Each record holds a clip's encoded bytes as
@@ -24,9 +24,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-
-from rgcam.commands import app
 from rgcam.data import folder
 from rgcam.data.tfds import archive, index
 from rgcam.data.tfds.download import download
@@ -35,13 +32,6 @@ from rgcam.errors import InputError
 UCF11_URL = "https://www.crcv.ucf.edu/data/UCF11_updated_mpg.rar"
 UCF11_GROUP = r"_(\d+)_\d+\.\w+$"  # v_shooting_24_01.mpg is of group 24
 MADE_FROM = "made_from.json"
-DATASET = flags.DEFINE_enum("dataset", "ucf11", ["ucf11", "tree"], "which layout")
-SOURCE = flags.DEFINE_string("source", UCF11_URL, "URL, .rar file or folder")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the dataset, made")
-GROUP = flags.DEFINE_string("group", "", "of a tree: regular expression; (...) names")
-WORKERS = flags.DEFINE_integer("workers", 0, "threads that read; 0: one a core")
-BEAM = flags.DEFINE_string("beam", "", "Beam runner, such as DirectRunner; needs Beam")
-BEAM_OPTIONS = flags.DEFINE_string("beam_options", "", "'--region=x ...', for Beam")
 
 
 class Stored:
@@ -138,25 +128,6 @@ def scan(root: Path) -> tuple[list[folder.Item], tuple[str, ...]]:
     return items, tuple(listed["classes"])
 
 
-def main() -> None:
-    """Prepare what the flags say and tell what was made."""
-    if not DATA_DIR.value:
-        raise InputError("say where the dataset is made: --data_dir=FOLDER")
-    if DATASET.value == "tree" and SOURCE.value == UCF11_URL:
-        raise InputError("say where the clips are: --source=FOLDER (or URL, .rar file)")
-    place = prepare(
-        DATASET.value,
-        SOURCE.value,
-        Path(DATA_DIR.value),
-        group=GROUP.value,
-        workers=WORKERS.value,
-        beam=BEAM.value,
-        beam_options=BEAM_OPTIONS.value,
-    )
-    for line in index.summary(place):
-        print(line)
-
-
 def _absolute(source: str) -> str:
     web = source.startswith(("http://", "https://"))
     return source if web else str(Path(source).expanduser().absolute())
@@ -232,10 +203,6 @@ def _dataset_in(root: Path) -> Path:
         names = ", ".join(str(p) for p in found) or "none"
         raise InputError(
             f"{root} holds {len(found)} datasets ({names}); give the folder of one "
-            "that python -m rgcam.data.tfds.prepare made"
+            "that rgcam prepare made"
         )
     return found[0]
-
-
-if __name__ == "__main__":
-    app.run(main)

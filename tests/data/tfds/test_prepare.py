@@ -213,7 +213,7 @@ def test_by_beam(ucf11, tmp_path):
 def test_the_command(call, ucf11, tmp_path):
     out = f"--data_dir={tmp_path / 'data'}"
     code, said, err = call(
-        "rgcam.data.tfds.prepare",
+        "prepare",
         "--dataset=ucf11",
         f"--source={ucf11}",
         out,
@@ -239,7 +239,7 @@ def test_mistakes_are_one_sentence(call, tmp_path):
     }.items():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("rgcam.data.tfds.download.time.sleep", lambda _: None)
-            code, _, err = call("rgcam.data.tfds.prepare", *arguments)
+            code, _, err = call("prepare", *arguments)
         assert code == 2 and says in err, (arguments, err)
     with pytest.raises(InputError, match="holds 0 datasets"):
         prepare.scan(tmp_path)

@@ -1,0 +1,384 @@
+"""``rgcam explain``: one video, a long one piece by piece, or many."""
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+
+from rgcam import files
+from rgcam.attribution import lags, methods, perturbation
+from rgcam.commands import options as command_line
+from rgcam.commands.options import Command, Options, option
+from rgcam.data.synthetic import stickman
+from rgcam.data.video import Clip, read_clip
+from rgcam.errors import InputError
+from rgcam.models.zoo import Model, class_index, load_cnn, load_model
+from rgcam.report.explain import explain_clip
+from rgcam.types import Fields
+
+DEMO_SEED = 7  # of the stickman clip that is explained where no video is given
+WINDOW = 128  # frames that an output step looks back on where all pairs do not fit
+INPUT = "input"
+EXPLANATION = "explanation"
+OUTPUT = "output"
+MANY = "many videos (with --videos)"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExplainOptions(Options):
+    """Options of ``rgcam explain``; summary.json records them as its arguments."""
+
+    model: str = option(
+        "stickman-lrcn",
+        "bundled model, or folder written by rgcam train",
+        group=INPUT,
+        value="NAME|FOLDER",
+    )
+    cnn: str | None = option(
+        None,
+        "frame-CNN baseline to compare with",
+        group=INPUT,
+        value="NAME|FOLDER",
+        unset="default: the model's sibling",
+    )
+    video: str | None = option(
+        None, "video", group=INPUT, value="FILE", unset="default: a stickman clip"
+    )
+    videos: str | None = option(
+        None,
+        "many videos: a folder, or a quoted pattern in which ** is any folders",
+        group=INPUT,
+        value="PATTERN",
+    )
+    fps: float | None = option(
+        None,
+        "frames per second to sample",
+        group=INPUT,
+        value="RATE",
+        unset="default: the model's",
+    )
+    start: float = option(0.0, "first second", group=INPUT, value="SECONDS")
+    end: float | None = option(
+        None,
+        "last second",
+        group=INPUT,
+        value="SECONDS",
+        unset="default: the end of the video",
+    )
+    target: str | None = option(
+        None,
+        "class to explain",
+        group=EXPLANATION,
+        value="CLASS",
+        unset="default: the predicted class",
+    )
+    method: str = option(
+        "gradcam",
+        f"attribution method: {', '.join(methods.METHODS)}",
+        group=EXPLANATION,
+        value="METHOD",
+    )
+    baseline: str | None = option(
+        None,
+        f"what frames are replaced by: {', '.join(perturbation.BASELINES)}",
+        group=EXPLANATION,
+        value="BASELINE",
+        unset="default: the method's",
+    )
+    relu: bool | None = option(
+        None,
+        "positive attribution only",
+        group=EXPLANATION,
+        unset="default: for the Grad-CAM family",
+    )
+    aggregate: str = option(
+        "last",
+        "which output steps the maps show",
+        group=EXPLANATION,
+        choices=lags.AGGREGATIONS,
+    )
+    window: int | None = option(
+        None,
+        "explain each output step by the N frames up to it, for a long --video",
+        group=EXPLANATION,
+        value="N",
+        unset=f"default: all, or {WINDOW} where all pairs exceed --max_gib",
+    )
+    steps: str | None = option(
+        None,
+        "output steps to explain of a long --video, such as -1, 3,10 or ::100",
+        group=EXPLANATION,
+        value="STEPS",
+        unset="default: all",
+    )
+    max_gib: float = option(
+        4.0,
+        "memory in GiB that all pairs, or all frames, may take",
+        group=EXPLANATION,
+        value="GIB",
+    )
+    verify: bool = option(
+        False,
+        "compare with a loop of jax.grad and float64 differences",
+        group=EXPLANATION,
+    )
+    out: str = option("explanation", "folder to write", group=OUTPUT, value="FOLDER")
+    vector: str | None = option(
+        None,
+        "also write strip and matrix as vector figures",
+        group=OUTPUT,
+        choices=("pdf", "svg"),
+    )
+    figures: bool = option(
+        False,
+        "write the page, figures and summary of each video too",
+        group=MANY,
+        old_name="pictures",
+    )
+    beta: bool = option(
+        False, "write the weights of Eq. 1 too, which are large", group=MANY
+    )
+    threads: int = option(
+        0, "threads that decode", group=MANY, unset="default: one per core, at most 8"
+    )
+    engine: str = option(
+        "local",
+        "local, or ray: the workers of a Ray cluster",
+        group=MANY,
+        value="ENGINE",
+    )
+    ray_address: str | None = option(
+        None,
+        "Ray cluster",
+        group=MANY,
+        value="HOST:PORT",
+        unset="default: one on this machine",
+    )
+    ray_workers: int = option(
+        0,
+        "Ray workers",
+        group=MANY,
+        unset="default: one per GPU, or per node without GPUs",
+    )
+
+
+def run(options: ExplainOptions) -> None:
+    """Load, explain, write, and print what was found."""
+    _check(options)
+    if options.videos:
+        return _explain_corpus(options)
+    out = Path(options.out)
+    files.check_writable(out)
+    model = load_model(options.model)
+    if options.window is not None or options.steps or _is_too_long(options, model):
+        return _explain_long(options, model, out)
+    _explain_clip(options, model, out)
+
+
+def _explain_clip(options: ExplainOptions, model: Model, out: Path) -> None:
+    """Explain one whole clip."""
+    from rgcam.report import writer
+
+    cnn = load_cnn(options.model, options.cnn)
+    explained = explain_clip(
+        model,
+        _read(options, model),
+        target=_target(options, model),
+        method=options.method,
+        baseline=options.baseline,
+        relu=options.relu,
+        aggregate=options.aggregate,
+        cnn=cnn,
+        source=options.video or f"stickman clip {DEMO_SEED}",
+        options=recorded(options),
+    )
+    writer.write(out, explained)
+    print(writer.text(explained, out))
+    if options.verify:
+        from rgcam.metrics import verify
+
+        errors = verify.verify(
+            model.module, model.variables, explained.explanation, explained.target
+        )
+        print(f"verified: {errors.sentence}")
+
+
+def _explain_long(options: ExplainOptions, model: Model, out: Path) -> None:
+    """Explain a file piece by piece."""
+    from rgcam.report import long
+
+    if options.video is None:
+        raise InputError("--window and --steps are for a --video=FILE")
+    changed = _changed(options)
+    if changed:
+        raise InputError(
+            f"all pairs of this video do not fit in --max_gib: --{changed[0]} needs "
+            "more of it, or a part of the video by --start and --end"
+        )
+    steps = long.parse_steps(options.steps)
+    window = WINDOW if options.window is None and not steps else options.window
+    explained = long.explain_file(
+        model,
+        options.video,
+        _target(options, model),
+        fps=_rate(options, model),
+        start=options.start,
+        end=options.end,
+        out=steps,
+        window=window,
+        max_bytes=_max_bytes(options),
+        options=recorded(options),
+    )
+    long.write(out, explained)
+    print(long.text(explained, out))
+
+
+def _explain_corpus(options: ExplainOptions) -> None:
+    """Explain many videos."""
+    from rgcam.corpus import cluster, jobs, run
+
+    if options.engine not in ("local", "ray"):
+        raise InputError(f"there is no --engine={options.engine}: choose local or ray")
+    if options.engine == "ray":
+        cluster.prepare()
+    out = Path(options.out).expanduser().absolute()
+    root, videos = run.find(options.videos or "", out)
+    model = load_model(options.model)
+    cnn = load_cnn(options.model, options.cnn) if options.figures else None
+    job = jobs.Job(
+        model=jobs.on_host(model),
+        cnn=cnn and jobs.on_host(cnn),
+        cnn_classes=tuple(class_index(cnn, c) for c in model.classes) if cnn else (),
+        target=_target(options, model),
+        fps=_rate(options, model),
+        start=options.start,
+        end=options.end,
+        out=str(out),
+        pictures=options.figures,
+        beta=options.beta,
+        max_bytes=_max_bytes(options),
+        threads=options.threads or min(8, os.cpu_count() or 1),
+        arguments=recorded(options),
+    )
+    summary = run.explain_videos(
+        job,
+        root,
+        videos,
+        engine=(
+            run.local
+            if options.engine == "local"
+            else cluster.engine(options.ray_address, options.ray_workers)
+        ),
+    )
+    print(run.text(summary))
+
+
+def recorded(options: ExplainOptions) -> Fields:
+    """Return the options for the record, without those of many videos for a single one."""
+    fields = command_line.to_fields(options)
+    if options.videos:
+        return fields
+    many = {
+        field.name
+        for field in dataclasses.fields(options)
+        if field.metadata["option"].group == MANY
+    }
+    return {name: value for name, value in fields.items() if name not in many}
+
+
+def _check(options: ExplainOptions) -> None:
+    """Raise where options are impossible, or not offered together."""
+    methods.check(options.method, options.baseline)
+    if options.baseline is not None:
+        perturbation.check_baseline(options.baseline, ())
+    if options.videos and options.video:
+        raise InputError("give --video (one file) or --videos (many), not both")
+    if options.fps is not None and not options.fps > 0:
+        raise InputError(f"--fps={options.fps:g} must be above 0, such as 7.5")
+    end = math.inf if options.end is None else options.end
+    if not 0 <= options.start < end:
+        raise InputError(f"--start={options.start:g} must be 0 or later, before --end")
+    # These explain every step, or many clips, by recurrent Grad-CAM alone.
+    elsewhere = {
+        "videos": options.videos,
+        "window": options.window,
+        "steps": options.steps,
+        "verify": options.verify,
+    }
+    for name, value in elsewhere.items():
+        # Verification compares all steps, whichever are shown.
+        changed = [
+            option
+            for option in _changed(options)
+            if (name, option) != ("verify", "aggregate")
+        ]
+        if changed and value not in (None, False):
+            only = ", which takes recurrent Grad-CAM" * (changed[0] != "aggregate")
+            raise InputError(
+                f"--{changed[0]} is for one whole clip: leave it out with "
+                f"--{name}{only}"
+            )
+
+
+def _changed(options: ExplainOptions) -> list[str]:
+    """Name the options of one whole clip's explanation that are not the defaults."""
+    defaults = ExplainOptions()
+    names = ("method", "baseline", "relu", "aggregate")
+    return [n for n in names if getattr(options, n) != getattr(defaults, n)]
+
+
+def _target(options: ExplainOptions, model: Model) -> int | None:
+    return None if options.target is None else class_index(model, options.target)
+
+
+def _rate(options: ExplainOptions, model: Model) -> float:
+    return model.description.fps if options.fps is None else options.fps
+
+
+def _max_bytes(options: ExplainOptions) -> int:
+    return int(options.max_gib * 2**30)
+
+
+def _read(options: ExplainOptions, model: Model) -> Clip:
+    """Read the video at the model's rate, or draw the demo clip."""
+    if options.video is None:
+        demo = stickman.clip(DEMO_SEED)
+        return Clip(demo.frames, demo.times, ())
+    return read_clip(
+        options.video,
+        _rate(options, model),
+        start=options.start,
+        end=options.end,
+        max_bytes=_max_bytes(options),
+    )
+
+
+def _is_too_long(options: ExplainOptions, model: Model) -> bool:
+    """Tell from the header whether all pairs, or all frames, are more than max_gib."""
+    if options.video is None:
+        return False
+    from rgcam.report import long
+
+    needed = long.whole_bytes(
+        model,
+        options.video,
+        fps=_rate(options, model),
+        start=options.start,
+        end=options.end,
+    )
+    return needed > _max_bytes(options)
+
+
+COMMAND = Command(
+    name="explain",
+    usage="[--model=NAME|FOLDER] [--video=FILE | --videos=PATTERN] [--out=FOLDER] ...",
+    options=ExplainOptions,
+    run=run,
+    examples="""
+rgcam explain                                      a demo, nothing to download
+rgcam explain --model=ucf101-lrcn --video=my.mp4 --out=my
+rgcam explain --model=RUN --video=my.mp4 --target=Swing --method=fade --out=swing
+rgcam explain --model=RUN --video=lecture.mp4 --window=128 --out=long
+rgcam explain --model=RUN --videos='clips/**/*.mp4' --out=explained --figures
+""",
+)
