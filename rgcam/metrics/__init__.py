@@ -12,5 +12,37 @@ module             holds
 ``verify``         beta against its definition, by loops and finite differences
 =================  ====================================================================
 
-Import the modules themselves: ``from rgcam.metrics import selfcheck``.
+Modules are imported when they are first used: ``rgcam.metrics.selfcheck``.
 """
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rgcam.metrics import (
+        deletion,
+        faithfulness,
+        localization,
+        randomization,
+        selfcheck,
+        statistics,
+        verify,
+    )
+
+__all__ = [
+    "deletion",
+    "faithfulness",
+    "localization",
+    "randomization",
+    "selfcheck",
+    "statistics",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a module of this room when it is first used (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

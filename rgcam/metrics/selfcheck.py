@@ -24,7 +24,10 @@ from rgcam.metrics import deletion, faithfulness
 from rgcam.metrics.statistics import partial_correlation
 from rgcam.types import Tensor, Variables
 
-SETS = 64  # random sets of frames, and as many of quarters of frames
+# Random sets of frames, and as many of quarters of frames. Over seeds, the score of one
+# output step has a standard deviation of at most 0.06 (fade and Grad-CAM, signed and
+# rectified, both bundled LRCNs); with 64 sets 0.08, with 256 sets 0.04.
+SETS = 128
 REMOVED = 0.4  # share of the frames in a set
 ORDERS = 4  # random orders that deletion by importance is compared with
 SIDE = 2  # parts of a frame along each side: quarters

@@ -147,8 +147,21 @@ def test_deletion_at_an_early_step_follows_the_frames_that_it_sees():
         )
 
 
+def test_the_score_of_one_step_hardly_depends_on_the_seed():
+    module, variables, frames = small("fc")
+    e = gradcam.explain(module, variables, frames, TARGET, method="gradcam")
+    scores = [
+        selfcheck.check_faithfulness(
+            module, variables, e.features, e.maps, TARGET, steps=[T - 1], seed=seed
+        ).score
+        for seed in range(12)
+    ]
+    assert np.std(scores) < 0.1
+
+
 def test_random_sets_remove_whole_quarters():
     frames, cells = selfcheck.random_sets(np.random.default_rng(0), (T, 3, 4))
-    assert frames.shape == (64, T) and cells.shape == (64, T, 3, 4)
+    assert frames.shape == (selfcheck.SETS, T)
+    assert cells.shape == (selfcheck.SETS, T, 3, 4)
     assert abs(frames.mean() - 0.4) < 0.1 and abs(cells.mean() - 0.4) < 0.1
     assert (cells[:, :, 0, 0] == cells[:, :, 1, 1]).all()  # a quarter as a whole
