@@ -22,6 +22,7 @@ from absl import app, flags
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from rgcam.attribution import causal
 from rgcam.models import classifiers  # noqa: E402
+from rgcam.models import cut as model_cut
 
 STEPS = flags.DEFINE_list("steps", ["16", "32", "64", "128", "256"], "T")
 PARTS = flags.DEFINE_list("parts", ["2", "4", "8"], "stretches of a block")
@@ -65,7 +66,7 @@ def call(head: str, beta: bool, steps: int, parts: int):
 
     @jax.jit
     def run(variables, features):
-        cut = causal.cut(module, variables, features)
+        cut = model_cut.cut(module, variables, features)
         seed = jax.nn.one_hot(3, CLASSES)
         return causal.all_pairs(cut, features, seed, **sizes, beta=beta)
 

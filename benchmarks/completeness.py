@@ -16,7 +16,7 @@ import numpy as np
 from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rgcam.attribution import gradients, perturbation, quadrature
+from rgcam.attribution import gradients, perturbation
 from rgcam.evaluation import clips as evaluation_clips
 from rgcam.evaluation import controls
 from rgcam.metrics import faithfulness
@@ -57,10 +57,10 @@ def measure(model, clip, baseline) -> tuple[float, int]:
 @functools.partial(jax.jit, static_argnames=("module", "baseline"))
 def run(module, variables, features, target, baseline):
     """Return the matrix, what its rows should sum to, and the points."""
-    instead = perturbation.replacement(features, baseline)
-    upper = perturbation.upper(module, variables, features, instead, target)
+    instead = perturbation.baseline_features(features, baseline)
+    upper = perturbation.upper_model(module, variables, features, instead, target)
     change = upper.outputs(upper.inputs) - upper.outputs(upper.baseline)
-    count = quadrature.enough(upper, quadrature.spread(upper))
+    count = gradients.panels_needed(upper, gradients.panel_schedule(upper))
     return gradients.path(upper).sum((2, 3)), change, count
 
 

@@ -29,7 +29,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from rgcam.corpus import batches, manifest
 from rgcam.data import video
-from rgcam.models import chunks, zoo  # noqa: E402
+from rgcam.models import (
+    cut,
+    zoo,  # noqa: E402
+)
 
 VIDEOS = flags.DEFINE_string("videos", "", "pattern of the videos")
 COUNT = flags.DEFINE_integer("count", 200, "videos")
@@ -131,7 +134,7 @@ def forward_seconds(root: Path, whole: Path) -> float:
 
     @functools.partial(jax.jit, static_argnums=0)
     def forward(module, variables, frames):
-        features = chunks.features(module, variables, frames)
+        features = cut.features(module, variables, frames)
         return module.apply(variables, features, method="classify")
 
     run = functools.partial(forward, model.module, model.variables)

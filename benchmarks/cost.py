@@ -17,16 +17,19 @@ import numpy as np
 from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rgcam.attribution import gradcam, methods
+from rgcam.attribution import explain
 from rgcam.metrics import selfcheck
-from rgcam.models import chunks, zoo  # noqa: E402
+from rgcam.models import (
+    cut,
+    zoo,  # noqa: E402
+)
 
 CASES = flags.DEFINE_list(
     "cases",
     ["stickman-lrcn:16", "ucf101-lrcn:16"],
     "model:frames, each",
 )
-METHODS = flags.DEFINE_list("methods", list(methods.METHODS), "to measure")
+METHODS = flags.DEFINE_list("methods", list(explain.METHODS), "to measure")
 REPEATS = flags.DEFINE_integer("repeats", 7, "rounds")
 
 
@@ -48,11 +51,11 @@ def measure(model, length: int, method: str) -> str:
     rng = np.random.default_rng(0)
     frames = rng.normal(size=(length, size, size, 3)).astype(np.float32)
     run = model.module, model.variables
-    e = gradcam.explain(*run, frames, 0, method=method)
+    e = explain.explain(*run, frames, 0, method=method)
     e = jax.tree.map(np.asarray, e)
     steps = (
         lambda: forward(*run, frames),
-        lambda: gradcam.explain(*run, frames, 0, method=method),
+        lambda: explain.explain(*run, frames, 0, method=method),
         lambda: selfcheck.check_faithfulness(
             *run, e.features, e.maps, 0, method=method
         ),
@@ -66,7 +69,7 @@ def measure(model, length: int, method: str) -> str:
 @functools.partial(jax.jit, static_argnames="module")
 def forward(module, variables, frames):
     """Return the scores."""
-    features = chunks.features(module, variables, frames)
+    features = cut.features(module, variables, frames)
     return module.apply(variables, features, method="classify")
 
 

@@ -49,9 +49,12 @@ from pathlib import Path
 import jax
 from absl import app, flags, logging
 
+from rgcam.attribution import explain
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import memory, methods, tables  # noqa: E402
-from rgcam.attribution import gradcam  # noqa: E402
+
+pass  # REMOVED  # noqa: E402
 
 OWN = "forward-at-once ours-maps looped".split()
 PEERS = "torch-forward torch-loop torch-batched captum pytorch-grad-cam".split()
@@ -163,7 +166,7 @@ def costs(case: methods.Case, work: methods.Work, truth: methods.Rows) -> tables
     sides = math.prod(truth.maps.shape[2:]), truth.beta.shape[-1]
     paper = methods.paper_flops(case, *sides)
     counted = [methods.program_flops(p.jaxpr) for p in methods.traced(work)]
-    result = gradcam.explanation_bytes(case.steps, case.steps, *sides)
+    result = explain.explanation_bytes(case.steps, case.steps, *sides)
     (f, e), (g, h) = ((x, y - x) for x, y in (xla, counted))
     held = [planned_bytes(program) for program in programs]
     return tables.Costs(f, g, paper[0], e, h, paper[1], held[0], held[1], result)

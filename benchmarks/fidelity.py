@@ -20,11 +20,11 @@ import numpy as np
 from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rgcam.attribution import gradients, perturbation, shapley
+from rgcam.attribution import gradients, perturbation
 from rgcam.evaluation import clips as evaluation_clips
 from rgcam.evaluation import controls
 from rgcam.metrics import deletion, faithfulness, statistics
-from rgcam.models import chunks, zoo
+from rgcam.models import cut, zoo
 
 MODEL = flags.DEFINE_string("model", "stickman-lrcn", "to explain")
 DATA = flags.DEFINE_string("data", "stickman", "or a folder of classes")
@@ -34,7 +34,7 @@ LENGTH = flags.DEFINE_integer("length", 16, "frames of each")
 METHODS = {
     "gradient": gradients.gradient,
     **{
-        f"path, {n} points": functools.partial(gradients.path, steps=n)
+        f"path, {n} points": functools.partial(gradients.path, panels=n)
         for n in (8, 16, 64)
     },
     "path": gradients.path,
@@ -45,7 +45,7 @@ METHODS = {
     "fade, 16 points": functools.partial(gradients.fade, points=16),
     "occlusion": lambda upper: perturbation.occlusion(upper)[..., None, None],
     **{
-        f"Shapley, {n} orders": lambda upper, n=n: shapley.values(
+        f"Shapley, {n} orders": lambda upper, n=n: perturbation.shapley_values(
             upper, jax.random.key(0), n
         )[..., None, None]
         for n in (2, 8)
@@ -108,8 +108,8 @@ def fidelities(model, clip, baseline) -> dict[str, float]:
 @functools.partial(jax.jit, static_argnames=("module", "name", "baseline"))
 def explain(module, variables, features, target, name, baseline):
     """Return a method's maps."""
-    instead = perturbation.replacement(features, baseline)
-    upper = perturbation.upper(module, variables, features, instead, target)
+    instead = perturbation.baseline_features(features, baseline)
+    upper = perturbation.upper_model(module, variables, features, instead, target)
     return METHODS[name](upper)
 
 
@@ -118,7 +118,7 @@ def passes(model, clip, repeats: int = 7) -> dict[str, float]:
 
     @functools.partial(jax.jit, static_argnames="name")
     def whole(variables, frames, name):
-        features = chunks.features(model.module, variables, frames)
+        features = cut.features(model.module, variables, frames)
         if name is None:
             return model.module.apply(variables, features, method="classify")
         return explain(model.module, variables, features, 0, name, "previous")

@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rgcam.attribution import causal, gradcam
-from rgcam.models import chunks, classifiers
+from rgcam.attribution import causal
+from rgcam.attribution import explain as attribution
+from rgcam.models import classifiers
+from rgcam.models import cut as model_cut
 
 CLASSES, HIDDEN, WIDTH, TARGET = 11, 256, 512, 3
 SIZES = {"resnet18": 112, "efficientnet_lite0": 224}  # pixels, unless asked otherwise
@@ -86,7 +88,7 @@ def forward_at_once(work: Work) -> Method:
 
 def ours(work: Work, beta: bool = True) -> Method:
     """``rgcam.attribution.gradcam.explain``: scores, beta, maps and matrix of all pairs."""
-    explain = functools.partial(gradcam.explain, work.module, beta=beta)
+    explain = functools.partial(attribution.explain, work.module, beta=beta)
 
     def run(_):
         found = explain(work.variables, work.frames, TARGET)
@@ -176,14 +178,14 @@ def lower_forward(work: Work):
 
 def lower_ours(work: Work):
     """Compile ``explain`` for XLA's analyses; the measured one is called as it is."""
-    explain = jax.jit(functools.partial(gradcam.explain, work.module))
+    explain = jax.jit(functools.partial(attribution.explain, work.module))
     return explain.lower(work.variables, work.frames, TARGET).compile()
 
 
 def traced(work: Work) -> tuple[Any, Any]:
     """Return forward pass and ``explain`` as JAX traces them."""
     forward = _scores(work.module)
-    explain = functools.partial(gradcam.explain, work.module)
+    explain = functools.partial(attribution.explain, work.module)
     return (
         jax.make_jaxpr(forward)(work.variables, work.frames),
         jax.make_jaxpr(explain)(work.variables, work.frames, TARGET),
@@ -252,7 +254,7 @@ def _flops(equation) -> float:
 
 def _scores(module: nn.Module) -> Callable:
     def scores(variables, frames):
-        features = chunks.features(module, variables, frames)
+        features = model_cut.features(module, variables, frames)
         return module.apply(variables, features, method="classify")
 
     return scores

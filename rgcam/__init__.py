@@ -48,15 +48,14 @@ if TYPE_CHECKING:
         training,
     )
     from rgcam.attribution import stream
+    from rgcam.attribution.explain import Explanation, explain
     from rgcam.attribution.gradcam import (
-        Explanation,
-        explain,
         heatmaps,
         importance_matrix,
         importance_weights,
     )
-    from rgcam.attribution.lags import aggregate, choose_step
     from rgcam.attribution.long import LongExplanation, explain_long
+    from rgcam.attribution.maps import aggregate, choose_step
     from rgcam.data.video import Clip, read_clip
     from rgcam.errors import InputError
     from rgcam.models.classifiers import LRCN, FrameCNN
@@ -78,16 +77,16 @@ _ROOMS = (
 # Public name -> the module that defines it.
 _HOMES = {
     "Clip": "data.video",
-    "Explanation": "attribution.gradcam",
+    "Explanation": "attribution.explain",
     "FrameCNN": "models.classifiers",
     "InputError": "errors",
     "LRCN": "models.classifiers",
     "LongExplanation": "attribution.long",
     "Model": "models.zoo",
-    "aggregate": "attribution.lags",
-    "choose_step": "attribution.lags",
+    "aggregate": "attribution.maps",
+    "choose_step": "attribution.maps",
     "class_index": "models.zoo",
-    "explain": "attribution.gradcam",
+    "explain": "attribution.explain",
     "explain_long": "attribution.long",
     "heatmaps": "attribution.gradcam",
     "importance_matrix": "attribution.gradcam",

@@ -1,89 +1,69 @@
 """All pairs (t', t) of a causal model for about the price of its recurrent part.
 
 A causal model is cut inside ``classify`` at its first linear map, which is the same for
-every frame (see ``rgcam.models.classifiers``):
+every frame (see ``rgcam.models.cut``):
 
     A (T, h, w, K) --drive--> u (T, D) --advance--> y (T, C)
 
-Theorem 1 (no Jacobian of A). Adding an offset d[t] (K), alike in all cells, to A[t]
+Theorem 1 (no Jacobian of A). Adding an offset d[t] (K), the same in all cells, to A[t]
 adds d[t] @ S to u[t], S the response (K, D). Hence Eq. 1 is
 
     beta[t', t] = 1/(h w) S G[t', t],    G[t', t] = d y[t', c] / d u[t]   (D,)
 
-exactly; (h, w) and K are no part of the reverse pass, which forms G alone. A pooling
+exactly; (h, w) and K are no part of the reverse pass, which computes G alone. A pooling
 head's S is its first Dense kernel, a flattening head's that kernel summed over (h, w):
 h w times less work than differentiating with respect to A.
 
 Theorem 2 (no beta). Eq. 2 before its ReLU is L[t', t, i, j] = G[t', t] . Q[t, i, j]
-with Q[t, i, j] = 1/(h w) A[t, i, j] @ S: where beta itself is not asked for, D numbers
-a pair are contracted with h w cells, not with K channels, where that is less work.
+with Q[t, i, j] = 1/(h w) A[t, i, j] @ S: where beta itself is not requested, D numbers
+for each pair are contracted with h w cells instead of K channels, if that is less work.
 
 Theorem 3 (triangle). y[t'] does not depend on frames after t', and on frames before s
 only through the carry at s. So output steps go back stretch by stretch, taking the
 cotangent of the carry along, and join in where they lie: about half of the pairs are
 never computed, and the others are those of one long reverse pass, to the last term.
-Up to ROWS output steps go together (a block), so that a clip of T <= ROWS frames takes
-T sequential steps, each one product for all rows that are under way.
+Up to MAX_BLOCK output steps go together (a block), so that a clip of T <= MAX_BLOCK
+frames takes T sequential steps, each one product for all rows that are under way.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-Carry = Any
-ROWS = 256  # output steps of a block at most
-LONGEST = 32  # frames of a stretch, by ``benchmarks/blocks.py``
+from rgcam.models.cut import Carry, Cut
 
+MAX_BLOCK = 256  # output steps that go back together at most
+MAX_STRETCH = (
+    32  # frames that they go back at once at most, by ``benchmarks/blocks.py``
+)
 
-class Cut(NamedTuple):
-    """A causal model above its feature map, for one clip.
-
-    Attributes:
-        advance: (carry, u of some frames) -> (next carry, their scores); pure.
-        begin: the carry before the first frame; () where nothing is carried.
-        drive: u (T, D).
-        response: S (K, D).
-    """
-
-    advance: Callable[[Carry, Array], tuple[Carry, Array]]
-    begin: Carry
-    drive: Float[Array, "T D"]
-    response: Float[Array, "K D"]
-
-
-def cut(module: Any, variables: Any, features: Float[Array, "T h w K"]) -> Cut:
-    """Cut a module that ``splits``."""
-    call = lambda method, *inputs: module.apply(variables, *inputs, method=method)
-    drive = call("drive", features)
-    begin = jax.tree.map(lambda x: x.astype(drive.dtype), call("begin"))
-    response = call("response", features.shape[-1])
-    return Cut(functools.partial(call, "advance"), begin, drive, response)
-
-
-def splits(module: Any) -> bool:
-    """Tell whether a module can be cut: ``rgcam.models.classifiers`` says what that takes."""
-    return all(hasattr(module, n) for n in ("drive", "response", "begin", "advance"))
+Combine: TypeAlias = Callable[
+    [Float[Array, "R L D"], Float[Array, "L h w X"]], list[Array]
+]
+"""(G of R output steps and L frames, per-frame values) -> [signed maps] or
+[signed maps, beta]."""
 
 
 def sizes(steps: int, carried: bool) -> tuple[int, int]:
     """Return how many output steps go back together, and how long a stretch is.
 
-    Four stretches a block, and more where they would exceed LONGEST: more of them
-    skip more of the empty half, but make smaller products and take longer to compile.
+    A block has four stretches, and more where they would exceed MAX_STRETCH: more of
+    them skip more of the empty half, but make smaller products and compile longer.
 
     Args:
         steps: T.
-        carried: whether frames meet at all; otherwise only the diagonal is computed.
+        carried: whether anything is carried between frames; if not, only the diagonal
+            is computed.
     """
     if not carried:
         return min(steps, 8), 8
-    block = -(-steps // -(-steps // ROWS))  # blocks alike, so that little is padding
-    return block, max(8, min(-(-block // 4), LONGEST))
+    block = -(-steps // -(-steps // MAX_BLOCK))  # equal blocks: little is padding
+    return block, max(8, min(-(-block // 4), MAX_STRETCH))
 
 
 def all_pairs(
@@ -94,7 +74,7 @@ def all_pairs(
     block: int,
     stretch: int,
     beta: bool = True,
-) -> tuple[Array, Array | None, Array]:
+) -> tuple[Float[Array, "T C"], Float[Array, "T T K"] | None, Float[Array, "T T h w"]]:
     """Compute Eq. 1 and Eq. 2 (without its ReLU) for all pairs by blocks.
 
     Args:
@@ -104,156 +84,226 @@ def all_pairs(
             as the unit vector of a class.
         block: output steps that go back together; see ``sizes``.
         stretch: frames that they go back at once.
-        beta: whether Eq. 1 is wanted too.
+        beta: whether Eq. 1 is requested too.
 
     Returns:
         Scores (T C), beta (T T K) or None, signed maps (T T h w).
     """
     steps, count = len(features), -(-len(features) // block)
-    drive = _divided(cut.drive, count)
-    combine, seen = _combination(cut, features, beta)
-    seen = _divided(seen, count)
-    visit = functools.partial(
-        _visit, cut.advance, seed=seed, stretch=stretch, combine=combine
-    )
+    drives = _split(cut.drive, count)
+    combine, frame_values = _combination(cut, features, beta)
+    frame_values = _split(frame_values, count)
 
-    def own(carry, part):
-        after, scores, rest, found = visit(carry, *part)
-        return after, (carry, scores, rest, found)
+    def own_frames(
+        carry: Carry, drive: Float[Array, "R D"], values: Float[Array, "R h w X"]
+    ) -> tuple[Carry, Float[Array, "R C"], Carry, list[Array]]:
+        """Take a block's output steps back through the block's own frames."""
+        return _through_block(
+            cut.advance,
+            carry,
+            drive,
+            values,
+            cotangent=None,
+            seed=seed,
+            stretch=stretch,
+            combine=combine,
+        )
 
     if count == 1:
-        _, (_, scores, _, found) = own(cut.begin, (drive[0], seen[0]))
-        return scores, found[1] if beta else None, found[0]
+        _, scores, _, parts = own_frames(cut.begin, drives[0], frame_values[0])
+        return scores, parts[1] if beta else None, parts[0]
 
-    def place(results, found, row, column):
-        put = functools.partial(_put, row, column)
-        return list(map(put, results, found))
+    def place(
+        results: list[Array], parts: list[Array], row: Array, column: Array
+    ) -> list[Array]:
+        return [
+            _write_block(row, column, whole, part)
+            for whole, part in zip(results, parts, strict=True)
+        ]
 
-    def diagonal(state, part):
+    def diagonal(state, inputs):
+        """Scan the blocks forward: scores, and the pairs within each block."""
         number, carry, *results = state
-        after, (*kept, found) = own(carry, part)
-        return (number + 1, after, *place(results, found, number, number)), kept
+        next_carry, scores, cotangent, parts = own_frames(carry, *inputs)
+        results = place(results, parts, number, number)
+        return (number + 1, next_carry, *results), (carry, scores, cotangent)
 
     def earlier(state, pair):
-        rest, *results = state
+        """Take one block's output steps back through the frames of an earlier block."""
+        cotangent, *results = state
         row, column = pair
-        first = lambda new, old: jnp.where(column == row - 1, new[row], old)
-        rest = jax.tree.map(first, rests, rest)
-        carry = jax.tree.map(lambda x: x[column], starts)
-        _, _, rest, found = visit(carry, drive[column], seen[column], rest)
-        return (rest, *place(results, found, row, column)), None
+        # The first earlier block continues from the cotangent at the block's own start.
+        cotangent = jax.tree.map(
+            lambda at_start, carried: jnp.where(
+                column == row - 1, at_start[row], carried
+            ),
+            cotangents,
+            cotangent,
+        )
+        carry = jax.tree.map(lambda leaf: leaf[column], carries)
+        _, _, cotangent, parts = _through_block(
+            cut.advance,
+            carry,
+            drives[column],
+            frame_values[column],
+            cotangent=cotangent,
+            seed=seed,
+            stretch=stretch,
+            combine=combine,
+        )
+        return (cotangent, *place(results, parts, row, column)), None
 
-    size = drive.shape[1]
-    inner = [features.shape[1:3], features.shape[3:]][: 1 + beta]
-    empty = [jnp.zeros((count, size, count, size, *x), features.dtype) for x in inner]
-    nothing: Any = jnp.int32(0), cut.begin, *empty
-    scanned: Any = jax.lax.scan(diagonal, nothing, (drive, seen))
-    (_, _, *results), (starts, scores, rests) = scanned
+    size = drives.shape[1]
+    shapes = [features.shape[1:3], features.shape[3:]][: 1 + beta]
+    empty = [
+        jnp.zeros((count, size, count, size, *shape), features.dtype)
+        for shape in shapes
+    ]
+    start = (jnp.int32(0), cut.begin, *empty)
+    (_, _, *results), (carries, scores, cotangents) = jax.lax.scan(
+        diagonal, start, (drives, frame_values)
+    )
     if jax.tree.leaves(cut.begin):
-        state = no_cotangent(cut.begin, size), *results
+        state = (zero_cotangent(cut.begin, size), *results)
         (_, *results), _ = jax.lax.scan(earlier, state, earlier_pairs(count))
-    maps, *betas = (_whole(x, steps) for x in results)
+    maps, *betas = (_merge_blocks(result, steps) for result in results)
     return scores.reshape(-1, len(seed))[:steps], betas[0] if beta else None, maps
 
 
 def earlier_pairs(count: int) -> Int[np.ndarray, "pairs 2"]:
     """List (block, one before it), each block's from the nearest to the first."""
-    found = [(b, j) for b in range(count) for j in range(b - 1, -1, -1)]
-    return np.array(found, np.int32).reshape(-1, 2)
+    pairs = [(row, column) for row in range(count) for column in range(row)[::-1]]
+    return np.array(pairs, np.int32).reshape(-1, 2)
 
 
-def no_cotangent(begin: Carry, rows: int) -> Carry:
-    """Return the cotangent of the carry that ``rows`` output steps start with."""
-    return jax.tree.map(lambda x: jnp.zeros((rows, *x.shape), x.dtype), begin)
+def zero_cotangent(begin: Carry, rows: int) -> Carry:
+    """Return the zero cotangent of the carry for ``rows`` output steps."""
+    return jax.tree.map(lambda leaf: jnp.zeros((rows, *leaf.shape), leaf.dtype), begin)
 
 
-def back(
-    pull: Callable,
+def pull_back(
+    pullback: Callable[[tuple[Carry, Array]], tuple[Carry, Array]],
     cotangent: Carry,
-    seeds: Float[Array, "R L"],
+    joins: Float[Array, "R L"],
     seed: Float[Array, " C"],
 ) -> tuple[Carry, Float[Array, "R L D"]]:
     """Take R output steps back through L frames.
 
     Args:
-        pull: of ``jax.vjp(advance, carry before the stretch, its drive)``.
+        pullback: of ``jax.vjp(advance, carry before the stretch, its drive)``.
         cotangent: of the carry after the stretch, with a leading axis R.
-        seeds: 1 where an output step lies at a frame of the stretch, else 0.
+        joins: 1 where an output step lies at a frame of the stretch, else 0.
         seed: see ``all_pairs``.
 
     Returns:
         The cotangent of the carry before the stretch, and G of its frames.
     """
-    return jax.vmap(lambda rest, at: pull((rest, at[:, None] * seed)))(cotangent, seeds)
+
+    def one_output_step(
+        cotangent: Carry, join: Float[Array, " L"]
+    ) -> tuple[Carry, Float[Array, "L D"]]:
+        return pullback((cotangent, join[:, None] * seed))
+
+    return jax.vmap(one_output_step)(cotangent, joins)
 
 
-def _visit(advance, carry, drive, seen, rest=None, *, seed, stretch, combine):
+def _through_block(
+    advance: Callable[[Carry, Array], tuple[Carry, Array]],
+    carry: Carry,
+    drive: Float[Array, "R D"],
+    frame_values: Float[Array, "R h w X"],
+    *,
+    cotangent: Carry | None,
+    seed: Float[Array, " C"],
+    stretch: int,
+    combine: Combine,
+) -> tuple[Carry, Float[Array, "R C"], Carry, list[Array]]:
     """Take a block's output steps back through a block's frames.
 
-    Without ``rest``, through its own: a stretch's output steps join in at its end. With
-    the cotangent of the carry after the frames, through those of an earlier block.
+    Without ``cotangent``, through its own frames: output steps join in at the stretch in
+    which they lie. With the cotangent of the carry after the frames, through those of an
+    earlier block.
 
     Returns:
         The carry after the frames, their scores, the cotangent of the carry before
         them, and [signed maps] or [signed maps, beta] (R, R, ...).
     """
-    size, own = len(drive), rest is None
+    size, is_own = len(drive), cotangent is None
     spans = [slice(s, min(s + stretch, size)) for s in range(0, size, stretch)]
-    scores, pulls, found = [], [], []
+    # Forward: the pullback of every stretch.
+    scores, pullbacks = [], []
     for span in spans:
-        (carry, there), pull = jax.vjp(advance, carry, drive[span])
-        scores.append(there)
-        pulls.append(pull)
-    if own:
-        rest = no_cotangent(carry, 0)
-    for span, pull in zip(spans[::-1], pulls[::-1], strict=True):
+        (carry, stretch_scores), pullback = jax.vjp(advance, carry, drive[span])
+        scores.append(stretch_scores)
+        pullbacks.append(pullback)
+    if is_own:
+        cotangent = zero_cotangent(carry, 0)  # no output step is under way yet
+    # Backward: the last stretch first. Of the block's own frames, the rows under way
+    # are those from the stretch's first step on (Theorem 3); they stand at the end.
+    parts = []
+    for span, pullback in zip(spans[::-1], pullbacks[::-1], strict=True):
         length = span.stop - span.start
-        rows = size - span.start if own else size
-        rest = jax.tree.map(functools.partial(_below_zeros, rows=rows), rest)
-        at = jnp.eye(rows, length) if own else jnp.zeros((rows, length))
-        rest, weights = back(pull, rest, at.astype(drive.dtype), seed)
-        found.append(combine(weights, seen[span]))
-    return carry, jnp.concatenate(scores), rest, _beside(found[::-1], size)
+        rows = size - span.start if is_own else size
+        cotangent = jax.tree.map(functools.partial(_pad_above, rows=rows), cotangent)
+        joins = jnp.eye(rows, length) if is_own else jnp.zeros((rows, length))
+        cotangent, weights = pull_back(
+            pullback, cotangent, joins.astype(drive.dtype), seed
+        )
+        parts.append(combine(weights, frame_values[span]))
+    return carry, jnp.concatenate(scores), cotangent, _join_spans(parts[::-1], size)
 
 
-def _beside(found, size):
+def _join_spans(parts: list[list[Array]], size: int) -> list[Array]:
     """Join the stretches' parts (R' L ...), with zeros above those of fewer rows."""
-    parts = zip(*found, strict=True)
-    whole = functools.partial(_below_zeros, rows=size)
-    return [jnp.concatenate([whole(x) for x in part], 1) for part in parts]
+    pad = functools.partial(_pad_above, rows=size)
+    return [
+        jnp.concatenate([pad(span) for span in spans], 1)
+        for spans in zip(*parts, strict=True)
+    ]
 
 
-def _below_zeros(x, rows):
-    """Put rows of zeros above x, so that there are ``rows``."""
-    return jnp.pad(x, [(rows - len(x), 0)] + [(0, 0)] * (x.ndim - 1))
+def _pad_above(rows_below: Float[Array, "R ..."], rows: int) -> Float[Array, "..."]:
+    """Put rows of zeros above, so that there are ``rows``."""
+    padding = [(rows - len(rows_below), 0)] + [(0, 0)] * (rows_below.ndim - 1)
+    return jnp.pad(rows_below, padding)
 
 
-def _divided(x, count):
-    """Cut (T, ...) into (count, size, ...), with zeros at the end."""
-    size = -(-len(x) // count)
-    space = [(0, count * size - len(x))] + [(0, 0)] * (x.ndim - 1)
-    return jnp.pad(x, space).reshape(count, size, *x.shape[1:])
+def _split(values: Float[Array, "T ..."], count: int) -> Float[Array, "count size ..."]:
+    """Split T rows into ``count`` blocks, with zeros at the end."""
+    size = -(-len(values) // count)
+    padding = [(0, count * size - len(values))] + [(0, 0)] * (values.ndim - 1)
+    return jnp.pad(values, padding).reshape(count, size, *values.shape[1:])
 
 
-def _combination(cut, features, beta):
-    """Return (G, a stretch of ``seen``) -> [signed maps] or with beta, and ``seen``."""
-    steps, *cells, channels = features.shape
-    cells = cells[0] * cells[1]
+def _combination(
+    cut: Cut, features: Float[Array, "T h w K"], beta: bool
+) -> tuple[Combine, Float[Array, "T h w X"]]:
+    """Return how G becomes maps and beta, and the per-frame values that this takes.
+
+    By beta the values are A itself (X = K); by Theorem 2 they are Q (X = D).
+    """
+    steps, height, width, channels = features.shape
+    cells = height * width
     response = cut.response / cells
 
-    def with_beta(weights, features):
-        found = jnp.einsum("otd,kd->otk", weights, response)
-        maps = jnp.einsum("otk,thwk->othw", found, features)
-        return [maps, found] if beta else [maps]
+    def by_beta(
+        weights: Float[Array, "R L D"], features: Float[Array, "L h w K"]
+    ) -> list[Array]:
+        beta_rows = jnp.einsum("otd,kd->otk", weights, response)  # Theorem 1
+        maps = jnp.einsum("otk,thwk->othw", beta_rows, features)  # Eq. 2
+        return [maps, beta_rows] if beta else [maps]
+
+    def by_cells(
+        weights: Float[Array, "R L D"], cell_responses: Float[Array, "L h w D"]
+    ) -> list[Array]:
+        return [jnp.einsum("otd,thwd->othw", weights, cell_responses)]  # Theorem 2
 
     if beta or not cheaper_without_beta(
         steps, steps**2 / 2, cells, channels, response.shape[1]
     ):
-        return with_beta, features
-    answers = jnp.einsum("thwk,kd->thwd", features, response)  # Q
-    return lambda weights, answers: [
-        jnp.einsum("otd,thwd->othw", weights, answers)
-    ], answers
+        return by_beta, features
+    cell_responses = jnp.einsum("thwk,kd->thwd", features, response)  # Q
+    return by_cells, cell_responses
 
 
 def signed_maps(
@@ -266,8 +316,8 @@ def signed_maps(
     cells, channels = features.shape[1] * features.shape[2], features.shape[3]
     response = response / cells
     if cheaper_without_beta(length, rows * length, cells, channels, width):
-        answers = jnp.einsum("thwk,kd->thwd", features, response)
-        return jnp.einsum("otd,thwd->othw", weights, answers)
+        cell_responses = jnp.einsum("thwk,kd->thwd", features, response)  # Q
+        return jnp.einsum("otd,thwd->othw", weights, cell_responses)
     beta = jnp.einsum("otd,kd->otk", weights, response)
     return jnp.einsum("otk,thwk->othw", beta, features)
 
@@ -280,14 +330,17 @@ def cheaper_without_beta(
     return steps * cells * channels * width + pairs * cells * width < by_beta
 
 
-def _put(block, place, whole, part):
-    """Put one block's stretch (R, L, ...) where it belongs in (B, R, J, L, ...)."""
-    zero, part = jnp.zeros_like(block), part[None, :, None]
-    rest = [zero] * (part.ndim - 3)
-    return jax.lax.dynamic_update_slice(whole, part, (block, zero, place, *rest))
+def _write_block(
+    row: Array, column: Array, whole: Float[Array, "B R J L ..."], part: Array
+) -> Array:
+    """Write the part (R, L, ...) of one pair of blocks where it belongs."""
+    zero, part = jnp.zeros_like(row), part[None, :, None]
+    position = (row, zero, column, *[zero] * (part.ndim - 3))
+    return jax.lax.dynamic_update_slice(whole, part, position)
 
 
-def _whole(x, steps):
+def _merge_blocks(values: Float[Array, "B R J L ..."], steps: int) -> Array:
     """Make (B, R, J, L, ...) one (T, T, ...)."""
-    count, size = x.shape[:2]
-    return x.reshape(count * size, count * size, *x.shape[4:])[:steps, :steps]
+    count, size = values.shape[:2]
+    square = values.reshape(count * size, count * size, *values.shape[4:])
+    return square[:steps, :steps]

@@ -1,9 +1,9 @@
-"""Videos of any length: rows of the matrix within a budget of memory.
+"""Videos of any length: rows of the matrix within a memory budget.
 
-Frames come stretch by stretch and are never all there; of each stretch the drive u, the
-carry before it and the feature maps A are kept (A in a temporary file where the budget
-is small). Then blocks of output steps go back through the stretches (see
-``rgcam.attribution.causal``, Theorem 3), each only as far as its window reaches.
+Frames come stretch by stretch and are never all in memory; of each stretch the drive u,
+the carry before it and the feature maps A are stored (A in a temporary file where the
+budget is small). Then blocks of output steps go back through the stretches (see
+``causal``, Theorem 3), each only as far as its window reaches.
 
 What a window leaves out is reported exactly. By Theorem 2 the signed mass of a whole
 row is the derivative of y[t'] along the mean map of every frame:
@@ -15,23 +15,23 @@ one forward-mode pass for all rows at once.
 
 import functools
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import IO, NamedTuple, TypeAlias
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
-from rgcam.attribution import causal
-from rgcam.attribution.stretches import Maps, stretches
+from rgcam.attribution import causal, targets
+from rgcam.attribution.explain import PRECISION
 from rgcam.errors import InputError
-from rgcam.models import chunks
+from rgcam.models.cut import Carry, CausalModel, CutModel, cut, features
+from rgcam.types import Tensor, Variables
 
-STRETCH = 64  # frames that go back together; fewer and larger ones gain nothing more
-ROWS = (8, 256)  # output steps of a block: at least, at most
-Out = None | int | slice | Sequence[int]
+STRETCH = 64  # frames that go back together; fewer and larger stretches gain nothing
+BLOCK_ROWS = (8, 256)  # output steps of a block: at least, at most
+Out: TypeAlias = None | int | slice | Sequence[int]
 
 
 class LongExplanation(NamedTuple):
@@ -55,21 +55,59 @@ class LongExplanation(NamedTuple):
     dropped: Float[np.ndarray, " rows"]
 
 
-class _Kept(NamedTuple):
-    """What the forward pass leaves: stretches of L frames, padded at the end."""
+class FeatureStore:
+    """Feature maps of stretches: in memory up to a limit, then in a file."""
+
+    def __init__(self, file: IO[bytes], max_bytes: int):
+        self.file, self.bytes_left = file, max_bytes
+        # Each stretch: its maps, or (offset in the file, shape, dtype).
+        self.stretches: list[np.ndarray | tuple[int, tuple[int, ...], np.dtype]] = []
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        """Return the maps of stretch ``number``."""
+        entry = self.stretches[number]
+        if isinstance(entry, np.ndarray):
+            return entry
+        offset, shape, dtype = entry
+        return np.memmap(self.file, dtype, "r", offset, shape)
+
+    def append(self, maps: np.ndarray) -> None:
+        """Store one more stretch.
+
+        Raises:
+            InputError: the temporary file cannot grow.
+        """
+        self.bytes_left -= maps.nbytes
+        if self.bytes_left >= 0:
+            self.stretches.append(maps)
+            return
+        offset = self.file.seek(0, 2)
+        try:
+            self.file.write(maps.tobytes())
+            self.file.flush()
+        except OSError as error:
+            raise InputError(
+                f"cannot store the feature maps in {tempfile.gettempdir()} "
+                f"({error.strerror}): set TMPDIR to a folder with more space"
+            ) from error
+        self.stretches.append((offset, maps.shape, maps.dtype))
+
+
+class _ForwardPass(NamedTuple):
+    """What the forward pass stores: stretches of L frames, padded at the end."""
 
     steps: int
-    carries: list[Any]  # before each stretch
+    carries: list[Carry]  # before each stretch
     drives: list[np.ndarray]  # (L D)
-    maps: Maps
-    response: jax.Array
-    scores: np.ndarray  # (T C)
-    masses: np.ndarray  # (T C), signed mass of each row, of every class
+    features: FeatureStore
+    response: Float[Array, "K D"]
+    scores: Float[np.ndarray, "T C"]
+    masses: Float[np.ndarray, "T C"]  # signed mass of each row, for every class
 
 
 def explain_long(
-    module: nn.Module,
-    variables: Any,
+    module: CutModel,
+    variables: Variables,
     frames: Iterable[np.ndarray],
     target: int | None = None,
     *,
@@ -79,54 +117,58 @@ def explain_long(
     relu: bool = True,
     max_bytes: int = 2 * 2**30,
 ) -> LongExplanation:
-    """Explain rows of a video that comes in pieces.
+    """Explain rows of a video that comes in pieces, by recurrent Grad-CAM.
 
     Args:
-        module: a causal one, see ``rgcam.attribution.causal``.
+        module: a causal one, see ``rgcam.models.cut``.
         variables: its variables.
         frames: preprocessed pieces (n, S, S, 3) of any lengths, in order.
         target: class index; None: the class with the highest score at the last step.
         out: output steps to explain: one, several, a slice such as
             ``slice(None, None, 100)``, or None: all. Negative ones count from the end.
         window: W, frames before and at an output step to look back on; None: all.
-        maps: whether heat maps are kept too, not the matrix alone.
+        maps: whether to return heat maps too, not the matrix alone.
         relu: rectify the maps, Eq. 2.
         max_bytes: what results and working memory may take, the model's parameters
             aside.
 
     Returns:
-        LongExplanation; the same numbers as ``gradcam.explain`` gives.
+        LongExplanation; the same numbers as ``explain`` gives.
 
     Raises:
-        InputError: a module that cannot go on from a carry, no frame, a class or step
-            that does not exist, a window below 1, or results that max_bytes does not
-            hold.
+        InputError: a module that cannot continue from a carry, no frame, a class or
+            step that does not exist, a window below 1, or results that max_bytes does
+            not hold.
     """
-    if not causal.splits(module):
+    if not isinstance(module, CausalModel):
         raise InputError(
             f"{type(module).__name__} has no drive, response, begin and advance: a "
-            "video in pieces needs a causal model, see rgcam.models.classifiers"
+            "video in pieces needs a causal model, see rgcam.models.cut"
         )
     if window is not None and window < 1:
         raise InputError(f"window is {window}: give at least 1 frame to look back on")
     with tempfile.TemporaryFile() as file:
-        kept = _forward(module, variables, frames, file, max_bytes // 4)
-        target = _target(kept, target)
-        rows = _rows(out, kept.steps)
-        width = kept.steps if window is None else min(window, kept.steps)
-        result = _empty(kept, rows, width, maps, max_bytes)
+        stored = _run_forward(module, variables, frames, file, max_bytes // 4)
+        target = _validated_target(stored, target)
+        rows = _chosen_rows(out, stored.steps)
+        width = stored.steps if window is None else min(window, stored.steps)
+        result = _empty_result(stored, rows, width, maps, max_bytes)
         totals = np.zeros(len(rows))
-        visit = functools.partial(_visit, module, relu=relu)
-        size = _block(kept, max_bytes // 4)
+        size = _rows_of_block(stored, max_bytes // 4)
         for first in range(0, len(rows), size):
-            here = slice(first, first + size)
-            parts = _go_back(visit, variables, kept, target, rows[here], size, width)
-            for start, matrix, pictures, masses in parts:
-                count = len(rows[here])
-                totals[here] += masses[:count]
-                places = _places(rows[here], start, kept.steps, width, window)
-                _put(result, here, places, matrix[:count], pictures[:count])
-    dropped = kept.masses[rows, target] - totals if window else np.zeros(len(rows))
+            block = slice(first, first + size)
+            count = len(rows[block])
+            parts = _go_back(
+                module, variables, stored, target, rows[block], size, width, relu
+            )
+            for start, matrix_part, maps_part, mass_part in parts:
+                totals[block] += mass_part[:count]
+                positions = _positions(rows[block], start, stored.steps, width, window)
+                _write(result, block, positions, matrix_part[:count], maps_part[:count])
+    if window:
+        dropped = stored.masses[rows, target] - totals
+    else:
+        dropped = np.zeros(len(rows))
     return result._replace(target=target, dropped=dropped)
 
 
@@ -135,92 +177,169 @@ def row_bytes(steps: int, cells: int, maps: bool) -> int:
     return 4 * steps * (1 + cells * maps)
 
 
-def _forward(module, variables, frames, file, max_bytes) -> _Kept:
+def equal_stretches(
+    pieces: Iterable[np.ndarray], size: int
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Cut pieces of any lengths into stretches of ``size``; pad the last one.
+
+    Yields:
+        The frames of a stretch, and how many of them are not padding.
+    """
+    frames = []
+    for piece in pieces:
+        for frame in piece:
+            frames.append(frame)
+            if len(frames) == size:
+                yield np.stack(frames), size
+                frames = []
+    if count := len(frames):
+        yield np.stack(frames + frames[-1:] * (size - count)), count
+
+
+def _run_forward(
+    module: CausalModel,
+    variables: Variables,
+    frames: Iterable[np.ndarray],
+    file: IO[bytes],
+    max_bytes: int,
+) -> _ForwardPass:
+    """Go through the video once and store what the reverse passes need."""
     carries, drives, scores, masses = [], [], [], []
-    maps, state, response, steps = Maps(file, max_bytes), None, None, 0
-    for piece, count in stretches(frames, STRETCH):
+    store, state, response, steps = FeatureStore(file, max_bytes), None, None, 0
+    for stretch, count in equal_stretches(frames, STRETCH):
         if state is None:
             begin = module.apply(variables, method="begin")
-            still = jax.tree.map(jnp.zeros_like, begin)
-            state = begin, still, jnp.asarray(piece[0])
+            no_tangent = jax.tree.map(jnp.zeros_like, begin)
+            state = (begin, no_tangent, jnp.asarray(stretch[0]))
         carries.append(state[0])
-        state, found, response = _enter(module, variables, state, piece)
-        features, drive, own, mass = map(np.asarray, found)
-        maps.append(features)
+        state, outputs, response = _forward_stretch(module, variables, state, stretch)
+        maps, drive, stretch_scores, stretch_masses = map(np.asarray, outputs)
+        store.append(maps)
         drives.append(drive)
-        scores.append(own[:count])
-        masses.append(mass[:count])
+        scores.append(stretch_scores[:count])
+        masses.append(stretch_masses[:count])
         steps += count
     if response is None:
         raise InputError("there are no frames to explain")
-    scores, masses = np.concatenate(scores), np.concatenate(masses)
-    return _Kept(steps, carries, drives, maps, response, scores, masses)
+    return _ForwardPass(
+        steps=steps,
+        carries=carries,
+        drives=drives,
+        features=store,
+        response=response,
+        scores=np.concatenate(scores),
+        masses=np.concatenate(masses),
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("module",))
-def _enter(module, variables, state, frames):
+def _forward_stretch(
+    module: CausalModel,
+    variables: Variables,
+    state: tuple[Carry, Carry, Array],
+    frames: Float[Tensor, "L S S 3"],
+) -> tuple[tuple[Carry, Carry, Array], tuple[Array, Array, Array, Array], Array]:
     """Take a stretch of frames forward, and along it the tangent of the mean maps."""
-    carry, moved, last = state
-    features = chunks.features(module, variables, frames, last)
-    cut = causal.cut(module, variables, features)
-    tangent = features.mean((1, 2)) @ cut.response
-    carry, moved = (_like(cut.begin, tree) for tree in (carry, moved))
-    (carry, scores), (moved, masses) = jax.jvp(
-        cut.advance, (carry, cut.drive), (moved, tangent)
-    )
-    found = features, cut.drive, scores, masses
-    return (carry, moved, frames[-1]), found, cut.response
-
-
-def _go_back(visit, variables, kept, target, rows, size, width) -> Iterator[Any]:
-    """Yield, for each stretch that ``rows`` look back on: its start and its parts."""
-    padded = np.full(size, -1)  # no step: nothing comes of it
-    padded[: len(rows)] = rows
-    rest = causal.no_cotangent(kept.carries[0], size)
-    earliest = max(0, rows[0] - width + 1) // STRETCH
-    for place in range(rows[-1] // STRETCH, earliest - 1, -1):
-        start = place * STRETCH
-        rest, *parts = visit(
-            *(variables, kept.response, kept.carries[place], kept.drives[place]),
-            *(kept.maps[place], rest, padded, start, target, width),
+    carry, carry_tangent, last_frame = state
+    with jax.default_matmul_precision(PRECISION):
+        maps = features(module, variables, frames, last_frame)
+        model = cut(module, variables, maps)
+        # The drive's tangent is what the mean map of each frame adds to it.
+        tangent = maps.mean((1, 2)) @ model.response
+        carry = _cast_like(model.begin, carry)
+        carry_tangent = _cast_like(model.begin, carry_tangent)
+        (carry, scores), (carry_tangent, masses) = jax.jvp(
+            model.advance, (carry, model.drive), (carry_tangent, tangent)
         )
-        yield start, *map(np.asarray, parts)
+    outputs = (maps, model.drive, scores, masses)
+    return (carry, carry_tangent, frames[-1]), outputs, model.response
+
+
+def _go_back(
+    module: CausalModel,
+    variables: Variables,
+    stored: _ForwardPass,
+    target: int,
+    rows: Int[np.ndarray, " rows"],
+    size: int,
+    width: int,
+    relu: bool,
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield, for each stretch that ``rows`` look back on, its start and its parts.
+
+    The parts are the matrix (rows L), the maps (rows L h w) and the signed mass (rows).
+    """
+    padded = np.full(size, -1)  # no output step: nothing comes of it
+    padded[: len(rows)] = rows
+    cotangent = causal.zero_cotangent(stored.carries[0], size)
+    earliest = max(0, rows[0] - width + 1) // STRETCH
+    for number in range(rows[-1] // STRETCH, earliest - 1, -1):
+        start = number * STRETCH
+        cotangent, *parts = _back_through_stretch(
+            module,
+            variables,
+            stored.response,
+            stored.carries[number],
+            stored.drives[number],
+            stored.features[number],
+            cotangent,
+            padded,
+            start,
+            target,
+            width,
+            relu=relu,
+        )
+        matrix, maps, masses = map(np.asarray, parts)
+        yield start, matrix, maps, masses
 
 
 @functools.partial(jax.jit, static_argnames=("module", "relu"))
-def _visit(
-    module, variables, response, carry, drive, features, rest, rows, start, target,
-    width, *, relu,
-):  # fmt: skip
-    """Take rows back through one stretch; return the cotangent, matrix, maps, mass."""
-    advance = functools.partial(module.apply, variables, method="advance")
-    places = start + jnp.arange(len(drive))
-    at = (rows[:, None] == places).astype(drive.dtype)
+def _back_through_stretch(
+    module: CausalModel,
+    variables: Variables,
+    response: Float[Array, "K D"],
+    carry: Carry,
+    drive: Float[Tensor, "L D"],
+    maps: Float[Tensor, "L h w K"],
+    cotangent: Carry,
+    rows: Int[Tensor, " R"],
+    start: int | Int[Array, ""],
+    target: int | Int[Array, ""],
+    width: int | Int[Array, ""],
+    *,
+    relu: bool,
+) -> tuple[Carry, Array, Array, Array]:
+    """Take rows back through one stretch.
+
+    Returns:
+        The cotangent of the carry before it; matrix, maps and signed mass of its frames.
+    """
+    advance: Callable[[Carry, Array], tuple[Carry, Array]] = functools.partial(
+        module.apply, variables, method="advance"
+    )
+    steps = start + jnp.arange(len(drive))
+    joins = (rows[:, None] == steps).astype(drive.dtype)
     classes = jax.eval_shape(advance, carry, drive)[1].shape[1]
     seed = jax.nn.one_hot(target, classes, dtype=drive.dtype)
-    _, pull = jax.vjp(advance, carry, drive)
-    rest, weights = causal.back(pull, rest, at, seed)
-    maps = causal.signed_maps(weights, response, features)
-    seen = rows[:, None] - places < width
-    maps = jnp.where(seen[..., None, None], maps, 0)
-    masses = maps.sum((1, 2, 3))
-    maps = jax.nn.relu(maps) if relu else maps
-    return rest, maps.sum((2, 3)), maps, masses
+    with jax.default_matmul_precision(PRECISION):
+        _, pullback = jax.vjp(advance, carry, drive)
+        cotangent, weights = causal.pull_back(pullback, cotangent, joins, seed)
+        heat = causal.signed_maps(weights, response, jnp.asarray(maps))
+    in_window = rows[:, None] - steps < width
+    heat = jnp.where(in_window[..., None, None], heat, 0)
+    masses = heat.sum((1, 2, 3))
+    heat = jax.nn.relu(heat) if relu else heat
+    return cotangent, heat.sum((2, 3)), heat, masses
 
 
-def _target(kept: _Kept, target: int | None) -> int:
-    classes = kept.scores.shape[1]
+def _validated_target(stored: _ForwardPass, target: int | None) -> int:
     if target is None:
-        return int(kept.scores[-1].argmax())
-    if not 0 <= target < classes:
-        raise InputError(
-            f"target {target} is not a class of this model: it has {classes}, "
-            f"numbered 0 to {classes - 1}"
-        )
+        return int(targets.predicted_class(stored.scores))
+    targets.check(target, stored.scores.shape[1])
     return target
 
 
-def _rows(out: Out, steps: int) -> np.ndarray:
+def _chosen_rows(out: Out, steps: int) -> Int[np.ndarray, " rows"]:
     """Return the chosen output steps, ascending."""
     if out is None or isinstance(out, slice):
         rows = np.arange(steps)[out or slice(None)]
@@ -236,9 +355,15 @@ def _rows(out: Out, steps: int) -> np.ndarray:
     return rows
 
 
-def _empty(kept, rows, width, maps, max_bytes) -> LongExplanation:
+def _empty_result(
+    stored: _ForwardPass,
+    rows: Int[np.ndarray, " rows"],
+    width: int,
+    maps: bool,
+    max_bytes: int,
+) -> LongExplanation:
     """Return a result of zeros; InputError where it does not fit."""
-    cells = kept.maps[0].shape[1:3]
+    cells = stored.features[0].shape[1:3]
     needed = len(rows) * row_bytes(width, cells[0] * cells[1], maps)
     if needed > max_bytes // 2:
         raise InputError(
@@ -247,20 +372,32 @@ def _empty(kept, rows, width, maps, max_bytes) -> LongExplanation:
             "window, fewer output steps (out), the matrix without maps, or more memory"
         )
     matrix = np.zeros((len(rows), width), np.float32)
-    pictures = np.zeros((*matrix.shape, *cells), np.float32) if maps else None
-    return LongExplanation(kept.scores, 0, rows, matrix, pictures, matrix[:, 0])
+    return LongExplanation(
+        scores=stored.scores,
+        target=0,
+        out=rows,
+        matrix=matrix,
+        maps=np.zeros((*matrix.shape, *cells), np.float32) if maps else None,
+        dropped=matrix[:, 0],
+    )
 
 
-def _block(kept: _Kept, max_bytes: int) -> int:
+def _rows_of_block(stored: _ForwardPass, max_bytes: int) -> int:
     """Return how many rows go back together within ``max_bytes``."""
-    length, *cells, channels = kept.maps[0].shape
-    width = kept.drives[0].shape[1]
+    length, *cells, channels = stored.features[0].shape
+    width = stored.drives[0].shape[1]
     per_row = 4 * length * (2 * width + channels + 4 * cells[0] * cells[1])
-    return int(np.clip(max_bytes // per_row, *ROWS))
+    return int(np.clip(max_bytes // per_row, *BLOCK_ROWS))
 
 
-def _places(rows, start, steps, width, window) -> tuple[np.ndarray, ...]:
-    """Return where a stretch's parts go: (row, column of the result, frame of it)."""
+def _positions(
+    rows: Int[np.ndarray, " rows"],
+    start: int,
+    steps: int,
+    width: int,
+    window: int | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return where a stretch's parts go: row and column of the result, and its frame."""
     frames = start + np.arange(STRETCH)
     lags = rows[:, None] - frames
     exist = (lags >= 0) & (lags < width) & (frames < steps)
@@ -269,13 +406,19 @@ def _places(rows, start, steps, width, window) -> tuple[np.ndarray, ...]:
     return row, column, frame
 
 
-def _put(result, here, places, matrix, maps) -> None:
-    row, column, frame = places
-    result.matrix[here][row, column] = matrix[row, frame]
+def _write(
+    result: LongExplanation,
+    block: slice,
+    positions: tuple[np.ndarray, np.ndarray, np.ndarray],
+    matrix: np.ndarray,
+    maps: np.ndarray,
+) -> None:
+    row, column, frame = positions
+    result.matrix[block][row, column] = matrix[row, frame]
     if result.maps is not None:
-        result.maps[here][row, column] = maps[row, frame]
+        result.maps[block][row, column] = maps[row, frame]
 
 
-def _like(tree, other):
-    """Return ``other`` in the dtypes of ``tree``."""
-    return jax.tree.map(lambda a, b: b.astype(a.dtype), tree, other)
+def _cast_like(tree: PyTree, values: PyTree) -> PyTree:
+    """Return ``values`` in the dtypes of ``tree``."""
+    return jax.tree.map(lambda leaf, value: value.astype(leaf.dtype), tree, values)

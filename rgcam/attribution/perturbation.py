@@ -1,41 +1,52 @@
-"""What becomes of the scores when frames, or cells of them, are replaced.
+"""What the scores lose when frames, or cells of them, are replaced by a baseline.
 
-A baseline feature map takes their place. Above a module's first linear map (see
-``rgcam.models.classifiers``) that costs passes of the recurrent part alone: u is affine in A, so
-that u of a clip with frames replaced is made of rows of u(A) and u(baseline), and the
-straight line from one to the other is a straight line of u. Of a module that is not
-cut there, the same is done with A itself and ``classify``.
+A baseline feature map takes their place. Above a causal module's first linear map (see
+``rgcam.models.cut``) that costs passes of the recurrent part alone: u is affine in A, so
+that u of a clip with some frames replaced is made of rows of u(A) and u(baseline), and
+the straight line from one clip to the other is a straight line of u. For any other
+module the same is done with A itself and ``classify``.
+
+==================  ==========================================================
+occlusion           replace one frame at a time
+cell occlusion      replace one cell of one frame at a time
+Shapley values      add frames in random orders (permutation sampling)
+==================  ==========================================================
 """
 
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
-from rgcam.attribution import causal as blocks
 from rgcam.attribution import targets
+from rgcam.attribution.targets import Index, ScoreFunction
 from rgcam.errors import InputError
-from rgcam.types import Tensor
+from rgcam.models.cut import CutModel, SharingModel, cut
+from rgcam.types import Tensor, Variables
+
+Baseline: TypeAlias = str | Float[Tensor, "..."]
+"""A name of ``BASELINES``, or feature maps (h w K) or (T h w K)."""
 
 BASELINES = ("zero", "mean", "first", "previous", "blur")
-BLUR = 2.0  # frames, standard deviation
-AT_ONCE = 64  # clips with other frames removed that go through together
+BLUR_FRAMES = 2.0  # standard deviation of the blur over time
+CLIPS_AT_ONCE = 64  # perturbed clips that go through the model together
+PERMUTATIONS = 8  # random orders behind Shapley values
 
 
-class Upper(NamedTuple):
-    """What lies above the feature map of one clip, and what its frames are replaced by.
+class UpperModel(NamedTuple):
+    """The model above the feature map of one clip, and the baseline of its inputs.
 
     Attributes:
-        outputs: inputs (T ...) -> what is explained (out,); pure.
-        inputs: x (T ...): the drive u (T D) or, of a module that is not cut, A.
-        baseline: b (T ...), the inputs that the baseline gives.
-        maps: weights (T ...) -> (T h w), each cell's part of the sum over a frame of
+        outputs: inputs (T ...) -> the explained scalar of every step (out,); pure.
+        inputs: x (T ...): the drive u (T D) or, of a module that is not causal, A.
+        baseline: b (T ...), the inputs that the baseline feature maps give.
+        to_maps: weights (T ...) -> (T h w), each cell's part of the sum over a frame of
             ``weights * (x - b)``.
-        mixed: mask (T h w) -> inputs with cells where it is 0 replaced.
+        mix_cells: mask (T h w) -> inputs with the cells where it is 0 replaced.
         grid: (T, h, w).
         causal: whether an output step is known not to depend on later frames.
     """
@@ -43,59 +54,73 @@ class Upper(NamedTuple):
     outputs: Callable[[Array], Array]
     inputs: Float[Array, "T ..."]
     baseline: Float[Array, "T ..."]
-    maps: Callable[[Array], Array]
-    mixed: Callable[[Array], Array]
+    to_maps: Callable[[Array], Array]
+    mix_cells: Callable[[Array], Array]
     grid: tuple[int, int, int]
     causal: bool
 
 
-def upper(
-    module: Any,
-    variables: Any,
+def upper_model(
+    module: CutModel,
+    variables: Variables,
     features: Float[Array, "T h w K"],
     baseline: Float[Array, "T h w K"],
-    target: Any,
-) -> Upper:
-    """Take apart what lies above A.
+    target: Index | ScoreFunction,
+) -> UpperModel:
+    """Split off what lies above the feature map of one clip.
 
     Args:
-        module: one with ``classify``; with ``shares`` and the other methods of
-            ``rgcam.models.classifiers`` it is cut at its drive.
+        module: one with ``classify``; a ``SharingModel`` is cut at its drive.
         variables: its variables.
         features: A.
-        baseline: what takes a frame's place, from ``replacement``.
+        baseline: feature maps that replace a frame's, from ``baseline_features``.
         target: class index or function of the scores.
     """
-    call: Any = functools.partial(module.apply, variables)
-    change: Any = features - baseline
-    grid: Any = features.shape[:3]
-    if not (blocks.splits(module) and hasattr(module, "shares")):
-        outputs = lambda x: targets.select(call(x, method="classify"), target)
-        maps = lambda weights: (weights * change).sum(-1)
-        mixed = lambda mask: baseline + mask[..., None] * change
-        return Upper(outputs, features, baseline, maps, mixed, grid, False)
-    cut = blocks.cut(module, variables, features)
-    shares = call(change, method="shares")
-    outputs = lambda u: targets.select(cut.advance(cut.begin, u)[1], target)
-    maps = lambda weights: jnp.einsum("td,thwd->thw", weights, shares)
-    begin = cut.drive - shares.sum((1, 2))
-    mixed = lambda mask: begin + jnp.einsum("thw,thwd->td", mask, shares)
-    causal = not callable(target)  # a function may mix the steps
-    return Upper(outputs, cut.drive, begin, maps, mixed, grid, causal)
+    change = features - baseline
+    steps, height, width = features.shape[:3]
+    if not isinstance(module, SharingModel):
+        classify = functools.partial(module.apply, variables, method="classify")
+        return UpperModel(
+            outputs=lambda maps: targets.select(classify(maps), target),
+            inputs=features,
+            baseline=baseline,
+            to_maps=lambda weights: (weights * change).sum(-1),
+            mix_cells=lambda mask: baseline + mask[..., None] * change,
+            grid=(steps, height, width),
+            causal=False,
+        )
+    model = cut(module, variables, features)
+    # What each cell adds to u beyond the baseline; u is affine, so their sum over cells
+    # leads from u(baseline) to u(A).
+    shares = module.apply(variables, change, method="shares")
+    start = model.drive - shares.sum((1, 2))
+    return UpperModel(
+        outputs=lambda drive: targets.select(
+            model.advance(model.begin, drive)[1], target
+        ),
+        inputs=model.drive,
+        baseline=start,
+        to_maps=lambda weights: jnp.einsum("td,thwd->thw", weights, shares),
+        mix_cells=lambda mask: start + jnp.einsum("thw,thwd->td", mask, shares),
+        grid=(steps, height, width),
+        causal=not callable(target),  # a function of the scores may mix the steps
+    )
 
 
-def ended(upper: Upper, length: Any) -> Upper:
-    """Return the same with nothing explained of steps from ``length`` on, padding."""
-    outputs = lambda x: jnp.where(jnp.arange(len(x)) < length, upper.outputs(x), 0)
-    return upper._replace(outputs=outputs)
+def without_padding(model: UpperModel, length: Index) -> UpperModel:
+    """Return the same model with outputs 0 from step ``length`` on."""
+    outputs = lambda inputs: jnp.where(
+        jnp.arange(len(inputs)) < length, model.outputs(inputs), 0
+    )
+    return model._replace(outputs=outputs)
 
 
-def replacement(
+def baseline_features(
     features: Float[Array, "T h w K"],
-    baseline: str | Float[Tensor, "..."],
-    length: Any = None,
+    baseline: Baseline,
+    length: Index | None = None,
 ) -> Float[Array, "T h w K"]:
-    """Return what takes every frame's place.
+    """Return the feature maps that take every frame's place.
 
     Args:
         features: A.
@@ -103,9 +128,9 @@ def replacement(
             ``first``: the first frame, as if nothing had happened since;
             ``previous``: the frame before (the first: itself), as if the video had
             stood still for one step; ``blur``: the clip smoothed over time by a
-            Gaussian of BLUR frames, as if its motion were smeared; or feature maps
+            Gaussian of BLUR_FRAMES, as if its motion were smeared; or feature maps
             (h w K) or (T h w K), such as the mean of a reference set.
-        length: number of valid frames, which the mean is taken of.
+        length: number of valid frames; only these enter the mean and the blur.
     """
     if not isinstance(baseline, str):
         return jnp.broadcast_to(jnp.asarray(baseline, features.dtype), features.shape)
@@ -115,24 +140,25 @@ def replacement(
         return jnp.broadcast_to(features[:1], features.shape)
     if baseline == "previous":
         return jnp.concatenate([features[:1], features[:-1]])
+    # Mean and blur are both Gaussian averages over time, the mean of infinite width.
     steps = jnp.arange(len(features), dtype=features.dtype)
-    width = jnp.inf if baseline == "mean" else BLUR
+    width = jnp.inf if baseline == "mean" else BLUR_FRAMES
     weights = jnp.exp(-(((steps[:, None] - steps) / width) ** 2) / 2)
     weights = weights * (True if length is None else steps < length)
     weights = weights / weights.sum(1, keepdims=True)
     return jnp.einsum("st,thwk->shwk", weights, features)
 
 
-def check_baseline(baseline: Any, shape: tuple[int, ...]) -> None:
-    """Refuse a baseline that is neither a known name nor of A's shape (T, h, w, K).
+def check_baseline(baseline: Baseline, shape: tuple[int, ...]) -> None:
+    """Validate that a baseline is a known name or has A's shape (T, h, w, K).
 
     Raises:
-        InputError: it is not.
+        InputError: it is neither.
     """
     if isinstance(baseline, str):
         if baseline not in BASELINES:
             raise InputError(
-                f"there is no baseline {baseline!r}: choose one of "
+                f"unknown baseline {baseline!r}: choose one of "
                 f"{', '.join(BASELINES)}, or give feature maps"
             )
     elif jnp.shape(baseline) not in (shape, shape[1:]):
@@ -142,61 +168,120 @@ def check_baseline(baseline: Any, shape: tuple[int, ...]) -> None:
         )
 
 
-def kept(upper: Upper, masks: Float[Tensor, "N T"]) -> Float[Array, "N out"]:
-    """Return what is explained of clips in which some frames are replaced.
+def interpolate(model: UpperModel, mask: Float[Array, " T"]) -> Float[Array, "T ..."]:
+    """Return the inputs ``b + mask * (x - b)``, with one number for each frame."""
+    mask = mask.reshape(-1, *[1] * (model.inputs.ndim - 1))
+    return model.baseline + mask * (model.inputs - model.baseline)
+
+
+def outputs_with_frames(
+    model: UpperModel, masks: Float[Tensor, "N T"]
+) -> Float[Array, "N out"]:
+    """Return the explained scalars of clips in which some frames are replaced.
 
     Args:
-        upper: from ``upper``.
-        masks: 1 where a frame is kept, 0 where the baseline takes its place; between
+        model: from ``upper_model``.
+        masks: 1 where a frame stays, 0 where the baseline takes its place; between
             them, a point on the straight line.
     """
-    masks = jnp.asarray(masks, upper.inputs.dtype)
-    one = lambda mask: upper.outputs(between(upper, mask))
-    return jax.lax.map(one, masks, batch_size=min(AT_ONCE, len(masks)))
+    masks = jnp.asarray(masks, model.inputs.dtype)
+    outputs_of = lambda mask: model.outputs(interpolate(model, mask))
+    return jax.lax.map(outputs_of, masks, batch_size=min(CLIPS_AT_ONCE, len(masks)))
 
 
-def between(upper: Upper, mask: Float[Array, " T"]) -> Float[Array, "T ..."]:
-    """Return ``b + mask * (x - b)``, a number for each frame."""
-    mask = mask.reshape(-1, *[1] * (upper.inputs.ndim - 1))
-    return upper.baseline + mask * (upper.inputs - upper.baseline)
+def outputs_with_cells(
+    model: UpperModel, masks: Float[Tensor, "N T h w"]
+) -> Float[Array, "N out"]:
+    """Return the explained scalars of clips in which cells of frames are replaced."""
+    masks = jnp.asarray(masks, model.inputs.dtype)
+    outputs_of = lambda mask: model.outputs(model.mix_cells(mask))
+    return jax.lax.map(outputs_of, masks, batch_size=min(CLIPS_AT_ONCE, len(masks)))
 
 
-def cells_kept(upper: Upper, masks: Float[Tensor, "N T h w"]) -> Float[Array, "N out"]:
-    """Return what is explained of clips in which cells of frames are replaced."""
-    masks = jnp.asarray(masks, upper.inputs.dtype)
-    one = lambda mask: upper.outputs(upper.mixed(mask))
-    return jax.lax.map(one, masks, batch_size=min(AT_ONCE, len(masks)))
-
-
-def occlusion(upper: Upper) -> Float[Array, "out T"]:
+def occlusion(model: UpperModel) -> Float[Array, "out T"]:
     """Replace one frame at a time: ``y[t'](A) - y[t'](A without frame t)``.
 
     T passes above A. Zeiler and Fergus, arXiv:1311.2901, in time instead of space.
     """
-    found = kept(upper, 1 - jnp.eye(upper.grid[0]))
-    return structured(upper, (upper.outputs(upper.inputs) - found).T)
+    occluded = outputs_with_frames(model, 1 - jnp.eye(model.grid[0]))
+    return zero_future(model, (model.outputs(model.inputs) - occluded).T)
 
 
-def cell_occlusion(upper: Upper) -> Float[Array, "out T h w"]:
+def cell_occlusion(model: UpperModel) -> Float[Array, "out T h w"]:
     """Replace one cell of one frame at a time, as ``occlusion`` does frames.
 
     T h w passes above A.
     """
-    numbers = jnp.arange(math.prod(upper.grid))
-    mask = lambda number: (numbers != number).reshape(upper.grid)
-    one = lambda number: upper.outputs(upper.mixed(mask(number)))
-    found = jax.lax.map(one, numbers, batch_size=min(AT_ONCE, len(numbers)))
-    lost = upper.outputs(upper.inputs) - found
-    return structured(upper, lost.T.reshape(-1, *upper.grid))
+    cells = jnp.arange(math.prod(model.grid))
+    # Masks are made one by one inside the loop: all of them would be (T h w)^2 numbers.
+    mask_of = lambda cell: (cells != cell).reshape(model.grid)
+    outputs_of = lambda cell: model.outputs(model.mix_cells(mask_of(cell)))
+    occluded = jax.lax.map(outputs_of, cells, batch_size=min(CLIPS_AT_ONCE, len(cells)))
+    lost = model.outputs(model.inputs) - occluded
+    return zero_future(model, lost.T.reshape(-1, *model.grid))
 
 
-def structured(upper: Upper, found: Float[Array, "out T ..."]) -> Array:
-    """Put exact zeros where a causal model's later frames cannot matter.
+def shapley_values(
+    model: UpperModel, key: Key[Array, ""], permutations: int = PERMUTATIONS
+) -> Float[Array, "out T"]:
+    """Average what a frame adds to the frames before it in a random order.
 
-    Differences of scores are there of rounding's size.
+    ``M[t', t] = E_order( y[t'](frames up to t in order) - y[t'](frames before t) )``
+
+    Permutation sampling (Castro et al. 2009), every order followed by its reverse:
+    antithetic, so that half of the variance cancels where pairs of frames interact.
+    ``permutations * (T + 1)`` passes above A; each row sums to
+    ``y[t'](A) - y[t'](b)`` exactly.
+
+    Args:
+        model: the model above A.
+        key: from ``jax.random.key``.
+        permutations: orders; an even number.
     """
-    if not upper.causal:
-        return found
-    steps = jnp.arange(found.shape[1])
-    seen = steps[:, None] >= steps
-    return jnp.where(seen.reshape(*seen.shape, *[1] * (found.ndim - 2)), found, 0)
+    steps = model.grid[0]
+    keys = jax.random.split(key, permutations // 2)
+    ranks = jax.vmap(lambda key: jax.random.permutation(key, steps))(keys)
+    ranks = jnp.concatenate([ranks, steps - 1 - ranks])
+    # For every order, the clips with its first 0, 1, ..., T frames.
+    masks = ranks[:, None, :] < jnp.arange(steps + 1)[:, None]
+    masks = masks.reshape(-1, steps).astype(model.inputs.dtype)
+    outputs = outputs_with_frames(model, masks)
+    gains = jnp.diff(outputs.reshape(len(ranks), steps + 1, -1), axis=1)
+    # gains[order, n] belongs to the frame of rank n: sort the gains by frame.
+    gains_of_frames = jax.vmap(lambda gain, rank: gain[rank])(gains, ranks)
+    return zero_future(model, gains_of_frames.mean(0).T)
+
+
+def distribute_mass(
+    matrix: Float[Array, "out T"], maps: Float[Array, "out T h w"]
+) -> Float[Array, "out T h w"]:
+    """Change maps so that each has the mass that the matrix gives.
+
+    ``L + (M - sum L) |L| / sum |L|``: the missing mass is added where a map is strong,
+    so that nothing is divided by a mass that may be 0. A map of zeros becomes uniform.
+
+    Args:
+        matrix: masses, such as Shapley values.
+        maps: signed, such as those of integrated gradients: where in each frame.
+    """
+    magnitude = jnp.abs(maps)
+    total = magnitude.sum((2, 3), keepdims=True)
+    cells = maps.shape[2] * maps.shape[3]
+    fractions = jnp.where(
+        total > 0, magnitude / jnp.where(total > 0, total, 1), 1 / cells
+    )
+    missing = matrix - maps.sum((2, 3))
+    return maps + missing[..., None, None] * fractions
+
+
+def zero_future(model: UpperModel, effects: Float[Array, "out T ..."]) -> Array:
+    """Set to exactly 0 the effect of frames that a causal output step cannot depend on.
+
+    Differences of scores there are rounding errors.
+    """
+    if not model.causal:
+        return effects
+    steps = jnp.arange(effects.shape[1])
+    visible = steps[:, None] >= steps
+    visible = visible.reshape(*visible.shape, *[1] * (effects.ndim - 2))
+    return jnp.where(visible, effects, 0)

@@ -10,25 +10,25 @@ explanation's for the last W frames, whose gradient does not depend on the other
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from rgcam.attribution import causal, gradcam, targets
+from rgcam.attribution import gradcam, targets
+from rgcam.attribution.explain import PRECISION
 from rgcam.errors import InputError
-from rgcam.models import chunks
-from rgcam.types import Tensor
+from rgcam.models.cut import Carry, CausalModel, Cut, CutModel, cut, features
+from rgcam.types import Tensor, Variables
 
 
 class Stream(NamedTuple):
-    """What is remembered between frames.
+    """State between frames.
 
     Attributes:
-        count: () int32, frames seen.
+        count: () int32, frames so far.
         frame: (S S 3), the last one.
         carry: before the window's first frame.
         features: A (W h w K) of the last W frames; 0 where there were none.
@@ -37,13 +37,13 @@ class Stream(NamedTuple):
 
     count: Int[Array, ""]
     frame: Float[Array, "S S 3"]
-    carry: Any
+    carry: Carry
     features: Float[Array, "W h w K"]
     drive: Float[Array, "W D"]
 
 
 class Row(NamedTuple):
-    """What one more frame says: row t' of the tensor, its newest W frames.
+    """Row t' of the tensor, which one more frame adds: its newest W frames.
 
     Entry w is of frame t' - W + 1 + w; 0 before the first frame.
 
@@ -61,24 +61,24 @@ class Row(NamedTuple):
 
 
 def start(
-    module: nn.Module, variables: Any, frame: Tensor, *, window: int = 64
+    module: CutModel, variables: Variables, frame: Tensor, *, window: int = 64
 ) -> Stream:
     """Return the state before the first frame.
 
     Args:
-        module: a causal one, see ``rgcam.attribution.causal``.
+        module: a causal one, see ``rgcam.models.cut``.
         variables: its variables.
         frame: a preprocessed frame (S, S, 3), or anything of its shape and dtype.
         window: W, frames to look back on.
 
     Raises:
-        InputError: a module that cannot go on from a carry, frames of another shape,
-            or a window below 1.
+        InputError: a module that cannot continue from a carry, frames of another
+            shape, or a window below 1.
     """
-    if not causal.splits(module):
+    if not isinstance(module, CausalModel):
         raise InputError(
             f"{type(module).__name__} has no drive, response, begin and advance: "
-            "streams need a causal model, see rgcam.models.classifiers"
+            "streams need a causal model, see rgcam.models.cut"
         )
     if np.ndim(frame) != 3 or window < 1:
         raise InputError(
@@ -86,18 +86,23 @@ def start(
             "(S, S, 3) and at least 1"
         )
     frame = jnp.zeros(np.shape(frame), jnp.float32)
-    below = functools.partial(chunks.features, module)
-    maps = jax.eval_shape(below, variables, frame[None])
-    features = jnp.zeros((window, *maps.shape[1:]), maps.dtype)
-    cut = causal.cut(module, variables, features)
-    nothing = jnp.zeros_like(cut.drive)
-    return Stream(jnp.int32(0), frame, cut.begin, features, nothing)
+    features_of = functools.partial(features, module)
+    shape = jax.eval_shape(features_of, variables, frame[None])
+    empty = jnp.zeros((window, *shape.shape[1:]), shape.dtype)
+    model = cut(module, variables, empty)
+    return Stream(
+        count=jnp.int32(0),
+        frame=frame,
+        carry=model.begin,
+        features=empty,
+        drive=jnp.zeros_like(model.drive),
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("module", "relu"))
 def step(
-    module: nn.Module,
-    variables: Any,
+    module: CausalModel,
+    variables: Variables,
     state: Stream,
     frame: Tensor,
     target: int | Int[Tensor, ""],
@@ -114,36 +119,62 @@ def step(
         target: class index; may be traced. One that the model does not have gives NaN.
         relu: rectify the maps.
     """
-    frame = jnp.asarray(frame)
-    before = jnp.where(state.count > 0, state.frame, frame)  # the first: no change
-    new = chunks.features(module, variables, frame[None], before)
-    cut = causal.cut(module, variables, new)
-    window = len(state.drive)
-    full = state.count >= window
-    after, _ = cut.advance(state.carry, state.drive[:1])
-    carry = jax.tree.map(lambda a, b: jnp.where(full, a, b), after, state.carry)
-    features = jnp.concatenate([state.features[1:], new])
-    drive = jnp.concatenate([state.drive[1:], cut.drive])
-    state = Stream(state.count + 1, frame, carry, features, drive)
-    there = jnp.arange(window) >= window - state.count
-    scores, weights = _back(cut, carry, drive, there, target)
-    beta = weights @ cut.response.T / (features.shape[1] * features.shape[2])
-    maps = gradcam.heatmaps(beta[None], features, relu)
-    return state, Row(scores, beta, maps[0], gradcam.importance_matrix(maps)[0])
+    with jax.default_matmul_precision(PRECISION):
+        frame = jnp.asarray(frame)
+        # The first frame has no previous one: it then shows no change.
+        previous = jnp.where(state.count > 0, state.frame, frame)
+        new_map = features(module, variables, frame[None], previous)
+        model = cut(module, variables, new_map)
+        # Once the window is full, its first frame leaves it and moves into the carry.
+        window = len(state.drive)
+        is_full = state.count >= window
+        after_first, _ = model.advance(state.carry, state.drive[:1])
+        carry = jax.tree.map(
+            lambda after, before: jnp.where(is_full, after, before),
+            after_first,
+            state.carry,
+        )
+        maps_in_window = jnp.concatenate([state.features[1:], new_map])
+        drive = jnp.concatenate([state.drive[1:], model.drive])
+        state = Stream(
+            count=state.count + 1,
+            frame=frame,
+            carry=carry,
+            features=maps_in_window,
+            drive=drive,
+        )
+        exists = jnp.arange(window) >= window - state.count
+        scores, weights = _newest_row(model, carry, drive, exists, target)
+        # Theorem 1 of ``causal``, for the newest output step alone.
+        cells = maps_in_window.shape[1] * maps_in_window.shape[2]
+        beta = weights @ model.response.T / cells
+        maps = gradcam.heatmaps(beta[None], maps_in_window, relu)
+    matrix = gradcam.importance_matrix(maps)
+    return state, Row(scores=scores, beta=beta, maps=maps[0], matrix=matrix[0])
 
 
-def _back(cut, carry, drive, there, target):
+def _newest_row(
+    model: Cut,
+    carry: Carry,
+    drive: Float[Array, "W D"],
+    exists: Bool[Array, " W"],
+    target: int | Int[Tensor, ""],
+) -> tuple[Float[Array, " C"], Float[Array, "W D"]]:
     """Return the newest frame's scores, and G of all frames in the window."""
 
-    def go_on(carry, inputs):
-        own, exists = inputs
-        after, scores = cut.advance(carry, own[None])
-        kept = jax.tree.map(lambda a, b: jnp.where(exists, a, b), after, carry)
-        return kept, scores[0]
+    def advance_one(
+        carry: Carry, inputs: tuple[Float[Array, " D"], Bool[Array, ""]]
+    ) -> tuple[Carry, Float[Array, " C"]]:
+        frame_drive, frame_exists = inputs
+        after, scores = model.advance(carry, frame_drive[None])
+        carry = jax.tree.map(
+            lambda new, old: jnp.where(frame_exists, new, old), after, carry
+        )
+        return carry, scores[0]
 
-    def newest(drive):
-        scores = jax.lax.scan(go_on, carry, (drive, there))[1][-1]
+    def newest_score(drive: Float[Array, "W D"]) -> tuple[Array, Array]:
+        scores = jax.lax.scan(advance_one, carry, (drive, exists))[1][-1]
         return targets.select(scores[None], target)[0], scores
 
-    weights, scores = jax.grad(newest, has_aux=True)(drive)
+    weights, scores = jax.grad(newest_score, has_aux=True)(drive)
     return scores, weights

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from rgcam import files
-from rgcam.attribution import methods
+from rgcam.attribution import explain
 from rgcam.commands.options import Command, Options, option
 from rgcam.corpus import manifest
 from rgcam.corpus.manifest import Manifest
@@ -213,10 +213,10 @@ def _write(
 def _methods(options: EvaluateOptions) -> list[str]:
     """Return the names of the methods, with their baselines."""
     if options.methods == ("all",):
-        return [*methods.METHODS, *EXTRA]
+        return [*explain.METHODS, *EXTRA]
     for name in options.methods:
         method, _, baseline = name.partition(":")
-        methods.check(method, baseline or None)
+        explain.check_method(method, baseline or None)
     return list(options.methods)
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from rgcam import files
-from rgcam.attribution import lags, methods, perturbation
+from rgcam.attribution import explain, maps, perturbation
 from rgcam.commands import options as command_line
 from rgcam.commands.options import Command, Options, option
 from rgcam.data.synthetic import stickman
@@ -74,7 +74,7 @@ class ExplainOptions(Options):
     )
     method: str = option(
         "gradcam",
-        f"attribution method: {', '.join(methods.METHODS)}",
+        f"attribution method: {', '.join(explain.METHODS)}",
         group=EXPLANATION,
         value="METHOD",
     )
@@ -95,7 +95,7 @@ class ExplainOptions(Options):
         "last",
         "which output steps the maps show",
         group=EXPLANATION,
-        choices=lags.AGGREGATIONS,
+        choices=maps.AGGREGATIONS,
     )
     window: int | None = option(
         None,
@@ -288,7 +288,7 @@ def recorded(options: ExplainOptions) -> Fields:
 
 def _check(options: ExplainOptions) -> None:
     """Raise where options are impossible, or not offered together."""
-    methods.check(options.method, options.baseline)
+    explain.check_method(options.method, options.baseline)
     if options.baseline is not None:
         perturbation.check_baseline(options.baseline, ())
     if options.videos and options.video:

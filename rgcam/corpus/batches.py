@@ -17,10 +17,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int, UInt8
 
-from rgcam.attribution import contrast, gradcam
-from rgcam.attribution.contrast import Signed
+from rgcam.attribution import explain as attribution
+from rgcam.attribution.explain import ClassMaps
 from rgcam.data import clips as data
-from rgcam.models import chunks
+from rgcam.models import cut as model_cut
 from rgcam.models.backbones import Preprocess
 from rgcam.models.zoo import Model
 from rgcam.training import mesh
@@ -50,7 +50,7 @@ class Kept(NamedTuple):
     maps: Float[Tensor, "rows in h w"]
     matrix: Float[Tensor, "out in"]
     beta: Float[Tensor, "out in K"] | None
-    shown: Signed | None = None
+    shown: ClassMaps | None = None
 
 
 class Keep(NamedTuple):
@@ -112,14 +112,14 @@ def limits(model: Model, max_bytes: int, classes: int = 0) -> Limits:
     frame = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     cut = functools.partial(model.module.apply, method="features")
     _, height, width, channels = jax.eval_shape(cut, model.variables, frame).shape
-    pair = gradcam.explanation_bytes(1, 1, height * width, channels)
+    pair = attribution.explanation_bytes(1, 1, height * width, channels)
     pair += 4 * classes * height * width
     pixels = 4 * size * size * 3
     features = 4 * height * width * channels
     frame_bytes = (1 + ACTIVATIONS) * pixels + features
     most = MOST
     if jax.default_backend() == "cpu":  # fastest with few frames in the backbone
-        most = min(MOST, max(1, chunks.at_once(size * size) // SHORTEST))
+        most = min(MOST, max(1, model_cut.at_once(size * size) // SHORTEST))
     return Limits(frame_bytes, pair, max_bytes, most)
 
 
@@ -189,9 +189,9 @@ def cut(kept: Kept, row: int, length: int) -> Kept:
     )
 
 
-def _cut_shown(shown: Signed, length: int) -> Signed:
+def _cut_shown(shown: ClassMaps, length: int) -> ClassMaps:
     targets = tuple(int(target) for target in shown.targets)
-    return Signed(targets, shown.maps[:, :length, :length])
+    return ClassMaps(targets, shown.maps[:, :length, :length])
 
 
 @functools.partial(jax.jit, static_argnames=("module", "keep"))
@@ -202,7 +202,7 @@ def _explain(module, variables, frames, lengths, targets, keep) -> Kept:
 
 
 def _explain_one(module, keep, variables, frames, length, target) -> Kept:
-    e = gradcam.explain(
+    e = attribution.explain(
         module, variables, frames, target, length=length, beta=keep.beta
     )
     maps = e.maps if keep.all_maps else e.maps[length - 1][None]
@@ -212,6 +212,6 @@ def _explain_one(module, keep, variables, frames, length, target) -> Kept:
     if keep.classes:
         last = e.scores[length - 1].at[target].set(jnp.inf)
         chosen = jnp.argsort(-last)[: keep.classes].astype(jnp.int32)
-        one = functools.partial(contrast.maps, module, variables, e.features)
-        shown = Signed(chosen, jax.lax.map(lambda c: one(c, length), chosen))
+        one = functools.partial(attribution.class_maps, module, variables, e.features)
+        shown = ClassMaps(chosen, jax.lax.map(lambda c: one(c, length), chosen))
     return Kept(e.scores, target, maps, e.matrix, e.beta, shown)

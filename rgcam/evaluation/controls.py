@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from rgcam.attribution import gradcam, methods, targets
-from rgcam.attribution.gradcam import How
+from rgcam.attribution import explain, targets
+from rgcam.attribution.explain import StaticOptions
 from rgcam.errors import InputError
 from rgcam.evaluation.clips import EvaluationClip
 from rgcam.metrics import randomization
-from rgcam.models import chunks
+from rgcam.models import cut
 from rgcam.models.zoo import Model
 from rgcam.types import Tensor, Variables
 
@@ -111,7 +111,7 @@ def prepare_case(model: Model, clip: EvaluationClip) -> Case:
     """Run a model on a clip, and choose the class to explain."""
     features = features_of(model, clip.frames)
     scores = _scores(model.module, model.variables, features)
-    target = targets.decided(scores) if clip.target is None else clip.target
+    target = targets.predicted_class(scores) if clip.target is None else clip.target
     return Case(
         model=model,
         clip=clip,
@@ -141,8 +141,8 @@ def maps_of(
     baseline: str,
 ) -> Maps:
     """Return a method's maps as they are shown by default: signed or rectified."""
-    relu = methods.rectified(method, None)
-    how = How(relu=relu, beta=False, method=method, baseline=baseline)
+    relu = explain.is_rectified(method, None)
+    how = StaticOptions(relu=relu, beta=False, method=method, baseline=baseline)
     return np.asarray(_maps(model.module, variables, features, target, how))
 
 
@@ -245,7 +245,7 @@ def same_for_all_steps(maps: Float[np.ndarray, "T h w"]) -> Maps:
 def _features(
     module: nn.Module, variables: Variables, frames: Float[Tensor, "T S S 3"]
 ) -> Float[Array, "T h w K"]:
-    return chunks.features(module, variables, frames)
+    return cut.features(module, variables, frames)
 
 
 @functools.partial(jax.jit, static_argnames="module")
@@ -261,9 +261,11 @@ def _maps(
     variables: Variables,
     features: Float[Array, "T h w K"],
     target: Int[Array, ""],
-    how: How,
+    how: StaticOptions,
 ) -> Float[Array, "T T h w"]:
-    return gradcam.explain_features(module, variables, features, target, how=how).maps
+    return explain.explain_features(
+        module, variables, features, target, options=how
+    ).maps
 
 
 def _centre(height: int, width: int) -> Float[np.ndarray, "h w"]:

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from rgcam.attribution import lags, methods, perturbation
+from rgcam.attribution import explain as attribution
+from rgcam.attribution import maps as attribution_maps
+from rgcam.attribution import perturbation
 from rgcam.evaluation.clips import EvaluationClip
 from rgcam.evaluation.controls import (
     Case,
@@ -240,7 +242,7 @@ def measure(
 def split(name: str) -> tuple[str, str]:
     """Return a method and its baseline: of ``fade:mean``, or of ``fade`` its default."""
     method, _, baseline = name.partition(":")
-    return method, methods.baseline_of(method, baseline or None)
+    return method, attribution.default_baseline(method, baseline or None)
 
 
 def to_fields(measures: MethodMeasures) -> dict[str, dict[str, float | None]]:
@@ -332,7 +334,7 @@ def _similarity(
 
 
 def _time(maps: Maps) -> TimeMeasures:
-    reach = lags.lags(maps.sum((2, 3)))
+    reach = attribution_maps.lag_profile(maps.sum((2, 3)))
     return TimeMeasures(
         recurrent_share=reach.recurrent_share,
         half_life=min(reach.half_life, float(len(maps))),
@@ -348,7 +350,7 @@ def _localization_last(case: Case, maps: Maps) -> LocalizationMeasures:
 def _localization_max(case: Case, maps: Maps) -> LocalizationMeasures:
     """Compare the maximum over all output steps with the truth."""
     positive = np.maximum(maps, 0)
-    over_steps = lags.aggregate(positive, case.scores, case.target, "max")
+    over_steps = attribution_maps.aggregate(positive, case.scores, case.target, "max")
     return localization.measures(over_steps, case.clip.mask, case.clip.true_frames)
 
 
@@ -393,4 +395,4 @@ def _remover(case: Case, removal: str) -> deletion.Remove:
     )
 
 
-_replacement = jax.jit(perturbation.replacement, static_argnames="baseline")
+_replacement = jax.jit(perturbation.baseline_features, static_argnames="baseline")

@@ -127,13 +127,13 @@ def removal_losses(
         cells if there are any.
     """
     features = jnp.asarray(features)
-    replacement = perturbation.replacement(features, baseline)
-    upper = perturbation.upper(module, variables, features, replacement, target)
+    replacement = perturbation.baseline_features(features, baseline)
+    upper = perturbation.upper_model(module, variables, features, replacement, target)
     whole = upper.outputs(upper.inputs)
-    frame_losses = whole - perturbation.kept(upper, 1 - frames)
+    frame_losses = whole - perturbation.outputs_with_frames(upper, 1 - frames)
     if cells is None:
         return frame_losses, None
-    return frame_losses, whole - perturbation.cells_kept(upper, 1 - cells)
+    return frame_losses, whole - perturbation.outputs_with_cells(upper, 1 - cells)
 
 
 @functools.partial(jax.jit, static_argnames="module")
@@ -185,11 +185,11 @@ def _masked_scores(
     """Return what scores a clip by masks of frames, and by masks of cells."""
     features = jnp.asarray(features)
     baseline = features if replacement is None else jnp.asarray(replacement)
-    upper = perturbation.upper(module, variables, features, baseline, target)
+    upper = perturbation.upper_model(module, variables, features, baseline, target)
     if replacement is not None:
         return (
-            functools.partial(perturbation.kept, upper),
-            functools.partial(perturbation.cells_kept, upper),
+            functools.partial(perturbation.outputs_with_frames, upper),
+            functools.partial(perturbation.outputs_with_cells, upper),
         )
 
     # A frozen frame is no mixture of a clip and a baseline, so that there is no affine

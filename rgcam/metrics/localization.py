@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from rgcam.report import overlay
+from rgcam.attribution import maps as attribution_maps
 
 TOLERANCE = 1 / 16  # of the side, by which pointing may miss: 15 of 224 pixels, 4 of 64
 Maps = Float[np.ndarray, "T H W"]
@@ -56,7 +56,7 @@ def measures(
             inside=mass_inside(row, true_frames),
         )
     if mask is not None:
-        pixels = overlay.upsample(heat, (mask.shape[1], mask.shape[2]))
+        pixels = attribution_maps.upsample(heat, (mask.shape[1], mask.shape[2]))
         tolerance = TOLERANCE * mask.shape[1]
         result = result._replace(
             energy=energy(pixels, mask),

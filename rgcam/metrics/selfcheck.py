@@ -19,7 +19,7 @@ import flax.linen as nn
 import numpy as np
 from jaxtyping import Float, Int
 
-from rgcam.attribution import methods
+from rgcam.attribution import explain
 from rgcam.metrics import deletion, faithfulness
 from rgcam.metrics.statistics import partial_correlation
 from rgcam.types import Tensor, Variables
@@ -142,7 +142,7 @@ def check_faithfulness(
         variables,
         features,
         target,
-        baseline=methods.baseline_of(method, baseline),
+        baseline=explain.default_baseline(method, baseline),
         orders=[maps[last].sum((1, 2))],
         seed=seed,
     )

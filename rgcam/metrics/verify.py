@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rgcam.attribution.gradcam import Explanation
+from rgcam.attribution.explain import Explanation
 from rgcam.types import Tensor, Variables
 
 EPSILON = 1e-4  # of the central differences, in units of A's standard deviation

@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rgcam.attribution import gradcam, methods, targets
-from rgcam.attribution.contrast import Signed as ClassMaps
-from rgcam.attribution.gradcam import Explanation, How
+from rgcam.attribution import explain, gradcam, targets
+from rgcam.attribution.explain import ClassMaps, Explanation, StaticOptions
 from rgcam.data import clips
 from rgcam.data.video import Clip
 from rgcam.metrics import selfcheck
-from rgcam.models import chunks
+from rgcam.models import cut
 from rgcam.models.zoo import Model, class_index
 from rgcam.report import record
 from rgcam.report.record import Attribution, CheckedView, ExplainedClip, FrameBaseline
@@ -65,13 +64,13 @@ def explain_clip(
     features = _features(model.module, model.variables, model.preprocess(clip.frames))
     scores = np.asarray(_scores(model.module, model.variables, features))
     if target is None:
-        target = int(targets.decided(jnp.asarray(scores)))
+        target = int(targets.predicted_class(jnp.asarray(scores)))
     class_indices = best_classes(scores[-1], target, classes)
     names = (method,) if isinstance(method, str) else tuple(method)
     attributions = []
     for name in names:
         # Of several methods, the CAMs among them keep their own baseline of zeros.
-        takes_baseline = len(names) == 1 or name not in methods.CAMS
+        takes_baseline = len(names) == 1 or name not in explain.CAMS
         attributions.append(
             _attribute(
                 model,
@@ -134,7 +133,7 @@ def explain_frames(
             cnn.variables,
             features,
             jnp.asarray(index),
-            how=How(beta=False),
+            options=StaticOptions(beta=False),
         )
         for index in indices
     ]
@@ -173,9 +172,9 @@ def _attribute(
     aggregate: str,
 ) -> Attribution:
     """Compute one method's attribution to the first class, with the others' maps."""
-    methods.check(method, baseline)
-    baseline_name = str(methods.baseline_of(method, baseline))
-    rectified = methods.rectified(method, relu)
+    explain.check_method(method, baseline)
+    baseline_name = str(explain.default_baseline(method, baseline))
+    rectified = explain.is_rectified(method, relu)
     target = class_indices[0]
     explanations = [
         _explain_class(
@@ -184,7 +183,7 @@ def _attribute(
             features,
             jnp.asarray(index),
             # Signed maps of all classes; beta, which is large, of the explained one.
-            how=How(
+            options=StaticOptions(
                 relu=False,
                 beta=index == target,
                 method=method,
@@ -259,7 +258,7 @@ def _check_views(
 def _features(
     module: nn.Module, variables: Variables, frames: Float[Tensor, "in S S 3"]
 ) -> Float[Array, "in h w K"]:
-    return chunks.features(module, variables, frames)
+    return cut.features(module, variables, frames)
 
 
 @functools.partial(jax.jit, static_argnames=("module",))
@@ -269,16 +268,16 @@ def _scores(
     return jnp.asarray(module.apply(variables, features, method="classify"))
 
 
-@functools.partial(jax.jit, static_argnames=("module", "how"))
+@functools.partial(jax.jit, static_argnames=("module", "options"))
 def _explain_class(
     module: nn.Module,
     variables: Variables,
     features: Float[Array, "in h w K"],
     index: Int[Array, ""],
     *,
-    how: How,
+    options: StaticOptions,
 ) -> Explanation:
-    return gradcam.explain_features(module, variables, features, index, how=how)
+    return explain.explain_features(module, variables, features, index, options=options)
 
 
 def _share_features(cnn: Model, model: Model) -> bool:

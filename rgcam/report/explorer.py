@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from rgcam.attribution import lags
+from rgcam.attribution import maps as attribution_maps
 from rgcam.report import quantize, record
 from rgcam.report.overlay import DIVERGING, SEQUENTIAL, colour_table
 from rgcam.report.record import ClassMaps, ExplainedClip, FrameBaseline
@@ -191,7 +191,9 @@ def _data(
             for view in shown.checks
         ],
         "notChecked": {"verdict": record.NOT_CHECKED, "passed": None},
-        "aggregations": {name: lags.WORDS[name] for name in ("mean", "max")},
+        "aggregations": {
+            name: attribution_maps.DESCRIPTIONS[name] for name in ("mean", "max")
+        },
         "apart": record.APART - record.TIME_ERROR,
         "momentCount": record.MOMENTS,
         "scores": _pack(explained.scores, "f4"),

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from rgcam import files
-from rgcam.attribution import gradcam, long, targets
+from rgcam.attribution import explain, long, targets
 from rgcam.attribution.long import LongExplanation, Out
 from rgcam.data import video
 from rgcam.errors import InputError
@@ -49,7 +49,7 @@ class ExplainedVideo:
     def prediction(self) -> str:
         """Return the predicted class: of the highest score at the last step."""
         return self.model.classes[
-            int(targets.decided(jnp.asarray(self.explanation.scores)))
+            int(targets.predicted_class(jnp.asarray(self.explanation.scores)))
         ]
 
     @property
@@ -168,7 +168,7 @@ def whole_bytes(
     if not np.isfinite(steps):
         return 0.0
     height, width, channels = cut_shape(model.module, size)
-    pair = gradcam.explanation_bytes(1, 1, height * width, channels)
+    pair = explain.explanation_bytes(1, 1, height * width, channels)
     return float(max(steps**2 * pair, steps * 3 * info.width * info.height))
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
+from rgcam.attribution.maps import normalize, upsample
 from rgcam.errors import InputError
 from rgcam.report.record import ExplainedClip
 from rgcam.types import Box
@@ -23,33 +24,6 @@ OPACITY = 0.6  # of the strongest heat
 LEAST_SIDE = 240  # pixels; frames whose shorter side is less are enlarged for viewing
 GIF_SIDE, GIF_FRAMES = 240, 64  # at most, so that a GIF can be mailed
 BARS, BAND = 24, 60  # pixels of the timeline's bars, and of bars and text
-
-
-def normalize(maps: Float[np.ndarray, "*any h w"]) -> Float[np.ndarray, "*any h w"]:
-    """Divide raw maps by the largest absolute value of all, to float32.
-
-    Give the whole clip: a scale per frame invents evidence. All zeros stay zeros.
-
-    Raises:
-        InputError: a value is NaN or infinite.
-    """
-    if not np.isfinite(maps).all():
-        raise InputError("importances hold NaN or infinite values: nothing to draw")
-    return (maps / (np.abs(maps).max(initial=0) or 1)).astype(np.float32)
-
-
-def upsample(
-    maps: Float[np.ndarray, "*any h w"], size: tuple[int, int]
-) -> Float[np.ndarray, "*any H W"]:
-    """Resize maps bilinearly to size (H, W), to float32.
-
-    Half-pixel centres, clamped edges: output i lies at ``(i + 0.5) * h / H - 0.5``
-    cells. It interpolates and never averages: meant for H >= h and W >= w.
-    """
-    rows, columns = map(_tents, size, maps.shape[-2:])
-    # By einsum: BLAS gives so thin a product to threads, which costs far more.
-    wide = np.einsum("...hw,Ww->...hW", maps.astype(np.float32), columns)
-    return np.einsum("Hh,...hW->...HW", rows, wide)
 
 
 def overlay(
@@ -205,13 +179,6 @@ def frame_rate(times: Float[np.ndarray, " T"], default: float) -> float:
     """Return the frames per second of these times; of a single one, ``default``."""
     span = float(times[-1] - times[0])
     return (len(times) - 1) / span if len(times) > 1 else default
-
-
-def _tents(size: int, cells: int) -> Float[np.ndarray, "size cells"]:
-    """Return the weights of bilinear interpolation along one axis."""
-    centres = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
-    distances = np.abs(centres[:, None] - np.arange(cells))
-    return np.maximum(1 - distances, 0).astype(np.float32)
 
 
 def _lines(

@@ -22,8 +22,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from rgcam.attribution.maps import normalize
 from rgcam.errors import InputError
-from rgcam.report.overlay import ColourScale, blend, colour_scale, normalize
+from rgcam.report.overlay import ColourScale, blend, colour_scale
 from rgcam.report.record import NO_EVIDENCE, ExplainedClip
 from rgcam.types import Box
 

@@ -28,9 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from rgcam.attribution import lags, methods, targets
-from rgcam.attribution.contrast import Signed as ClassMaps
-from rgcam.attribution.gradcam import Explanation
+from rgcam.attribution import explain, targets
+from rgcam.attribution import maps as attribution_maps
+from rgcam.attribution.explain import ClassMaps, Explanation
 from rgcam.data.video import Clip
 from rgcam.metrics import selfcheck
 from rgcam.metrics.selfcheck import FaithfulnessCheck
@@ -168,7 +168,7 @@ class Attribution:
     @property
     def title(self) -> str:
         """Return the method's name in the field's terms."""
-        return methods.TITLES.get(self.method, "attribution")
+        return explain.TITLES.get(self.method, "attribution")
 
     @property
     def description(self) -> str:
@@ -196,9 +196,9 @@ class Attribution:
         return None if self.faithfulness is None else self.faithfulness.passed
 
     @functools.cached_property
-    def reach(self) -> lags.Lags:
+    def reach(self) -> attribution_maps.LagProfile:
         """Return how the attribution falls with the lag t' - t."""
-        return lags.lags(self.matrix)
+        return attribution_maps.lag_profile(self.matrix)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -278,7 +278,7 @@ class ExplainedClip:
     @property
     def predicted(self) -> int:
         """Return the index of the predicted class."""
-        return int(targets.decided(jnp.asarray(self.scores)))
+        return int(targets.predicted_class(jnp.asarray(self.scores)))
 
     @property
     def prediction(self) -> str:
@@ -293,7 +293,7 @@ class ExplainedClip:
     @property
     def unchanged_since(self) -> float:
         """Return the time (s) of the first step from which the prediction stays."""
-        step = lags.choose_step(self.scores, None, "decided")
+        step = attribution_maps.choose_step(self.scores, None, "settled")
         return round(float(self.times_out[step]), 3)
 
     @property
@@ -332,7 +332,7 @@ class ExplainedClip:
     def shown_text(self) -> str:
         """Say which output steps t' the shown maps are of."""
         how = self.shown.aggregation
-        return lags.words(self.scores, self.target, how, self.times_out)
+        return attribution_maps.describe(self.scores, self.target, how, self.times_out)
 
     @property
     def view_text(self) -> str:
@@ -416,14 +416,15 @@ def attribution(
         checks: likewise.
         class_maps: likewise.
     """
-    if aggregate in lags.STEPS:
-        step = lags.choose_step(scores, target, aggregate)
+    aggregate = attribution_maps.aggregation_name(aggregate)
+    if aggregate in attribution_maps.STEPS:
+        step = attribution_maps.choose_step(scores, target, aggregate)
         # A corpus keeps the maps of the last step alone.
         shown_maps = maps[step] if len(maps) == len(scores) else maps[-1]
         shown_row = matrix[step]  # the sums of these maps, as the matrix has them
     else:
         step = None
-        shown_maps = lags.aggregate(maps, scores, target, aggregate)
+        shown_maps = attribution_maps.aggregate(maps, scores, target, aggregate)
         shown_row = shown_maps.sum((1, 2))
     return Attribution(
         method=method,

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from rgcam.data.clips import Batch
 from rgcam.models import classifiers
 from rgcam.models.backbones import Preprocess
-from rgcam.models.chunks import in_chunks
+from rgcam.models.cut import in_chunks
 
 OPTIMIZERS = ("adamw", "sgd")
 DTYPES = ("float32", "bfloat16")

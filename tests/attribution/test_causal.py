@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgcam.attribution import causal, gradcam
+from rgcam.attribution import causal, explain
 from rgcam.models import classifiers
+from rgcam.models import cut as model_cut
 from rgcam.models.backbones import SmallCNN
 from tests.attribution.test_gradcam import (
     C,
@@ -30,7 +31,7 @@ def cut_of(module, steps=T, dtype=np.float32):
         lambda x: (x + 0.3 * random(x.shape, x.size)).astype(dtype), variables
     )
     classify = functools.partial(module.apply, variables, method="classify")
-    return causal.cut(module, variables, features), classify, features
+    return model_cut.cut(module, variables, features), classify, features
 
 
 def unit(target=2, dtype=np.float32):
@@ -102,8 +103,8 @@ def test_blocks_go_back_through_those_before():
 @pytest.mark.parametrize("steps", [1, 7, 16, 250, 256, 257, 300, 1000])
 def test_sizes_leave_little_padding(steps):
     block, stretch = causal.sizes(steps, True)
-    assert 1 <= block <= min(steps, causal.ROWS) and stretch <= causal.LONGEST
-    assert -(-block // stretch) <= max(4, -(-block // causal.LONGEST))
+    assert 1 <= block <= min(steps, causal.MAX_BLOCK) and stretch <= causal.MAX_STRETCH
+    assert -(-block // stretch) <= max(4, -(-block // causal.MAX_STRETCH))
     assert -(-steps // block) * block - steps < steps / block
     assert causal.sizes(steps, False)[0] <= 8
 
@@ -122,14 +123,14 @@ def test_response_is_what_an_offset_adds():
 def explained(module, steps, **options):
     frames = random((steps, 32, 32, 3))
     variables = classifiers.init(module, jax.random.key(0), frames)
-    return gradcam.explain(module, variables, frames, **options), variables
+    return explain.explain(module, variables, frames, **options), variables
 
 
 @pytest.mark.parametrize("rows", [10, 256])
 @pytest.mark.parametrize("head", ["gap", "fc"])
 def test_explain_of_several_blocks_equals_the_generic_path(head, rows, monkeypatch):
     """A function of the scores goes through one jacrev over all steps."""
-    monkeypatch.setattr(causal, "ROWS", rows)
+    monkeypatch.setattr(causal, "MAX_BLOCK", rows)
     e, _ = explained(lrcn(head), 37, target=1)
     whole, _ = explained(lrcn(head), 37, target=lambda y: y[:, 1])
     for found, expected in zip(e, whole, strict=True):
@@ -150,9 +151,9 @@ def test_no_target_is_the_class_decided_for():
     named, _ = explained(lrcn(), T, target=int(e.scores[-1].argmax()))
     np.testing.assert_array_equal(e.matrix, named.matrix)
     frames = random((T, 32, 32, 3))
-    cut_off = gradcam.explain(lrcn(), variables, frames, length=3)
+    cut_off = explain.explain(lrcn(), variables, frames, length=3)
     index = int(cut_off.scores[2].argmax())
-    named = gradcam.explain(lrcn(), variables, frames, index, length=3)
+    named = explain.explain(lrcn(), variables, frames, index, length=3)
     np.testing.assert_array_equal(cut_off.matrix, named.matrix)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgcam.attribution import gradcam
+from rgcam.attribution import explain, gradcam
 from rgcam.errors import InputError
 from rgcam.models import classifiers, recurrent
 from rgcam.models.backbones import SmallCNN
@@ -193,7 +193,7 @@ def test_target_may_be_a_function_of_the_scores():
 def test_explain_of_an_fc_head_equals_the_definition():
     module, frames = lrcn("fc"), random((T, 16, 16, 3))
     variables = classifiers.init(module, jax.random.key(0), frames)
-    e = gradcam.explain(module, variables, frames, 2)
+    e = explain.explain(module, variables, frames, 2)
     classify = functools.partial(module.apply, variables, method="classify")
     assert relative(e.beta, beta_by_loop(classify, e.features, 2)) <= 1e-5
 
@@ -206,7 +206,7 @@ def small() -> tuple[nn.Module, Any, np.ndarray]:
 
 def test_explain_agrees_with_its_parts(small):
     module, variables, frames = small
-    e = gradcam.explain(module, variables, frames, 2)
+    e = explain.explain(module, variables, frames, 2)
     features = module.apply(variables, frames, method="features")
     classify = functools.partial(module.apply, variables, method="classify")
     np.testing.assert_allclose(e.features, features, rtol=1e-5, atol=1e-6)
@@ -220,42 +220,42 @@ def test_explain_agrees_with_its_parts(small):
 def test_frame_cnn_is_the_diagonal_case():
     module, frames = classifiers.FrameCNN(SmallCNN(), C), random((T, 32, 32, 3))
     variables = classifiers.init(module, jax.random.key(0), frames)
-    e = gradcam.explain(module, variables, frames, 0, relu=False)
+    e = explain.explain(module, variables, frames, 0, relu=False)
     off = ~np.eye(T, dtype=bool)
     assert (np.asarray(e.beta)[off] == 0).all()
     for t in range(T):
-        alone = gradcam.explain(module, variables, frames[t : t + 1], 0, relu=False)
+        alone = explain.explain(module, variables, frames[t : t + 1], 0, relu=False)
         np.testing.assert_allclose(alone.maps[0, 0], e.maps[t, t], rtol=1e-4, atol=1e-6)
 
 
 def test_one_compilation_serves_all_classes(small):
     module, variables, frames = small
-    gradcam.explain(module, variables, frames, 0)
-    before = gradcam._explain._cache_size()
+    explain.explain(module, variables, frames, 0)
+    before = explain._explain._cache_size()
     for target in range(C):
-        gradcam.explain(module, variables, frames, target)
-    assert gradcam._explain._cache_size() == before
+        explain.explain(module, variables, frames, target)
+    assert explain._explain._cache_size() == before
 
 
 def test_batch_equals_single(small):
     module, variables, frames = small
     batch = np.stack([frames, frames[::-1]])
-    batched = jax.vmap(gradcam.explain, (None, None, 0, 0))
+    batched = jax.vmap(explain.explain, (None, None, 0, 0))
     both = batched(module, variables, batch, jnp.array([1, 2]))
     for row, clip, target in zip((0, 1), batch, (1, 2), strict=True):
-        single = gradcam.explain(module, variables, clip, target)
+        single = explain.explain(module, variables, clip, target)
         for a, b in zip(jax.tree.map(lambda x, r=row: x[r], both), single, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_longer_clip_and_padding_leave_earlier_rows_unchanged(small):
     module, variables, frames = small
-    whole = gradcam.explain(module, variables, frames, 1)
-    prefix = gradcam.explain(module, variables, frames[:4], 1)
+    whole = explain.explain(module, variables, frames, 1)
+    prefix = explain.explain(module, variables, frames[:4], 1)
     np.testing.assert_allclose(whole.maps[:4, :4], prefix.maps, rtol=1e-4, atol=1e-6)
     padded = frames.copy()
     padded[4:] = 0
-    masked = gradcam.explain(module, variables, padded, 1, length=4)
+    masked = explain.explain(module, variables, padded, 1, length=4)
     np.testing.assert_allclose(masked.beta[:4, :4], prefix.beta, rtol=1e-4, atol=1e-7)
     assert not masked.matrix[4:].any() and not masked.matrix[:, 4:].any()
 
@@ -268,20 +268,20 @@ def test_bfloat16_features_are_explained_in_float32():
         def classify(self, features):
             return features.mean((1, 2))
 
-    e = gradcam.explain(Half(), {}, random((2, 3, 3, 3)), 0)
+    e = explain.explain(Half(), {}, random((2, 3, 3, 3)), 0)
     assert all(x.dtype == jnp.float32 for x in e)
 
 
 def test_mistakes_get_one_sentence(small):
     module, variables, frames = small
     with pytest.raises(InputError, match="target 4 is not a class.*0 to 3"):
-        gradcam.explain(module, variables, frames, C)
+        explain.explain(module, variables, frames, C)
     with pytest.raises(InputError, match="target -1 is not a class"):
-        gradcam.explain(module, variables, frames, -1)
+        explain.explain(module, variables, frames, -1)
     with pytest.raises(InputError, match="uint8.*preprocess"):
-        gradcam.explain(module, variables, np.zeros((2, 8, 8, 3), np.uint8), 0)
+        explain.explain(module, variables, np.zeros((2, 8, 8, 3), np.uint8), 0)
     with pytest.raises(InputError, match="vmap for a batch"):
-        gradcam.explain(module, variables, frames[None], 0)
+        explain.explain(module, variables, frames[None], 0)
     beta = gradcam.importance_weights(
         lambda a: a.mean((1, 2)), jnp.ones((2, 1, 1, 3)), 9
     )
@@ -290,7 +290,65 @@ def test_mistakes_get_one_sentence(small):
 
 def test_explanation_bytes_counts_what_is_returned(small):
     module, variables, frames = small
-    e = gradcam.explain(module, variables, frames, 0)
+    e = explain.explain(module, variables, frames, 0)
     cells, channels = e.maps[0, 0].size, e.features.shape[-1]
     held = e.beta.nbytes + e.maps.nbytes + e.matrix.nbytes
-    assert gradcam.explanation_bytes(T, T, cells, channels) == held
+    assert explain.explanation_bytes(T, T, cells, channels) == held
+
+
+GRADIENT = jnp.asarray([1.0, -1.0, 2.0, 0.0]).reshape(2, 2, 1)
+CELLS = jnp.asarray([1.0, 2.0, 3.0, 4.0]).reshape(2, 2, 1)
+FORMS = [gradcam.gradcam_pp, gradcam.xgradcam, gradcam.layercam]
+
+
+def test_hand_computed_weights():
+    # Grad-CAM++: mass 10; g^2 / (2 g^2 + 10 g^3) is 1/12, -1/8, 1/22 and, of 0, 0.
+    found = gradcam.gradcam_pp(GRADIENT, CELLS)
+    np.testing.assert_allclose(found, [1 / 12 + 2 / 22], rtol=1e-6)
+    # XGrad-CAM: (1 - 2 + 6 + 0) / 10.
+    np.testing.assert_allclose(gradcam.xgradcam(GRADIENT, CELLS), [0.5], rtol=1e-6)
+    assert gradcam.layercam(GRADIENT, CELLS).ravel().tolist() == [1, 0, 2, 0]
+    nothing = jnp.zeros((2, 2, 1))
+    assert gradcam.gradcam_pp(nothing, nothing).tolist() == [0]
+    assert gradcam.xgradcam(GRADIENT, nothing).tolist() == [0]
+
+
+def reference(form, gradient, features):
+    """Write the published formulas out, channel by channel, as loops."""
+    maps = np.zeros(features.shape[:2])
+    for k in range(features.shape[2]):
+        g, a = gradient[..., k], features[..., k]
+        if form is gradcam.layercam:
+            maps += np.maximum(g, 0) * a
+            continue
+        if form is gradcam.xgradcam:
+            beta = sum(g[c] * a[c] / a.sum() for c in np.ndindex(g.shape))
+        else:
+            alpha = g**2 / (2 * g**2 + a.sum() * g**3)
+            beta = (alpha * np.maximum(g, 0)).sum()
+        maps += beta * a
+    return maps
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("head", ["gap", "fc"])
+def test_all_pairs_equal_the_formulas(form, head):
+    # These modules import this one.
+    from tests.attribution.test_gradients import jacobian_of
+    from tests.attribution.test_perturbation import FEATURES
+
+    jacobian, steps = jacobian_of(head, FEATURES), len(FEATURES)
+    module = lrcn(head)
+    variables = classifiers.init(module, jax.random.key(1), FEATURES, "classify")
+    variables = jax.tree.map(lambda x: x + 0.3 * random(x.shape, x.size), variables)
+    features = jnp.asarray(FEATURES)
+    classify = functools.partial(module.apply, variables, method="classify")
+    maps, beta = gradcam.weighted_maps(form, classify, features, 2)
+    for o, t in np.ndindex(steps, steps):
+        if t <= o:
+            expected = reference(form, jacobian[o, t], FEATURES[t])
+            np.testing.assert_allclose(maps[o, t], expected, rtol=2e-3, atol=1e-4)
+    assert (np.asarray(maps)[np.triu_indices(steps, 1)] == 0).all()
+    if beta is not None:
+        of_beta = gradcam.heatmaps(beta, features, relu=False)
+        np.testing.assert_allclose(maps, of_beta, rtol=1e-3, atol=1e-5)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rgcam.attribution import gradients, perturbation
+from rgcam.attribution.perturbation import UpperModel
 from tests.attribution.test_perturbation import BASELINE, CASES, FEATURES, T, above
 
 
@@ -28,7 +29,7 @@ def test_hand_computed_case():
     outputs = lambda a: (a[0] ** 2 + a[0] * a[1]).reshape(1)
     maps = lambda weights: (weights * inputs).sum(-1)
     none = jnp.zeros_like(inputs)
-    upper = perturbation.Upper(outputs, inputs, none, maps, None, (2, 1, 1), False)
+    upper = perturbation.UpperModel(outputs, inputs, none, maps, None, (2, 1, 1), False)
     np.testing.assert_allclose(gradients.gradient(upper).ravel(), [4, 2])
     np.testing.assert_allclose(gradients.path(upper, 1).ravel(), [2, 1], rtol=1e-6)
 
@@ -81,12 +82,67 @@ def test_fade_of_a_score_linear_in_each_frame_is_banzhaf_s():
     outputs = lambda a: (a[0] * a[1] + 2 * a[0]).reshape(1)
     maps = lambda weights: weights.sum(-1)
     none = jnp.zeros_like(inputs)
-    upper = perturbation.Upper(outputs, inputs, none, maps, None, (2, 1, 1), False)
+    upper = perturbation.UpperModel(outputs, inputs, none, maps, None, (2, 1, 1), False)
     np.testing.assert_allclose(gradients.fade(upper, 8).ravel(), [2.5, 0.5], rtol=1e-6)
 
 
 def test_levels_are_a_latin_hypercube():
-    levels = gradients.levels(4, 3)
+    levels = gradients.latin_hypercube(4, 3)
     for frame in levels.T:
         assert sorted(frame) == [0.125, 0.375, 0.625, 0.875]
     assert len({tuple(frame) for frame in levels.T}) > 1
+
+
+def upper_of(function):
+    """Return y(s) = function(s) on the line from 0 to 1: one frame, one number."""
+    outputs = lambda a: jnp.atleast_1d(function(a[0, 0]))
+    one, maps = jnp.ones((1, 1)), lambda weights: weights[..., None]
+    return UpperModel(outputs, one, 0 * one, maps, None, (1, 1, 1), False)
+
+
+def test_even_scores_take_even_steps():
+    place = gradients.panel_schedule(upper_of(lambda s: 3 * s))
+    u = np.linspace(0, 1, 9)
+    np.testing.assert_allclose(place(u), u, atol=1e-6)
+    still = gradients.panel_schedule(upper_of(lambda s: 0 * s))
+    np.testing.assert_allclose(still(u), u, atol=1e-6)
+
+
+def test_a_leap_draws_two_thirds_of_the_steps():
+    place = gradients.panel_schedule(upper_of(lambda s: jnp.tanh(1e3 * (s - 0.5))))
+    levels = np.asarray(place(np.linspace(0, 1, 301)))
+    assert (np.diff(levels) > 0).all()
+    assert 0.6 < (np.abs(levels - 0.5) < 2 / gradients.FIRST_POINTS).mean() < 0.75
+
+
+def test_panels_are_midpoints_that_fill_the_line():
+    place = lambda u: u**2
+    middle, width = gradients.panel(place, jnp.arange(2), 2)
+    np.testing.assert_allclose(middle, [0.125, 0.625])
+    np.testing.assert_allclose(width, [0.25, 0.75])
+
+
+@pytest.mark.parametrize(
+    ("function", "doubled"),
+    [
+        (lambda s: s**2, False),
+        (lambda s: jnp.tanh(1e4 * (s - 0.377)), True),
+        (lambda s: 0 * s, False),
+    ],
+)
+def test_points_double_until_the_sum_is_right(function, doubled):
+    upper = upper_of(function)
+    count = int(gradients.panels_needed(upper, gradients.panel_schedule(upper)))
+    assert (count > gradients.FIRST_POINTS) == doubled
+    total = float(gradients.path(upper).sum())
+    change = float(function(1.0) - function(0.0))
+    assert total == pytest.approx(change, abs=0.01 * abs(change) + 1e-7)
+
+
+def test_points_have_an_end(monkeypatch):
+    monkeypatch.setattr(gradients, "TOLERANCE", -1.0)
+    upper = upper_of(lambda s: s)
+    assert (
+        gradients.panels_needed(upper, gradients.panel_schedule(upper))
+        == gradients.MOST_POINTS
+    )

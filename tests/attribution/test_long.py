@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from rgcam.attribution import gradcam, long
+from rgcam.attribution import explain as attribution
+from rgcam.attribution import long
 from rgcam.errors import InputError
 from rgcam.models import classifiers
 from rgcam.models.backbones import SmallCNN
@@ -22,15 +23,15 @@ MODULES = {
 @pytest.fixture(autouse=True)
 def short_stretches(monkeypatch):
     monkeypatch.setattr(long, "STRETCH", 8)
-    monkeypatch.setattr(long, "ROWS", (2, 5))
+    monkeypatch.setattr(long, "BLOCK_ROWS", (2, 5))
 
 
 @pytest.fixture(scope="module", params=MODULES)
 def known(request):
     module, frames = MODULES[request.param], random((STEPS, 16, 16, 3))
     variables = classifiers.init(module, jax.random.key(0), frames)
-    whole = gradcam.explain(module, variables, frames, 1)
-    signed = gradcam.explain(module, variables, frames, 1, relu=False)
+    whole = attribution.explain(module, variables, frames, 1)
+    signed = attribution.explain(module, variables, frames, 1, relu=False)
     pieces = np.split(frames, [3, 3, 17])
     return (module, variables, pieces), jax.tree.map(np.asarray, (whole, signed))
 
@@ -78,9 +79,9 @@ def test_a_window_and_what_it_leaves_out(known, window):
 def test_a_tight_budget_gives_the_same_numbers(known, monkeypatch):
     inputs, (whole, _) = known
     written = []
-    append = long.Maps.append
+    append = long.FeatureStore.append
     monkeypatch.setattr(
-        long.Maps,
+        long.FeatureStore,
         "append",
         lambda self, maps: (append(self, maps), written.append(self.kept[-1]))[0],
     )

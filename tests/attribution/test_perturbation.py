@@ -1,6 +1,7 @@
 """Frames replaced: against classify itself, frame by frame and cell by cell."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ def above(head, plain=False, target=CLASS, cell="lstm", **kwargs):
     classify = jax.jit(functools.partial(module.apply, variables, method="classify"))
     shown = Plain(module) if plain else module
     features, baseline = jnp.asarray(FEATURES), jnp.asarray(BASELINE)
-    upper = perturbation.upper(shown, variables, features, baseline, target)
+    upper = perturbation.upper_model(shown, variables, features, baseline, target)
     return upper, lambda a: np.asarray(classify(a))[:, CLASS]
 
 
@@ -46,7 +47,7 @@ CASES = [("gap", False), ("grid", False), ("fc", False), ("fc", True)]
 def test_kept_equals_classify_of_replaced_features(head, plain):
     upper, classify = above(head, plain)
     masks = np.float32([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [0.5, 1, 0.2, 0, 1]])
-    found = perturbation.kept(upper, masks)
+    found = perturbation.outputs_with_frames(upper, masks)
     for mask, row in zip(masks, found, strict=True):
         mask = mask[:, None, None, None]
         replaced = mask * FEATURES + (1 - mask) * BASELINE
@@ -78,13 +79,13 @@ def test_differences_of_features_are_shared_out_too():
     mask = np.float32([0, 1, 0, 0, 1])
     wide = mask[:, None, None, None]
     replaced = wide * FEATURES + (1 - wide) * BASELINE
-    found = perturbation.kept(upper, mask[None])[0]
+    found = perturbation.outputs_with_frames(upper, mask[None])[0]
     np.testing.assert_allclose(found, classify(replaced), rtol=1e-4, atol=1e-5)
 
 
 def test_replacements():
     features = jnp.asarray([1.0, 3.0, 8.0]).reshape(3, 1, 1, 1)
-    take = lambda *a: perturbation.replacement(features, *a).ravel().tolist()
+    take = lambda *a: perturbation.baseline_features(features, *a).ravel().tolist()
     assert take("zero") == [0, 0, 0]
     assert take("mean") == pytest.approx([4, 4, 4])
     assert take("mean", 2) == pytest.approx([2, 2, 2])
@@ -98,9 +99,53 @@ def test_replacements():
 
 
 def test_mistakes_get_one_sentence():
-    with pytest.raises(InputError, match="no baseline 'black': choose one of zero"):
+    with pytest.raises(
+        InputError, match="unknown baseline 'black': choose one of zero"
+    ):
         perturbation.check_baseline("black", (T, H, W, K))
     with pytest.raises(InputError, match=r"shape is \(5,\).*\(3, 2, 5\)"):
         perturbation.check_baseline(np.zeros(5), (T, H, W, K))
     for shape in ((T, H, W, K), (H, W, K)):
         perturbation.check_baseline(np.zeros(shape), (T, H, W, K))
+
+
+def by_all_orders(upper):
+    """Average over every order of the frames: the definition."""
+    masks = np.float32(list(itertools.product((0, 1), repeat=T)))
+    found = np.asarray(perturbation.outputs_with_frames(upper, masks))
+    scores = {tuple(mask): row for mask, row in zip(masks, found, strict=True)}
+    orders, total = list(itertools.permutations(range(T))), np.zeros((T, T))
+    for order in orders:
+        mask = [0.0] * T
+        for t in order:
+            before, mask[t] = scores[tuple(mask)], 1.0
+            total[:, t] += (scores[tuple(mask)] - before) / len(orders)
+    return total
+
+
+def test_approaches_the_average_over_all_orders():
+    upper, classify = above("fc")
+    expected = by_all_orders(upper)
+    few = np.asarray(perturbation.shapley_values(upper, jax.random.key(0), 8))
+    many = np.asarray(perturbation.shapley_values(upper, jax.random.key(0), 400))
+    size = np.abs(expected).max()
+    np.testing.assert_allclose(many, expected, atol=0.05 * size)
+    np.testing.assert_allclose(few, expected, atol=0.5 * size)
+    assert (few[np.triu_indices(T, 1)] == 0).all()
+    whole = upper.outputs(upper.inputs) - upper.outputs(upper.baseline)
+    np.testing.assert_allclose(few.sum(1), whole, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("matrix,expected", [(6.0, [3, -1, 4]), (3.0, [2, -1.5, 2.5])])
+def test_masses_are_shared_out_where_a_map_is_strong(matrix, expected):
+    # |L| / sum |L| of [2, -1.5, 2.5] is [1/3, 1/4, 5/12]; its mass is 3.
+    if matrix == 6:
+        expected = [3, -0.75, 3.75]
+    maps = jnp.asarray([2, -1.5, 2.5]).reshape(1, 1, 1, 3)
+    found = perturbation.distribute_mass(jnp.asarray([[matrix]]), maps)
+    np.testing.assert_allclose(found.ravel(), expected, rtol=1e-6)
+
+
+def test_a_map_of_zeros_becomes_uniform():
+    found = perturbation.distribute_mass(jnp.asarray([[6.0]]), jnp.zeros((1, 1, 1, 3)))
+    np.testing.assert_allclose(found.ravel(), [2, 2, 2])

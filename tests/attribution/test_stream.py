@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from rgcam.attribution import gradcam, stream
+from rgcam.attribution import explain, stream
 from rgcam.errors import InputError
 from rgcam.models import classifiers
 from rgcam.models.backbones import SmallCNN
@@ -27,7 +27,7 @@ MODULES = {
 def test_rows_equal_the_whole_clip_s(name, window):
     module, frames = MODULES[name], random((STEPS, 16, 16, 3))
     variables = classifiers.init(module, jax.random.key(0), frames)
-    whole = gradcam.explain(module, variables, frames, 1)
+    whole = explain.explain(module, variables, frames, 1)
     state = stream.start(module, variables, frames[0], window=window)
     compiled = stream.step._cache_size()
     for t in range(STEPS):

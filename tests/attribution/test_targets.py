@@ -17,8 +17,8 @@ def test_a_class_or_a_function_is_selected():
 
 
 def test_the_last_valid_step_decides():
-    assert targets.decided(SCORES) == 2
-    assert targets.decided(SCORES, 1) == 1
+    assert targets.predicted_class(SCORES) == 2
+    assert targets.predicted_class(SCORES, 1) == 1
 
 
 def test_an_unknown_class_is_refused():

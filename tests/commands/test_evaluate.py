@@ -93,7 +93,7 @@ def test_several_models(tmp_path):
 @pytest.mark.parametrize(
     "argument,says",
     [
-        ("--methods=cam", "no method 'cam'"),
+        ("--methods=cam", "unknown method 'cam'"),
         ("--clips=0", "--clips must be 1"),
         ("--random_labels=stickman-cnn", "stickman-cnn is not of the same kind"),
     ],

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from rgcam.attribution import gradcam
+from rgcam.attribution import explain
 from rgcam.corpus import manifest
 from rgcam.corpus import run as corpus
 from rgcam.data import video
@@ -62,7 +62,7 @@ def test_a_corpus_equals_single_explanations(call, videos, tmp_path):
     for name, row in rows.items():
         clip, found = video.read_clip(videos / name), arrays(out, row)
         frames, target = model.preprocess(clip.frames), int(found["target"])
-        e = gradcam.explain(model.module, model.variables, frames, target)
+        e = explain.explain(model.module, model.variables, frames, target)
         for key, value in {**e._asdict(), "maps": e.maps[-1]}.items():
             if key in ("scores", "maps", "matrix"):
                 np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-5)

@@ -140,7 +140,7 @@ def test_removal_losses_are_differences_of_scores(baseline):
     module = lrcn("fc")
     variables = classifiers.init(module, jax.random.key(1), FEATURES, "classify")
     score = lambda a: module.apply(variables, a, method="classify")[:, 2]
-    replacement = perturbation.replacement(jnp.asarray(FEATURES), baseline)
+    replacement = perturbation.baseline_features(jnp.asarray(FEATURES), baseline)
     losses, cell_losses = deletion.removal_losses(
         module, variables, FEATURES, 2, 1 - FRAMES, 1 - CELLS, baseline=baseline
     )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgcam.attribution import gradcam
+from rgcam.attribution import explain
 from rgcam.metrics import selfcheck
 from tests.attribution.test_methods import TARGET, T, small
 
@@ -80,8 +80,8 @@ def test_faithful_methods_score_higher():
     of = lambda e, method: selfcheck.check_faithfulness(
         module, variables, e.features, e.maps, TARGET, method=method
     )
-    fade = gradcam.explain(module, variables, frames, TARGET, method="fade")
-    gradient = gradcam.explain(module, variables, frames, TARGET, method="gradient")
+    fade = explain.explain(module, variables, frames, TARGET, method="fade")
+    gradient = explain.explain(module, variables, frames, TARGET, method="gradient")
     assert of(fade, "fade").score > of(gradient, "gradient").score
     assert of(fade, "fade").time > 0.8
     assert of(fade, "fade") == of(fade, "fade")  # no chance but the seed's
@@ -89,7 +89,7 @@ def test_faithful_methods_score_higher():
 
 def test_one_set_of_interventions_judges_all_maps_and_steps():
     module, variables, frames = small("fc")
-    e = gradcam.explain(module, variables, frames, TARGET, method="fade")
+    e = explain.explain(module, variables, frames, TARGET, method="fade")
     maps = np.asarray(e.maps)
     interventions = selfcheck.intervene(
         module, variables, e.features, TARGET, baseline="previous"

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from rgcam.attribution import gradcam
+from rgcam.attribution import explain
 from rgcam.metrics import verify
 from rgcam.models import classifiers
 from rgcam.models.backbones import SmallCNN
@@ -14,7 +14,7 @@ from tests.attribution.test_gradcam import C, T, lrcn, random
 def explained(module):
     frames = random((T, 16, 16, 3))
     variables = classifiers.init(module, jax.random.key(0), frames)
-    return module, variables, gradcam.explain(module, variables, frames, 2)
+    return module, variables, explain.explain(module, variables, frames, 2)
 
 
 @pytest.mark.parametrize("head", classifiers.HEADS)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from rgcam.attribution import gradcam
+from rgcam.attribution import explain as attribution
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
@@ -30,7 +30,7 @@ def clip():
 @pytest.mark.parametrize("method", ["gradcam", "path"])
 def test_the_record_holds_what_explain_computes(model, clip, method):
     run = model.module, model.variables, model.preprocess(clip.frames), 1
-    expected = gradcam.explain(*run, method=method)
+    expected = attribution.explain(*run, method=method)
     record = explain_clip(model, clip, target=1, method=method)
     shown = record.shown
     np.testing.assert_allclose(record.scores, expected.scores, rtol=1e-4, atol=1e-5)
@@ -38,9 +38,9 @@ def test_the_record_holds_what_explain_computes(model, clip, method):
     np.testing.assert_allclose(shown.matrix, expected.matrix, rtol=1e-4, atol=1e-6)
     assert (shown.beta is None) == (expected.beta is None)
     assert shown.class_maps.targets == best_classes(record.scores[-1], 1, 4)
-    signed = gradcam.explain(*run, method=method, relu=False)
+    signed = attribution.explain(*run, method=method, relu=False)
     np.testing.assert_allclose(shown.class_maps.maps[0], signed.maps, atol=1e-6)
-    other = gradcam.explain(
+    other = attribution.explain(
         *run[:3], shown.class_maps.targets[2], method=method, relu=False
     )
     np.testing.assert_allclose(shown.class_maps.maps[2], other.maps, atol=1e-6)
@@ -116,8 +116,8 @@ def test_the_frame_baseline_is_the_frame_cnn_explained_by_itself(family, monkeyp
     model, cnn = zoo.load_model(f"{family}-lrcn"), zoo.load_model(f"{family}-cnn")
     names = [cnn.classes[2], cnn.classes[0], "no such class", cnn.classes[1]]
     run = cnn.module, cnn.variables, cnn.preprocess(clip.frames)
-    alone = [gradcam.explain(*run, target) for target in (2, 0)]
-    features = gradcam.explain(
+    alone = [attribution.explain(*run, target) for target in (2, 0)]
+    features = attribution.explain(
         model.module, model.variables, model.preprocess(clip.frames)
     ).features
     if family == "ucf101":  # the same frozen backbone: computed once

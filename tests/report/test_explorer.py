@@ -8,7 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from rgcam.attribution import gradcam, lags
+from rgcam.attribution import explain as attribution
+from rgcam.attribution import maps as attribution_maps
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.models import zoo
@@ -156,7 +157,9 @@ def test_aggregations_are_computed_for_any_choice(open_page, folder, explained, 
     page.select_option("#sign", "signed")
     saved_numbers = numbers(page)
     signed = explained.shown.class_maps.maps[0]
-    expected = lags.aggregate(signed, explained.scores, explained.target, how)
+    expected = attribution_maps.aggregate(
+        signed, explained.scores, explained.target, how
+    )
     worst = saved_numbers["map_error"] * np.abs(signed).max()
     np.testing.assert_allclose(saved_numbers["map"], expected[3], atol=2 * worst)
     row = expected.sum((1, 2))
@@ -251,8 +254,10 @@ def test_another_class_and_a_pair(open_page, folder, model, explained):
     ]
     assert names[0] == m.classes[explained.target] and len(names) == explain.CLASSES
     other = m.classes.index(names[1])
-    own = gradcam.explain(m.module, m.variables, frames, other, relu=False)
-    first = gradcam.explain(m.module, m.variables, frames, explained.target, relu=False)
+    own = attribution.explain(m.module, m.variables, frames, other, relu=False)
+    first = attribution.explain(
+        m.module, m.variables, frames, explained.target, relu=False
+    )
     page.select_option("#target", label=names[1])
     found = numbers(page)
     expected = np.maximum(own.maps, 0).sum((-2, -1))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib import colormaps
 
+from rgcam.attribution import maps as attribution_maps
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
@@ -34,7 +35,7 @@ def explained():
 def test_values_that_are_not_finite_are_an_error(bad):
     maps = np.full((2, 3, 3), bad)
     with pytest.raises(InputError, match="NaN"):
-        overlay.normalize(maps)
+        attribution_maps.normalize(maps)
     with pytest.raises(InputError, match="NaN"):
         overlay.overlay(clip(2)[0], maps)
 
@@ -42,21 +43,23 @@ def test_values_that_are_not_finite_are_an_error(bad):
 def test_normalize_by_hand_on_one_scale_for_the_clip():
     maps = np.array([[[0.0, 1.0], [2.0, -4.0]], [[0.5, 0.0], [0.0, 0.0]]])
     expected = [[[0, 0.25], [0.5, -1]], [[0.125, 0], [0, 0]]]
-    np.testing.assert_array_equal(overlay.normalize(maps), np.float32(expected))
+    np.testing.assert_array_equal(
+        attribution_maps.normalize(maps), np.float32(expected)
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-45, 1e-300])
 def test_normalize_is_safe_near_zero(value):
     maps = np.full((2, 3, 3), value)
-    np.testing.assert_array_equal(overlay.normalize(maps), float(value > 0))
-    assert overlay.normalize(maps).dtype == np.float32
+    np.testing.assert_array_equal(attribution_maps.normalize(maps), float(value > 0))
+    assert attribution_maps.normalize(maps).dtype == np.float32
 
 
 def test_upsample_by_hand():
     # centres of 4 pixels over 2 cells: -0.25, 0.25, 0.75, 1.25; the ends clamp
-    big = overlay.upsample(np.array([[0.0, 4.0]]), (1, 4))
+    big = attribution_maps.upsample(np.array([[0.0, 4.0]]), (1, 4))
     np.testing.assert_array_equal(big, np.float32([[0, 1, 3, 4]]))
-    constant = overlay.upsample(np.full((2, 4, 3), 0.3), (9, 17))
+    constant = attribution_maps.upsample(np.full((2, 4, 3), 0.3), (9, 17))
     np.testing.assert_allclose(constant, np.full((2, 9, 17), 0.3), rtol=1e-6)
 
 
@@ -64,14 +67,16 @@ def test_upsample_by_hand():
 def test_upsample_equals_jax_image_resize(size):
     maps = np.random.default_rng(1).normal(size=(2, 3, 7, 5)).astype(np.float32)
     expected = jax.image.resize(maps, (2, 3, *size), "bilinear")
-    np.testing.assert_allclose(overlay.upsample(maps, size), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        attribution_maps.upsample(maps, size), expected, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("low", [0.0, -1.0])
 def test_overlay_is_the_blend_to_a_level(low):
     """Heat in 256 colours and opacities, against the formula in float."""
     frames, maps = clip(2)[0], np.random.default_rng(1).uniform(low, 1, (2, 3, 5))
-    value = overlay.upsample(maps / np.abs(maps).max(), (12, 20))[..., None]
+    value = attribution_maps.upsample(maps / np.abs(maps).max(), (12, 20))[..., None]
     alpha = 0.6 * (1 - (1 - np.abs(value)) ** 2)
     name, ends = ("RdBu_r", (0.04, 0.96)) if low else ("inferno", (0.2, 0.92))
     unit = (value[..., 0] + 1) / 2 if low else value[..., 0]

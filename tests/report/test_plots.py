@@ -262,7 +262,7 @@ def test_figure_to_vector_keeps_words(kind, magic):
         plots.figure_to_vector(figure, "png")
 
 
-@pytest.mark.parametrize("how", ["last", "decided", "rise", "mean", "max"])
+@pytest.mark.parametrize("how", ["last", "settled", "rise", "mean", "max"])
 def test_every_figure_shows_the_aggregation(explained, how, monkeypatch):
     other = by_aggregation(explained, how)
     drawn = []

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from rgcam.attribution import lags
+from rgcam.attribution import maps as attribution_maps
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.metrics.selfcheck import FaithfulnessCheck
@@ -76,11 +76,11 @@ def test_summary_agrees_with_the_arrays(explained):
     assert summary["target_score"] == pytest.approx(scores[-1, 1])
     assert summary["video"]["notes"] == ["a note"] and summary["frame_cnn"] is None
     assert set(summary["versions"]) >= {"rgcam", "jax", "flax", "numpy", "python"}
-    reach = lags.lags(explained.shown.matrix)
+    reach = attribution_maps.lag_profile(explained.shown.matrix)
     assert summary["half_life_frames"] == round(reach.half_life, 2)
     assert summary["half_life"] == round(reach.half_life * 2 / 15, 3)
     assert summary["recurrent_share"] == round(reach.recurrent_share, 4)
-    step = lags.choose_step(scores, None, "decided")
+    step = attribution_maps.choose_step(scores, None, "settled")
     assert summary["unchanged_since"] == round(explained.clip.times[step], 3)
     (method,) = summary["attributions"]
     assert method["method"] == "gradcam" and method["rectified"]
@@ -88,11 +88,11 @@ def test_summary_agrees_with_the_arrays(explained):
     json.dumps(summary, allow_nan=False)
 
 
-@pytest.mark.parametrize("how", lags.AGGREGATIONS)
+@pytest.mark.parametrize("how", attribution_maps.AGGREGATIONS)
 def test_the_shown_maps_are_those_of_the_aggregation(explained, how):
     other = by_aggregation(explained, how)
     maps = explained.shown.maps
-    expected = lags.aggregate(maps, explained.scores, 1, how)
+    expected = attribution_maps.aggregate(maps, explained.scores, 1, how)
     np.testing.assert_array_equal(other.shown.shown_maps, expected)
     np.testing.assert_allclose(
         other.shown.shown_row, expected.sum((1, 2)), rtol=1e-5, atol=1e-7
@@ -101,8 +101,8 @@ def test_the_shown_maps_are_those_of_the_aggregation(explained, how):
     assert other.top_moments == moments
     shown = record.summarize(other)["shown"]
     assert shown["aggregation"] == how and shown["description"] in record.text(other)
-    if how in lags.STEPS:
-        step = lags.choose_step(explained.scores, 1, how)
+    if how in attribution_maps.STEPS:
+        step = attribution_maps.choose_step(explained.scores, 1, how)
         assert shown["step"] == step == other.shown.step
         assert shown["time"] == pytest.approx(explained.clip.times[step], abs=1e-3)
     else:

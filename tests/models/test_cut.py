@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgcam.models import chunks, classifiers
+from rgcam.models import classifiers, cut
 
 ARCH = {
     "kind": "lrcn",
@@ -23,7 +23,7 @@ FRAMES = np.random.default_rng(0).normal(size=(7, 32, 32, 3)).astype(np.float32)
 @pytest.fixture(autouse=True)
 def three_frames(monkeypatch):
     """Let a chunk hold three pictures."""
-    monkeypatch.setattr(chunks, "PIXELS", dict.fromkeys(chunks.PIXELS, 3 * 32**2))
+    monkeypatch.setattr(cut, "PIXELS", dict.fromkeys(cut.PIXELS, 3 * 32**2))
 
 
 def built(view="rgb"):
@@ -35,16 +35,16 @@ def built(view="rgb"):
 def test_features_are_those_of_all_frames_at_once(view):
     module, variables = built(view)
     whole = module.apply(variables, FRAMES, method="features")
-    found = chunks.features(module, variables, FRAMES)
+    found = cut.features(module, variables, FRAMES)
     np.testing.assert_allclose(found, whole, atol=1e-5)
-    going_on = chunks.features(module, variables, FRAMES[4:], FRAMES[3])
+    going_on = cut.features(module, variables, FRAMES[4:], FRAMES[3])
     np.testing.assert_allclose(going_on, whole[4:], atol=1e-5)
 
 
 def test_a_batch_of_clips():
     module, variables = built("difference")
     clips = np.stack([FRAMES, FRAMES[::-1]])
-    found = jax.vmap(lambda x: chunks.features(module, variables, x))(clips)
+    found = jax.vmap(lambda x: cut.features(module, variables, x))(clips)
     whole = jax.vmap(lambda x: module.apply(variables, x, method="features"))(clips)
     np.testing.assert_allclose(found, whole, atol=1e-5)
 
@@ -57,9 +57,9 @@ def test_no_chunk_is_longer_and_little_is_padding():
         return 2 * x
 
     rows = jnp.arange(10.0).reshape(5, 2)
-    np.testing.assert_array_equal(chunks.in_chunks(run, rows, 4), 2 * rows)
+    np.testing.assert_array_equal(cut.in_chunks(run, rows, 4), 2 * rows)
     assert seen == [(3, 2)]
-    chunks.in_chunks(run, rows, 5)
+    cut.in_chunks(run, rows, 5)
     assert seen[1:] == [(5, 2)]
 
 
@@ -68,5 +68,5 @@ def test_features_that_may_mix_frames_see_all_of_them():
         def features(self, frames):
             return frames - frames.mean(0)
 
-    found = chunks.features(Mean(), {}, FRAMES)
+    found = cut.features(Mean(), {}, FRAMES)
     np.testing.assert_allclose(found.mean(0), 0, atol=1e-6)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgcam.attribution import gradcam, methods
+from rgcam.attribution import explain as attribution
+from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
-from rgcam.models import classifiers
+from rgcam.models import classifiers, zoo
 from rgcam.models.backbones import SmallCNN
 from tests.attribution.test_gradcam import C, lrcn, random
 
@@ -68,10 +69,12 @@ def small(head, kind=Given):
 
 def explain(head, method, target=TARGET, kind=Given, **options):
     module, variables, frames = small(head, kind)
-    return gradcam.explain(module, variables, frames, target, method=method, **options)
+    return attribution.explain(
+        module, variables, frames, target, method=method, **options
+    )
 
 
-@pytest.mark.parametrize("method", methods.METHODS)
+@pytest.mark.parametrize("method", attribution.METHODS)
 def test_every_method_gives_the_same_record_of_any_model(method):
     cut, whole = explain("fc", method), explain("fc", method, kind=Whole)
     assert cut.scores.shape == (T, C) and cut.matrix.shape == (T, T)
@@ -104,7 +107,7 @@ def test_signs_are_kept_unless_published_otherwise():
         kept = explain("fc", method, relu=False).maps
         rectified = explain("fc", method, relu=True).maps
         np.testing.assert_array_equal(rectified, np.maximum(kept, 0))
-        default = rectified if method in methods.CAMS else kept
+        default = rectified if method in attribution.CAMS else kept
         np.testing.assert_array_equal(explain("fc", method).maps, default)
 
 
@@ -152,7 +155,7 @@ def test_several_targets_batches_and_padding():
     single = explain("fc", "path")
     several = explain("fc", "path", [0, TARGET])
     np.testing.assert_allclose(several.maps[1], single.maps, rtol=1e-4, atol=1e-6)
-    run = functools.partial(gradcam.explain, method="path", target=TARGET)
+    run = functools.partial(attribution.explain, method="path", target=TARGET)
     batch = np.stack([frames, frames[::-1]])
     both = jax.vmap(lambda v, x: run(module, v, x), (None, 0))(variables, batch)
     np.testing.assert_allclose(both.maps[0], single.maps, rtol=1e-3, atol=1e-5)
@@ -176,15 +179,56 @@ def test_frame_cnn_has_a_diagonal_by_every_method():
     variables = classifiers.init(module, jax.random.key(0), frames)
     for method in ("path", "shapley"):
         options = {"method": method, "baseline": "mean"}
-        e = gradcam.explain(module, variables, frames, 0, **options)
+        e = attribution.explain(module, variables, frames, 0, **options)
         off = np.abs(np.asarray(e.matrix))[~np.eye(T, dtype=bool)]
         assert (off <= 1e-6).all() and np.asarray(e.matrix).diagonal().all()
 
 
 def test_mistakes_get_one_sentence():
-    with pytest.raises(InputError, match="no method 'cam': choose one of gradcam"):
+    with pytest.raises(InputError, match="unknown method 'cam': choose one of gradcam"):
         explain("fc", "cam")
     with pytest.raises(InputError, match="layercam compares with.*zeros"):
         explain("fc", "layercam", baseline="mean")
-    with pytest.raises(InputError, match="no baseline 'black'"):
+    with pytest.raises(InputError, match="unknown baseline 'black'"):
         explain("fc", "path", baseline="black")
+
+
+@pytest.mark.parametrize("name", ["stickman-lrcn", "stickman-cnn"])
+def test_signed_maps_of_a_class_are_those_of_explain(name):
+    m = zoo.load_model(name)
+    frames = m.preprocess(stickman.clip(1).frames)
+    features = attribution.explain(m.module, m.variables, frames).features
+    indices = (m.classes.index("kick"), m.classes.index("wave"))
+    maps = [
+        attribution.class_maps(m.module, m.variables, features, index)
+        for index in indices
+    ]
+    expected = attribution.explain(
+        m.module, m.variables, frames, indices, relu=False, beta=False
+    )
+    np.testing.assert_allclose(maps, expected.maps, rtol=1e-3, atol=1e-6)
+    pair = lambda y: y[:, indices[0]] - y[:, indices[1]]
+    why = attribution.explain(m.module, m.variables, frames, pair, relu=False)
+    np.testing.assert_allclose(maps[0] - maps[1], why.maps, rtol=1e-3, atol=1e-5)
+
+
+def test_an_unknown_class_is_rejected_before_anything_is_computed(monkeypatch):
+    m = zoo.load_model("stickman-lrcn")
+    frames = m.preprocess(stickman.clip(1).frames)
+    programs = attribution._explain._cache_size()
+    with pytest.raises(InputError, match="target 11 is not a class of this model"):
+        attribution.explain(m.module, m.variables, frames, 11, relu=False)
+    assert attribution._explain._cache_size() == programs
+
+
+def test_products_are_computed_at_the_asked_precision():
+    m = zoo.load_model("stickman-lrcn")
+    frames = m.preprocess(stickman.clip(1).frames)
+
+    def lowered(**options):
+        run = functools.partial(attribution.explain, m.module, m.variables, **options)
+        return jax.jit(run).lower(frames, 3).as_text()
+
+    assert "precision = [HIGHEST, HIGHEST]" in lowered()
+    assert "precision = [DEFAULT, DEFAULT]" not in lowered()
+    assert "precision = [HIGHEST, HIGHEST]" not in lowered(precision="default")

@@ -1,0 +1,468 @@
+"""Explain a clip: the T' x T tensor of heat maps by any method, in one jitted call.
+
+==========  ==============================  ==================================
+family      methods                         the mass of a map is
+==========  ==============================  ==================================
+CAMs        gradcam, gradcam++, xgradcam,   a weighted sum of the feature map
+            hirescam, layercam
+gradients   gradient, path, fade            the score's change from a baseline: to
+                                            first order, in total, or on average
+effects     occlusion, cells, shapley       what the score loses without the frame
+==========  ==============================  ==================================
+
+``explain`` computes features and explanation together; ``explain_features`` is the one
+function behind it that every caller with features at hand uses (several classes, batches,
+reports).
+"""
+
+import functools
+import math
+from typing import NamedTuple, overload
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from rgcam.attribution import causal, gradcam, gradients, perturbation, targets
+from rgcam.attribution.perturbation import Baseline
+from rgcam.attribution.targets import Index, ScoreFunction, Target
+from rgcam.errors import InputError
+from rgcam.models.cut import CausalModel, CutModel, cut, features
+from rgcam.types import Tensor, Variables
+
+CAMS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
+METHODS = (*CAMS, "gradient", "path", "fade", "occlusion", "cells", "shapley")
+TITLES = {
+    "gradcam": "recurrent Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "xgradcam": "XGrad-CAM",
+    "hirescam": "HiResCAM",
+    "layercam": "LayerCAM",
+    "gradient": "gradient × change",
+    "path": "integrated gradients (path)",
+    "fade": "averaged gradients (fade)",
+    "occlusion": "occlusion",
+    "cells": "occlusion of cells",
+    "shapley": "Shapley values",
+}
+# Panels of the path that tells where in a frame its occlusion or Shapley value lies.
+LOCATION_PANELS = 16
+PRECISION = "highest"
+"""Matrix precision of explanations: float32 on every device. A GPU's default (TF32) put
+errors of 2 to 3 % into beta of a ResNet-18 LRCN, this one 0.007 % at most
+(``python benchmarks/device.py``, H200); a CPU computes in float32 at any setting."""
+
+
+class Explanation(NamedTuple):
+    """What ``explain`` returns; ``jax.vmap`` puts its axes in front of each.
+
+    Attributes:
+        scores: y (out C), pre-softmax scores of every class at every output step.
+        features: A (in h w K), the feature map at the cut.
+        beta: (out in K), importance weights of Eq. 1, in logits per unit of A; None
+            if not requested or if the method has none.
+        maps: L (out in h w), heat maps of Eq. 2, raw: not normalised, in logits.
+        matrix: (out in), mass (sum over cells) of each heat map, in logits.
+    """
+
+    scores: Float[Array, "out C"]
+    features: Float[Array, "in h w K"]
+    beta: Float[Array, "out in K"] | None
+    maps: Float[Array, "out in h w"]
+    matrix: Float[Array, "out in"]
+
+
+class ClassMaps(NamedTuple):
+    """Heat maps of several classes for one clip.
+
+    Attributes:
+        targets: class indices, the explained class first.
+        maps: (classes out in h w), in logits; signed, or rectified where only those
+            were computed.
+    """
+
+    targets: tuple[int, ...] | Int[Tensor, "*batch classes"]
+    maps: Float[Tensor, "*batch classes out in h w"]
+
+
+class StaticOptions(NamedTuple):
+    """Static options of ``explain``: each combination is compiled once.
+
+    Attributes:
+        score_function: function of the scores (out C) -> (out,) that is the target;
+            None: a class.
+        relu: rectify the maps.
+        beta: return beta.
+        method: one of METHODS.
+        baseline: its name; None: feature maps that are passed as an array.
+        precision: of matrix products, as of ``jax.default_matmul_precision``.
+    """
+
+    score_function: ScoreFunction | None = None
+    relu: bool = True
+    beta: bool = True
+    method: str = "gradcam"
+    baseline: str | None = None
+    precision: str = PRECISION
+
+
+def explain(
+    module: CutModel,
+    variables: Variables,
+    frames: Tensor,  # validated below, with a sentence
+    target: Target = None,
+    *,
+    method: str = "gradcam",
+    baseline: Baseline | None = None,
+    relu: bool | None = None,
+    length: Index | None = None,
+    beta: bool = True,
+    precision: str = PRECISION,
+) -> Explanation:
+    """Explain one video: the whole T' x T tensor in a single jitted call.
+
+    Batches of clips: ``jax.vmap(explain, in_axes=(None, None, 0, 0))``, with
+    ``length`` where clips are padded to one shape.
+
+    Args:
+        module: Linen module with methods ``features`` (frames -> A) and
+            ``classify`` (A -> scores), hashable; see ``rgcam.models.cut``. A
+            ``CausalModel`` is explained by ``rgcam.attribution.causal`` at a fraction
+            of the cost.
+        variables: its variables.
+        frames: preprocessed frames (in S S 3), floating point.
+        target: class index; None: the predicted class, with the highest score at the
+            last (valid) step; several indices: beta, maps and matrix of each, in a
+            leading axis; or a function of the scores, see ``importance_weights``. A
+            function is compiled once for each function object: define it once.
+        method: one of ``METHODS``; any but gradcam costs more.
+        baseline: what takes a frame's place in methods that compare with one: zero,
+            mean, first, previous or blur, or feature maps; see
+            ``perturbation.baseline_features``. None: zero for the CAMs, which define
+            it so, previous for the others.
+        relu: rectify the maps (Eq. 2); False keeps their sign. None: rectify those of
+            the CAMs, as published, and keep the sign of the others.
+        length: number of valid frames where the end is padding. Rows and columns
+            of beta, maps and matrix beyond it are 0. Needs out == in.
+        beta: False leaves beta out: T' T K numbers, for long clips most of the memory
+            and half of the time. Methods without a weight per channel have none.
+        precision: of matrix products and convolutions, as of
+            ``jax.default_matmul_precision``. The default computes in float32 on every
+            device. "default" takes the device's own (TF32 on a recent GPU, bfloat16 on
+            a TPU), which is faster and no longer float32; on a CPU they are the same.
+
+    Returns:
+        Explanation, in float32 or wider whatever the features' dtype.
+
+    Raises:
+        InputError: frames that are not (T, S, S, 3) floats, a class index that the
+            model does not have, or an unknown method or baseline.
+    """
+    _check_frames(frames)
+    check_method(method, baseline)
+    if callable(target):
+        score_function, index = target, None
+    else:
+        score_function = None
+        index = None if target is None else jnp.asarray(target)
+    baseline = default_baseline(method, baseline)
+    # A baseline's name is static; feature maps are passed like any other array.
+    name, maps = (baseline, None) if isinstance(baseline, str) else (None, baseline)
+    options = StaticOptions(
+        score_function=score_function,
+        relu=is_rectified(method, relu),
+        beta=beta,
+        method=method,
+        baseline=name,
+        precision=precision,
+    )
+    arguments = (module, variables, frames, index, length, maps, options)
+    if index is not None and not isinstance(index, jax.core.Tracer):
+        # Only traces, and the trace is used again by the call below.
+        shapes = _explain.eval_shape(*arguments)
+        targets.check(index, shapes.scores.shape[-1])
+    return _explain(*arguments)
+
+
+@functools.partial(jax.jit, static_argnames=("module", "options"))
+def _explain(
+    module: CutModel,
+    variables: Variables,
+    frames: Tensor,
+    index: Int[Array, "..."] | None,
+    length: Index | None,
+    baseline_maps: Float[Tensor, "..."] | None,
+    options: StaticOptions,
+) -> Explanation:
+    with jax.default_matmul_precision(options.precision):
+        feature_maps = features(module, variables, frames)
+        explain_one = functools.partial(
+            explain_features,
+            module,
+            variables,
+            feature_maps,
+            options=options,
+            length=length,
+            baseline_maps=baseline_maps,
+        )
+        if index is None or jnp.ndim(index) == 0:
+            return explain_one(index)
+        # Several classes: they share scores and features, the rest gets a leading axis.
+        axes = Explanation(scores=None, features=None, beta=0, maps=0, matrix=0)  # pyrefly: ignore[bad-argument-type]
+        return jax.vmap(explain_one, out_axes=axes)(index)
+
+
+def explain_features(
+    module: CutModel,
+    variables: Variables,
+    features: Float[Array, "in h w K"],
+    index: Index | None,
+    *,
+    options: StaticOptions,
+    length: Index | None = None,
+    baseline_maps: Float[Tensor, "..."] | None = None,
+) -> Explanation:
+    """Explain one class of features that are already computed; not jitted.
+
+    Args:
+        module: see ``explain``.
+        variables: its variables.
+        features: A.
+        index: class; None: the predicted class, or ``options.score_function``.
+        options: static options.
+        length: number of valid frames.
+        baseline_maps: the baseline's feature maps where ``options`` names none.
+    """
+    with jax.default_matmul_precision(options.precision):
+        if options.method == "gradcam":
+            scores, beta, maps = _gradcam(
+                module, variables, features, index, options, length
+            )
+        else:
+            scores, beta, maps = _other_method(
+                module, variables, features, index, options, length, baseline_maps
+            )
+    if length is not None:  # nothing is attributed to padding, nor by it
+        valid = jnp.arange(len(features)) < length
+        valid = valid[:, None] & valid
+        maps = jnp.where(valid[..., None, None], maps, 0)
+        beta = None if beta is None else jnp.where(valid[..., None], beta, 0)
+    maps = jax.nn.relu(maps) if options.relu else maps
+    return Explanation(
+        scores=scores,
+        features=features,
+        beta=beta if options.beta else None,
+        maps=maps,
+        matrix=gradcam.importance_matrix(maps),
+    )
+
+
+@functools.partial(
+    jax.jit, static_argnames=("module", "method", "baseline", "precision")
+)
+def class_maps(
+    module: CutModel,
+    variables: Variables,
+    features: Float[Tensor, "in h w K"],
+    target: Index,
+    length: Index | None = None,
+    *,
+    method: str = "gradcam",
+    baseline: str | None = None,
+    precision: str = PRECISION,
+) -> Float[Array, "out in h w"]:
+    """Compute one class's signed maps from features that are already computed.
+
+    Signed maps are linear in the class: those of "why A rather than B" are the
+    difference of A's and B's.
+    """
+    return explain_features(
+        module,
+        variables,
+        jnp.asarray(features),
+        jnp.asarray(target),
+        options=StaticOptions(
+            relu=False,
+            beta=False,
+            method=method,
+            baseline=default_baseline(method, baseline),
+            precision=precision,
+        ),
+        length=length,
+    ).maps
+
+
+def explanation_bytes(
+    out: int, steps: int, cells: int, channels: int, beta: bool = True
+) -> int:
+    """Count the bytes of a float32 Explanation's beta, maps and matrix.
+
+    Args:
+        out: T_out, output steps.
+        steps: T_in, input frames.
+        cells: h * w.
+        channels: K.
+        beta: whether beta is among them.
+    """
+    return 4 * out * steps * (channels * beta + cells + 1)
+
+
+def check_method(method: str, baseline: Baseline | None) -> None:
+    """Validate a method's name, and that it takes a baseline if one is given.
+
+    Raises:
+        InputError: an unknown method, or a baseline for a method that defines its own.
+    """
+    if method not in METHODS:
+        raise InputError(
+            f"unknown method {method!r}: choose one of {', '.join(METHODS)}"
+        )
+    is_zero = isinstance(baseline, str) and baseline == "zero"
+    if method in CAMS and not (baseline is None or is_zero):
+        raise InputError(
+            f"{method} compares with a feature map of zeros: give baseline to one of "
+            f"{', '.join(METHODS[len(CAMS) :])}"
+        )
+
+
+@overload
+def default_baseline(method: str, baseline: str | None) -> str: ...
+@overload
+def default_baseline(method: str, baseline: Baseline | None) -> Baseline: ...
+def default_baseline(method: str, baseline: Baseline | None) -> Baseline:
+    """Return the baseline, by default zero for CAMs and previous for the others.
+
+    By docs/which-method.md: of the named ones, ``previous`` is the one whose effects the
+    sums of a matrix predict best and that lies best on what moves.
+    """
+    if baseline is not None:
+        return baseline
+    return "zero" if method in CAMS else "previous"
+
+
+def is_rectified(method: str, relu: bool | None) -> bool:
+    """Tell whether maps are rectified: by default those of CAMs, as published."""
+    return method in CAMS if relu is None else relu
+
+
+def signed_maps(
+    method: str,
+    module: CutModel,
+    variables: Variables,
+    features: Float[Array, "T h w K"],
+    baseline: Float[Array, "T h w K"],
+    target: Index | ScoreFunction,
+    length: Index | None = None,
+) -> tuple[Float[Array, "out T h w"], Float[Array, "out T K"] | None]:
+    """Compute a method's signed maps (out T h w), and beta (out T K) if it has one.
+
+    Args:
+        method: any but ``gradcam``.
+        module: any with ``classify``; a causal one costs less.
+        variables: its variables.
+        features: A.
+        baseline: from ``perturbation.baseline_features``.
+        target: class index or function of the scores.
+        length: number of valid frames; nothing is attributed to later outputs.
+    """
+    if method in gradcam.WEIGHTINGS:
+        classify = functools.partial(module.apply, variables, method="classify")
+        weighting = gradcam.WEIGHTINGS[method]
+        return gradcam.weighted_maps(weighting, classify, features, target)
+    model = perturbation.upper_model(module, variables, features, baseline, target)
+    if length is not None:
+        model = perturbation.without_padding(model, length)
+    if method in ("hirescam", "gradient"):  # hirescam is gradient with baseline zero
+        return gradients.gradient(model), None
+    if method == "path":
+        return gradients.path(model), None
+    if method == "fade":
+        return gradients.fade(model), None
+    if method == "cells":
+        return perturbation.cell_occlusion(model), None
+    # The two methods below attribute to whole frames; a path tells where within each.
+    if method == "occlusion":
+        matrix = perturbation.occlusion(model)
+    else:
+        matrix = perturbation.shapley_values(model, jax.random.key(0))
+    location = gradients.path(model, LOCATION_PANELS)
+    return perturbation.distribute_mass(matrix, location), None
+
+
+def _gradcam(
+    module: CutModel,
+    variables: Variables,
+    features: Float[Array, "in h w K"],
+    index: Index | None,
+    options: StaticOptions,
+    length: Index | None,
+) -> tuple[Array, Array | None, Array]:
+    """Compute scores, beta and signed maps of Eq. 1 and 2 in the cheapest way."""
+    score_function = options.score_function
+    if not isinstance(module, CausalModel):
+        # Any ``classify``: the derivative by an offset, all rows in one jacrev.
+        classify = functools.partial(module.apply, variables, method="classify")
+        target = index if score_function is None else score_function
+        if target is None:
+            target = lambda scores: jnp.take(
+                scores, targets.predicted_class(scores, length), axis=1
+            )
+        beta, scores = gradcam.weights_and_scores(classify, features, target)
+        return scores, beta, gradcam.heatmaps(beta, features, relu=False)
+    model = cut(module, variables, features)
+    if score_function is not None:
+        # A function may mix output steps, so no pair is known to be 0 in advance.
+        scores_of = lambda drive: model.advance(model.begin, drive)[1]
+        jacobian, scores = gradcam.target_jacobian(
+            scores_of, model.drive, score_function
+        )
+        cells = math.prod(features.shape[1:3])
+        beta = jnp.einsum("otd,kd->otk", jacobian, model.response / cells)
+        return scores, beta, gradcam.heatmaps(beta, features, relu=False)
+    if index is None:
+        scores = model.advance(model.begin, model.drive)[1]
+        index = targets.predicted_class(scores, length)
+    shapes = jax.eval_shape(model.advance, model.begin, model.drive)[1]
+    classes = shapes.shape[1]
+    seed = targets.nan_unless_class(index, classes) * jax.nn.one_hot(
+        index, classes, dtype=features.dtype
+    )
+    carried = bool(jax.tree.leaves(model.begin))
+    block, stretch = causal.sizes(len(features), carried)
+    return causal.all_pairs(
+        model, features, seed, block=block, stretch=stretch, beta=options.beta
+    )
+
+
+def _other_method(
+    module: CutModel,
+    variables: Variables,
+    features: Float[Array, "in h w K"],
+    index: Index | None,
+    options: StaticOptions,
+    length: Index | None,
+    baseline_maps: Float[Tensor, "..."] | None,
+) -> tuple[Array, Array | None, Array]:
+    """Compute scores, beta (or None) and signed maps by any method but gradcam."""
+    baseline = baseline_maps if options.baseline is None else options.baseline
+    assert baseline is not None
+    perturbation.check_baseline(baseline, features.shape)
+    scores = module.apply(variables, features, method="classify")
+    target = index if options.score_function is None else options.score_function
+    if target is None:
+        target = targets.predicted_class(scores, length)
+    replacement = perturbation.baseline_features(features, baseline, length)
+    maps, beta = signed_maps(
+        options.method, module, variables, features, replacement, target, length
+    )
+    return scores, beta, maps
+
+
+def _check_frames(frames: Tensor) -> None:
+    shape, dtype = jnp.shape(frames), jnp.result_type(frames)
+    if len(shape) != 4 or not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError(
+            f"frames are {dtype} of shape {shape}; explain takes one "
+            "preprocessed clip, floating point (T, S, S, 3): call model.preprocess "
+            "first, and jax.vmap for a batch"
+        )

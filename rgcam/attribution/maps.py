@@ -1,0 +1,177 @@
+"""From all maps to one row of them: aggregation over t', attribution by lag, resizing."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from rgcam.attribution.targets import predicted_class
+from rgcam.errors import InputError
+from rgcam.types import Tensor
+
+# Aggregations that choose one output step, and all of them.
+STEPS = ("last", "settled", "rise")
+AGGREGATIONS = (*STEPS, "mean", "max")
+FORMER_NAMES = {"decided": "settled"}  # still accepted
+DESCRIPTIONS = {
+    "last": "last step (t' = {:.2f} s)",
+    "settled": "step from which the prediction is unchanged (t' = {:.2f} s)",
+    "rise": "step at which the score rises most (t' = {:.2f} s)",
+    "mean": "mean over all steps",
+    "max": "maximum over all steps",
+}
+# A fit whose decay over the whole clip is smaller than this is a rounding error.
+SMALLEST_DECAY = 1e-6
+
+
+class LagProfile(NamedTuple):
+    """How far back attribution reaches.
+
+    Attributes:
+        profile: (T,), mean ``|M[t', t' - lag]|`` over the steps that have that lag.
+        half_life: frames in which attribution halves, by an exponential fitted to the
+            profile; inf where it does not fall, NaN where there is nothing to fit.
+        recurrent_share: part of ``sum |M|`` that is off the diagonal, which reached the
+            prediction through the recurrent state.
+    """
+
+    profile: Float[np.ndarray, " T"]
+    half_life: float
+    recurrent_share: float
+
+
+def aggregation_name(how: str) -> str:
+    """Return the current name of an aggregation.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    name = FORMER_NAMES.get(how, how)
+    if name not in AGGREGATIONS:
+        raise InputError(
+            f"unknown aggregation {how!r}: choose one of {', '.join(AGGREGATIONS)}"
+        )
+    return name
+
+
+def choose_step(scores: Float[Tensor, "out C"], target: int | None, how: str) -> int:
+    """Return the output step t' that an aggregation shows.
+
+    Args:
+        scores: y.
+        target: class index; None: the predicted class.
+        how: ``last``: the paper's; ``settled``: the first step from which the class
+            with the highest score is the last step's; ``rise``: where the target's
+            score rises most.
+
+    Raises:
+        InputError: another name.
+    """
+    how = FORMER_NAMES.get(how, how)
+    if how not in STEPS:
+        raise InputError(f"unknown step {how!r}: choose one of {', '.join(STEPS)}")
+    scores = np.asarray(scores)
+    if how == "last":
+        return len(scores) - 1
+    if how == "settled":
+        classes = scores.argmax(1)
+        return int(np.flatnonzero(classes != classes[-1]).max(initial=-1)) + 1
+    target = int(predicted_class(scores)) if target is None else target
+    rises = np.diff(scores[:, target], prepend=scores[0, target])
+    return int(rises.argmax())
+
+
+def aggregate(
+    values: Float[Tensor, "T T ..."],
+    scores: Float[Tensor, "T C"],
+    target: int | None = None,
+    how: str = "last",
+) -> Float[np.ndarray, "T ..."]:
+    """Reduce all rows t' of a matrix to one, or all maps to one map for each frame.
+
+    Such as ``aggregate(e.maps, e.scores, how="max")`` of an ``Explanation`` e.
+
+    Args:
+        values: matrix or maps of a causal model, rectified or signed.
+        scores: y.
+        target: class index; None: the predicted class.
+        how: one of ``choose_step``'s; ``mean`` or ``max`` over the steps t' >= t that
+            see frame t (over all steps, late frames would get less).
+
+    Raises:
+        InputError: another name.
+    """
+    how = aggregation_name(how)
+    values = np.asarray(values)
+    if how in STEPS:
+        return values[choose_step(scores, target, how)]
+    reduce = np.mean if how == "mean" else np.max
+    return np.stack([reduce(values[t:, t], axis=0) for t in range(len(values))])
+
+
+def describe(
+    scores: Float[Tensor, "out C"],
+    target: int | None,
+    how: str,
+    times: Float[np.ndarray, " out"],
+) -> str:
+    """Describe the steps that ``aggregate`` shows; their times are in seconds."""
+    how = aggregation_name(how)
+    step = choose_step(scores, target, how) if how in STEPS else -1
+    return DESCRIPTIONS[how].format(times[step])
+
+
+def lag_profile(matrix: Float[np.ndarray, "T T"]) -> LagProfile:
+    """Measure how attribution falls with the lag t' - t, and its recurrent share.
+
+    With its state detached (no gradient through time), a recurrent model's explanation
+    by any gradient method is the diagonal of the full one: what is off the diagonal
+    came through the state.
+    """
+    magnitude, steps = np.abs(matrix), np.arange(len(matrix))
+    profile = np.array([magnitude.diagonal(-lag).mean() for lag in steps])
+    total = np.tril(magnitude).sum()
+    share = float(1 - magnitude.trace() / total) if total > 0 else math.nan
+    positive = profile > 0
+    if positive.sum() < 2:
+        return LagProfile(profile, math.nan, share)
+    # Least squares through the logarithm; each lag weighs as many steps as have it.
+    weights = np.sqrt((len(matrix) - steps)[positive])
+    slope, _ = np.polyfit(steps[positive], np.log(profile[positive]), 1, w=weights)
+    falls = -slope * len(matrix) > SMALLEST_DECAY
+    return LagProfile(profile, math.log(2) / -slope if falls else math.inf, share)
+
+
+def normalize(maps: Float[np.ndarray, "*any h w"]) -> Float[np.ndarray, "*any h w"]:
+    """Divide raw maps by the largest absolute value of all, to float32.
+
+    Give the whole clip: a scale per frame invents evidence. All zeros stay zeros.
+
+    Raises:
+        InputError: a value is NaN or infinite.
+    """
+    if not np.isfinite(maps).all():
+        raise InputError("importances hold NaN or infinite values: nothing to draw")
+    return (maps / (np.abs(maps).max(initial=0) or 1)).astype(np.float32)
+
+
+def upsample(
+    maps: Float[np.ndarray, "*any h w"], size: tuple[int, int]
+) -> Float[np.ndarray, "*any H W"]:
+    """Resize maps bilinearly to size (H, W), to float32.
+
+    Half-pixel centres, clamped edges: output i lies at ``(i + 0.5) * h / H - 0.5``
+    cells. It interpolates and never averages: meant for H >= h and W >= w.
+    """
+    rows, columns = map(_interpolation, size, maps.shape[-2:])
+    # By einsum: BLAS gives so thin a product to threads, which costs far more.
+    wide = np.einsum("...hw,Ww->...hW", maps.astype(np.float32), columns)
+    return np.einsum("Hh,...hW->...HW", rows, wide)
+
+
+def _interpolation(size: int, cells: int) -> Float[np.ndarray, "size cells"]:
+    """Return the weights of bilinear interpolation along one axis."""
+    centres = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
+    distances = np.abs(centres[:, None] - np.arange(cells))
+    return np.maximum(1 - distances, 0).astype(np.float32)
