@@ -9,7 +9,7 @@ import pytest
 
 from rgcam.attribution import explain
 from rgcam.metrics import selfcheck
-from tests.attribution.test_methods import TARGET, T, small
+from tests.attribution.test_explain import TARGET, T, small
 
 WEIGHTS = np.random.default_rng(3).normal(size=(2, 2)).astype(np.float32)
 
