@@ -130,7 +130,7 @@ def compare(whole: Path, broken: Path) -> None:
 def forward_seconds(root: Path, whole: Path) -> float:
     """Time one forward pass of each clip alone, padded as there."""
     model = zoo.load_model(MODEL.value)
-    limits = batches.limits(model, 4 * 2**30)
+    limits = batches.memory_limits(model, 4 * 2**30)
 
     @functools.partial(jax.jit, static_argnums=0)
     def forward(module, variables, frames):

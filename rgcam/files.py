@@ -16,6 +16,13 @@ import numpy as np
 from rgcam.errors import InputError
 from rgcam.types import Fields, Variables
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+LOCK = ".lock"  # file of a locked folder that holds the number of the process
+
 Result = TypeVar("Result")
 
 
@@ -95,6 +102,42 @@ def check_writable(folder: Path) -> None:
         raise InputError(
             f"cannot write in {folder}: {existing} is not a writable folder"
         )
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, instead: str) -> Generator[None]:
+    """Hold a lock on a folder, so that no other process writes in it meanwhile.
+
+    The lock goes with the process, however that ends. It is held where the system has
+    such locks: not on Windows, nor on some network file systems.
+
+    Args:
+        folder: exists.
+        instead: what to give to work elsewhere, for the message.
+
+    Raises:
+        InputError: another process holds the lock, or the folder cannot be written.
+    """
+    try:
+        file = (folder / LOCK).open("a+")
+    except OSError as error:
+        raise InputError(f"cannot write in {folder}: {error.strerror}") from error
+    with file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise InputError(
+                f"another run (process {file.read() or 'unknown'}) writes in {folder}: "
+                f"wait until it ends, or give {instead}"
+            ) from None
+        except OSError:  # the file system has no locks
+            pass
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def default_cache_folder() -> Path:

@@ -97,7 +97,7 @@ def run(options: EvaluateOptions) -> None:
         "random_labels": options.random_labels,
         "record": RECORD,
     }
-    with manifest.opened(out, fields) as record:
+    with manifest.open_manifest(out, fields) as record:
         for model in models:
             _measure(record, model, names, options, several=len(models) > 1)
         rows = [_row(fields) for fields in record.rows.values()]

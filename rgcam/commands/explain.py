@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rgcam import files
 from rgcam.attribution import explain, maps, perturbation
@@ -15,6 +16,9 @@ from rgcam.errors import InputError
 from rgcam.models.zoo import Model, class_index, load_cnn, load_model
 from rgcam.report.explain import explain_clip
 from rgcam.types import Fields
+
+if TYPE_CHECKING:
+    from rgcam.corpus.run import Summary
 
 DEMO_SEED = 7  # of the stickman clip that is explained where no video is given
 WINDOW = 128  # frames that an output step looks back on where all pairs do not fit
@@ -237,40 +241,47 @@ def _explain_corpus(options: ExplainOptions) -> None:
     """Explain many videos."""
     from rgcam.corpus import cluster, jobs, run
 
-    if options.engine not in ("local", "ray"):
-        raise InputError(f"there is no --engine={options.engine}: choose local or ray")
-    if options.engine == "ray":
-        cluster.prepare()
+    if options.engine == "ray":  # before the models: it takes the accelerators from JAX
+        engine = cluster.engine(options.ray_address, options.ray_workers)
+    elif options.engine == "local":
+        engine = run.explain_here
+    else:
+        raise InputError(f"unknown --engine={options.engine}: choose local or ray")
     out = Path(options.out).expanduser().absolute()
-    root, videos = run.find(options.videos or "", out)
+    root, videos = run.find_videos(options.videos or "", out)
     model = load_model(options.model)
     cnn = load_cnn(options.model, options.cnn) if options.figures else None
     job = jobs.Job(
         model=jobs.on_host(model),
-        cnn=cnn and jobs.on_host(cnn),
+        cnn=None if cnn is None else jobs.on_host(cnn),
         cnn_classes=tuple(class_index(cnn, c) for c in model.classes) if cnn else (),
         target=_target(options, model),
         fps=_rate(options, model),
         start=options.start,
         end=options.end,
         out=str(out),
-        pictures=options.figures,
+        figures=options.figures,
         beta=options.beta,
         max_bytes=_max_bytes(options),
         threads=options.threads or min(8, os.cpu_count() or 1),
-        arguments=recorded(options),
+        options=recorded(options),
     )
-    summary = run.explain_videos(
-        job,
-        root,
-        videos,
-        engine=(
-            run.local
-            if options.engine == "local"
-            else cluster.engine(options.ray_address, options.ray_workers)
-        ),
-    )
-    print(run.text(summary))
+    print(_corpus_text(run.explain_videos(job, root, videos, engine=engine)))
+
+
+def _corpus_text(summary: "Summary") -> str:
+    """Say how many videos were explained and failed, how fast, and where the files are."""
+    explained = len(summary.rows) - len(summary.failed)
+    earlier = summary.videos - len(summary.rows)
+    rate = len(summary.rows) / summary.seconds if summary.rows else 0
+    lines = [f"explained: {explained} videos ({rate:.2g} videos/s)"]
+    if earlier:
+        lines.append(f"explained before: {earlier}")
+    if summary.failed:
+        first = summary.failed[0]["video"]
+        lines.append(f"failed: {len(summary.failed)}, the first {first}")
+    lines.append(f"files: {summary.folder}/: manifest.jsonl and a folder per video")
+    return "\n".join(lines)
 
 
 def recorded(options: ExplainOptions) -> Fields:

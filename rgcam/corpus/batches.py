@@ -1,65 +1,47 @@
-"""Clips of any length -> batches of a few shapes -> what is kept of explanations.
+"""Clips of any length -> padded batches of a few shapes -> explanations.
 
-A clip is padded to the length of its bucket, and a short batch to a few sizes, so that
-a whole corpus compiles a few programs. The models are causal and ``length`` masks the
-padding: a clip's numbers are those of ``gradcam.explain`` on the clip alone.
+A clip is padded to the length of its bucket, and a short batch to one of a few sizes, so
+that a whole corpus compiles a few programs. The models are causal and ``length`` masks
+the padding: a clip's numbers are those of ``explain`` on the clip alone.
 """
 
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from rgcam.attribution import explain as attribution
+from rgcam.attribution import targets as attribution_targets
 from rgcam.attribution.explain import ClassMaps
-from rgcam.data import clips as data
-from rgcam.models import cut as model_cut
+from rgcam.data import clips as preprocessing
+from rgcam.models import cut
 from rgcam.models.backbones import Preprocess
 from rgcam.models.zoo import Model
 from rgcam.training import mesh
-from rgcam.types import Tensor
+from rgcam.types import Tensor, Variables
 
 SHORTEST = 16  # frames of the first bucket
-MOST = 16  # videos on a device at once
-# What XLA keeps of a frame at once, beside its input: measured on CPUs, 16 for
-# EfficientNet-Lite0 at 224 px, 7 for the small CNN at 64 px.
+MOST = 16  # clips on a device at once
+# What XLA holds of a frame at once, as a multiple of the frame itself: measured on CPUs,
+# 16 for EfficientNet-Lite0 at 224 px, 7 for the small CNN at 64 px.
 ACTIVATIONS = 16
 
 
-class Kept(NamedTuple):
-    """What is kept of an Explanation; a batch's has an axis B in front of each.
+class Outputs(NamedTuple):
+    """Which of the large arrays of an explanation are returned.
 
     Attributes:
-        scores: y (out C), logits.
-        target: () int32, the class that is explained.
-        maps: L (rows in h w), of the last output step (1 row) or of all.
-        matrix: (out in), in logits.
-        beta: (out in K), or None.
-        shown: signed maps of the target and its rivals, or None.
-    """
-
-    scores: Float[Tensor, "out C"]
-    target: Int[Tensor, ""]
-    maps: Float[Tensor, "rows in h w"]
-    matrix: Float[Tensor, "out in"]
-    beta: Float[Tensor, "out in K"] | None
-    shown: ClassMaps | None = None
-
-
-class Keep(NamedTuple):
-    """Which of the big arrays to keep.
-
-    Attributes:
-        beta: of the target.
-        all_maps: those of all output steps.
-        classes: how many classes' signed maps, the target's and its rivals'.
+        beta: weights of Eq. 1.
+        all_maps: maps of all output steps, not of the last one alone.
+        classes: number of classes whose signed maps of all pairs are returned: the
+            explained one and those with the next highest scores.
     """
 
     beta: bool = False
@@ -67,14 +49,34 @@ class Keep(NamedTuple):
     classes: int = 0
 
 
-class Limits(NamedTuple):
-    """What a device's memory allows, from ``limits``.
+class ClipArrays(NamedTuple):
+    """What is returned of an explanation; of a batch, each has an axis B in front.
+
+    Attributes:
+        scores: y (out C), logits.
+        target: () int32, index of the explained class.
+        maps: L (rows in h w) of the last output step (1 row) or of all.
+        matrix: (out in), in logits.
+        beta: (out in K), or None.
+        class_maps: signed maps of the explained class and others, or None.
+    """
+
+    scores: Float[Tensor, "*batch out C"]
+    target: Int[Tensor, "*batch"]
+    maps: Float[Tensor, "*batch rows in h w"]
+    matrix: Float[Tensor, "*batch out in"]
+    beta: Float[Tensor, "*batch out in K"] | None
+    class_maps: ClassMaps | None
+
+
+class MemoryLimits(NamedTuple):
+    """What fits in a device's memory, from ``memory_limits``.
 
     Attributes:
         frame: bytes that grow with T, for each frame.
         pair: bytes that grow with T^2, for each pair of frames.
-        total: bytes allowed on one device.
-        most: videos on a device at once.
+        total: bytes that a batch may take on one device.
+        most: clips on a device at once.
     """
 
     frame: int
@@ -84,7 +86,7 @@ class Limits(NamedTuple):
 
     @property
     def longest(self) -> int:
-        """Return the frames of the longest clip that fits."""
+        """Return the frames T of the longest clip: pair T^2 + frame T <= total."""
         root = math.sqrt(self.frame**2 + 4 * self.pair * self.total)
         return int((root - self.frame) / (2 * self.pair))
 
@@ -101,117 +103,164 @@ class Limits(NamedTuple):
         return devices * max(1, min(self.total // clip, self.most))
 
 
-def limits(model: Model, max_bytes: int, classes: int = 0) -> Limits:
-    """Return what fits of a model in ``max_bytes`` of every device.
+def memory_limits(model: Model, max_bytes: int, classes: int = 0) -> MemoryLimits:
+    """Return what fits of a model's explanations in ``max_bytes`` of every device.
 
-    Counted are beta, maps and matrix of all pairs (``gradcam.explanation_bytes``), the
-    signed maps of ``classes``
-    and, for each frame, input, feature map and the backbone's activations.
+    The estimate counts beta, maps and matrix of all pairs, the signed maps of
+    ``classes`` and, for each frame, input, feature map and the backbone's activations.
     """
     size = model.description.preprocess.size
-    frame = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    cut = functools.partial(model.module.apply, method="features")
-    _, height, width, channels = jax.eval_shape(cut, model.variables, frame).shape
+    height, width, channels = _cut_shape(model, size)
     pair = attribution.explanation_bytes(1, 1, height * width, channels)
     pair += 4 * classes * height * width
     pixels = 4 * size * size * 3
     features = 4 * height * width * channels
-    frame_bytes = (1 + ACTIVATIONS) * pixels + features
     most = MOST
     if jax.default_backend() == "cpu":  # fastest with few frames in the backbone
-        most = min(MOST, max(1, model_cut.at_once(size * size) // SHORTEST))
-    return Limits(frame_bytes, pair, max_bytes, most)
+        most = min(MOST, max(1, cut.at_once(size * size) // SHORTEST))
+    return MemoryLimits(
+        frame=(1 + ACTIVATIONS) * pixels + features,
+        pair=pair,
+        total=max_bytes,
+        most=most,
+    )
 
 
-def padded_size(clips: int, full: int, devices: int, known: set[int]) -> int:
-    """Return the rows that a batch is padded to, and add them to ``known``.
+def padded_size(clips: int, full: int, devices: int, compiled: set[int]) -> int:
+    """Return the rows that a batch is padded to, and add them to ``compiled``.
 
     Args:
         clips: in the batch.
-        full: rows of a full one.
-        devices: that share it; the result is a multiple.
-        known: rows that were compiled for before: the least that hold the clips are
-            taken. If none do, a power of two (times devices) is, or ``full``.
+        full: rows of a full batch.
+        devices: that share it; the result is a multiple of their number.
+        compiled: rows for which a program exists: the fewest that hold the clips are
+            taken. If none do, a power of two (times devices) or ``full`` is.
     """
-    share = 1 << (-(-clips // devices) - 1).bit_length()
-    fresh = min(full, devices * share)
-    size = min((n for n in known if n >= clips), default=fresh)
-    known.add(size)
+    per_device = 1 << (-(-clips // devices) - 1).bit_length()
+    new = min(full, devices * per_device)
+    size = min((rows for rows in compiled if rows >= clips), default=new)
+    compiled.add(size)
     return size
 
 
-def explain(
+def explain_batch(
     module: nn.Module,
-    variables: Any,
-    devices: Mesh,
-    spec: Preprocess,
+    variables: Variables,
     clips: Sequence[UInt8[np.ndarray, "_ S S 3"]],
     targets: Int[Tensor, " B"] | None,
+    *,
+    devices: Mesh,
+    preprocess: Preprocess,
     shape: tuple[int, int],
-    keep: Keep,
-) -> Kept:
+    outputs: Outputs,
+) -> ClipArrays:
     """Begin to explain up to B clips on all devices; do not wait for the result.
 
     Args:
-        module: FrameCNN or LRCN.
+        module: a causal model.
         variables: on every device, by ``mesh.repeat``.
+        clips: resized frames; their lengths may differ.
+        targets: class index of every row; None: the predicted class of each clip.
         devices: the mesh that shares the batch.
-        spec: how the frames are normalised.
-        clips: resized frames; T may differ.
-        targets: class of every row; None: what each clip's last step decides for.
-        shape: (B, T): rows and frames that the clips are padded to.
-        keep: what of the result.
+        preprocess: how the frames are normalised.
+        shape: (B, T), rows and frames that the clips are padded to.
+        outputs: what to return.
 
     Returns:
-        Arrays (B ...) on the devices; ``cut`` gives one clip's.
+        Arrays (B ...) on the devices; ``without_padding`` gives one clip's.
     """
     frames = np.zeros((*shape, *clips[0].shape[1:]), np.float32)
     lengths = np.ones(shape[0], np.int32)  # a row without a clip: one black frame
     for row, clip in enumerate(clips):
-        frames[row, : len(clip)] = data.normalize(clip, spec)
+        frames[row, : len(clip)] = preprocessing.normalize(clip, preprocess)
         lengths[row] = len(clip)
     frames, lengths = mesh.divide(devices, (frames, lengths))
     if isinstance(targets, np.ndarray):
         targets = mesh.divide(devices, targets)
-    return _explain(module, variables, frames, lengths, targets, keep)
+    return _explain_batch(module, variables, frames, lengths, targets, outputs)
 
 
-def cut(kept: Kept, row: int, length: int) -> Kept:
-    """Return one clip's part (numpy, padding cut off) of a gathered batch."""
-    one = jax.tree.map(lambda x: x[row], kept)
-    return Kept(
-        one.scores[:length],
-        one.target,
-        one.maps[:length, :length],
-        one.matrix[:length, :length],
-        None if one.beta is None else one.beta[:length, :length],
-        one.shown and _cut_shown(one.shown, length),
+def without_padding(batch: ClipArrays, row: int, length: int) -> ClipArrays:
+    """Return one clip's arrays of a gathered batch, without its padded frames."""
+    clip: ClipArrays = jax.tree.map(lambda array: array[row], batch)
+    class_maps = clip.class_maps
+    if class_maps is not None:
+        class_maps = ClassMaps(
+            targets=tuple(int(target) for target in class_maps.targets),
+            maps=class_maps.maps[:, :length, :length],
+        )
+    return ClipArrays(
+        scores=clip.scores[:length],
+        target=clip.target,
+        maps=clip.maps[:length, :length],
+        matrix=clip.matrix[:length, :length],
+        beta=None if clip.beta is None else clip.beta[:length, :length],
+        class_maps=class_maps,
     )
 
 
-def _cut_shown(shown: ClassMaps, length: int) -> ClassMaps:
-    targets = tuple(int(target) for target in shown.targets)
-    return ClassMaps(targets, shown.maps[:, :length, :length])
+def _cut_shape(model: Model, size: int) -> tuple[int, int, int]:
+    """Return (h, w, K) of a frame's feature map."""
+    frame = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    features = functools.partial(model.module.apply, method="features")
+    return jax.eval_shape(features, model.variables, frame).shape[1:]
 
 
-@functools.partial(jax.jit, static_argnames=("module", "keep"))
-def _explain(module, variables, frames, lengths, targets, keep) -> Kept:
-    one = functools.partial(_explain_one, module, keep)
-    axes = None, 0, 0, None if targets is None else 0
-    return jax.vmap(one, in_axes=axes)(variables, frames, lengths, targets)
+@functools.partial(jax.jit, static_argnames=("module", "outputs"))
+def _explain_batch(
+    module: nn.Module,
+    variables: Variables,
+    frames: Float[Array, "B T S S 3"],
+    lengths: Int[Array, " B"],
+    targets: Int[Array, " B"] | None,
+    outputs: Outputs,
+) -> ClipArrays:
+    def explain_clip(
+        frames: Float[Array, "T S S 3"],
+        length: Int[Array, ""],
+        target: Int[Array, ""] | None,
+    ) -> ClipArrays:
+        return _explain_clip(module, variables, frames, length, target, outputs)
 
-
-def _explain_one(module, keep, variables, frames, length, target) -> Kept:
-    e = attribution.explain(
-        module, variables, frames, target, length=length, beta=keep.beta
+    return jax.vmap(explain_clip, in_axes=(0, 0, None if targets is None else 0))(
+        frames, lengths, targets
     )
-    maps = e.maps if keep.all_maps else e.maps[length - 1][None]
-    target = e.scores[length - 1].argmax() if target is None else target
-    target = jnp.asarray(target, jnp.int32)
-    shown = None
-    if keep.classes:
-        last = e.scores[length - 1].at[target].set(jnp.inf)
-        chosen = jnp.argsort(-last)[: keep.classes].astype(jnp.int32)
-        one = functools.partial(attribution.class_maps, module, variables, e.features)
-        shown = ClassMaps(chosen, jax.lax.map(lambda c: one(c, length), chosen))
-    return Kept(e.scores, target, maps, e.matrix, e.beta, shown)
+
+
+def _explain_clip(
+    module: nn.Module,
+    variables: Variables,
+    frames: Float[Array, "T S S 3"],
+    length: Int[Array, ""],
+    target: Int[Array, ""] | None,
+    outputs: Outputs,
+) -> ClipArrays:
+    """Explain the first ``length`` frames of one padded clip."""
+    explanation = attribution.explain(
+        module, variables, frames, target, length=length, beta=outputs.beta
+    )
+    scores = explanation.scores
+    if target is None:
+        target = jnp.asarray(attribution_targets.predicted_class(scores, length))
+    target = target.astype(jnp.int32)
+    class_maps = None
+    if outputs.classes:
+        # The explained class comes first, even where others score higher.
+        last = scores[length - 1].at[target].set(jnp.inf)
+        indices = jnp.argsort(-last)[: outputs.classes].astype(jnp.int32)
+        maps_of = functools.partial(
+            attribution.class_maps, module, variables, explanation.features
+        )
+        # One class after the other: their maps together would take too much memory.
+        signed = jax.lax.map(lambda index: maps_of(index, length), indices)
+        class_maps = ClassMaps(targets=indices, maps=signed)
+    return ClipArrays(
+        scores=scores,
+        target=target,
+        maps=explanation.maps
+        if outputs.all_maps
+        else explanation.maps[length - 1][None],
+        matrix=explanation.matrix,
+        beta=explanation.beta,
+        class_maps=class_maps,
+    )

@@ -1,10 +1,10 @@
-"""The same work by the workers of a Ray cluster, one to each of its GPUs.
+"""The same work by the workers of a Ray cluster, one for each of its GPUs.
 
 Ray Data gives groups of videos to actors, each of which holds the loaded, compiled
 model. Scheduling, restarts and retries are Ray's: an actor that dies is started again
 and its group is explained again, over the same files. Workers read the videos and
-write the files themselves, so both must lie where all nodes see them; rgcam must be
-installed there. The manifest is written by the process that was started.
+write the files themselves, so both must be in folders that all nodes share; rgcam must
+be installed there. The manifest is written by the process that was started.
 """
 
 import contextlib
@@ -15,18 +15,35 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from rgcam.corpus import worker
 from rgcam.corpus.jobs import Job, Task
 from rgcam.corpus.manifest import Row
+from rgcam.corpus.run import Engine
 from rgcam.errors import InputError
 
 GROUP = 32  # videos that a worker is given at once, and that its death repeats
 TRIES = 5  # times that a group is given out again after its worker died
+
+
+class Share(NamedTuple):
+    """How the workers share a cluster.
+
+    Attributes:
+        workers: their number.
+        gpus: of each worker.
+        cpus: of each worker; a fraction where nodes have fewer cores than workers.
+    """
+
+    workers: int
+    gpus: int = 0
+    cpus: float = 0
 
 
 class Explainer:
@@ -36,58 +53,61 @@ class Explainer:
         """Put the models on the devices that Ray gave to this actor."""
         self.worker = worker.start(job)
 
-    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
-        """Explain a group of videos; yield its rows, or what stops the run."""
+    def __call__(
+        self, batch: Mapping[str, np.ndarray]
+    ) -> Iterator[dict[str, list[str]]]:
+        """Explain a group of videos; yield its rows, or the error that ends the run."""
         tasks = [Task(*task) for task in json.loads(str(batch["group"][0]))]
         try:
-            for row in worker.rows(self.worker, tasks):
+            for row in worker.explain_videos(self.worker, tasks):
                 yield {"row": [json.dumps(row)]}
         except Exception as error:
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
             yield {"row": [json.dumps({"stop": f"{kind}{error}"})]}
 
 
-def prepare() -> None:
-    """Make sure that Ray is there, and leave the accelerators to the workers.
+def engine(address: str | None, workers: int) -> Engine:
+    """Return the engine of a cluster, and leave the accelerators to its workers.
+
+    Args:
+        address: of the cluster; None: one on this machine, for this run.
+        workers: processes that explain; 0: one per GPU, or per node without GPUs.
 
     Raises:
         InputError: Ray is not installed.
     """
-    _ray()
+    _import_ray()
     jax.config.update("jax_platforms", "cpu")  # of this process alone
+    return functools.partial(explain_on_cluster, address=address, workers=workers)
 
 
-def engine(
-    address: str | None, workers: int
-) -> Callable[[Job, Sequence[Task]], Iterator[Row]]:
-    """Return ``rows`` on one cluster."""
-    return functools.partial(rows, address=address, workers=workers)
-
-
-def rows(
-    job: Job, tasks: Sequence[Task], address: str | None, workers: int
+def explain_on_cluster(
+    job: Job, tasks: Sequence[Task], *, address: str | None, workers: int
 ) -> Iterator[Row]:
     """Explain on a Ray cluster; yield a manifest row for each video, in any order.
 
     Args:
         job: what to do.
         tasks: the videos.
-        address: of the cluster; None: one on this machine, for this run.
-        workers: processes that explain; 0: one a GPU, or a node where there is none.
+        address: see ``engine``.
+        workers: see ``engine``.
 
     Raises:
-        InputError: there is no such cluster, no worker starts, or what
-            ``worker.rows`` raises.
+        InputError: the cluster cannot be reached, no worker starts, nothing can be
+            written, or a batch does not fit on the devices.
     """
-    ray, left = _ray(), {task.video: task for task in tasks}
+    ray = _import_ray()
+    remaining = {task.video: task for task in tasks}
     _connect(ray, address)
     try:
-        for size in (GROUP, 1):  # one video that kills its workers spoils no other
-            for found in _explained(ray, job, list(left.values()), workers, size):
-                row = json.loads(found["row"])
+        # Then one by one: a video that kills its workers affects no other.
+        for size in (GROUP, 1):
+            groups = list(remaining.values())
+            for result in _explain_groups(ray, job, groups, workers, size):
+                row = json.loads(result["row"])
                 if "stop" in row:
                     raise InputError(row["stop"])
-                if left.pop(row["video"], None):
+                if remaining.pop(row["video"], None):  # not twice, after a restart
                     yield row
     except ray.exceptions.RayError as error:
         text = str(error).strip().splitlines()[-1]
@@ -96,14 +116,15 @@ def rows(
         ) from error
     finally:
         ray.shutdown()
-    error = "every worker that was given it died"
-    yield from ({"video": v, "status": "failed", "error": error} for v in left)
+    for video in remaining:
+        error = "every worker that was given it died"
+        yield {"video": video, "status": "failed", "error": error}
 
 
-def _explained(
-    ray: Any, job: Job, tasks: Sequence[Task], workers: int, size: int
-) -> Iterable[Any]:
-    """Return what the actors yield, given ``size`` tasks at a time."""
+def _explain_groups(
+    ray: ModuleType, job: Job, tasks: Sequence[Task], workers: int, size: int
+) -> Iterable[Mapping[str, str]]:
+    """Return what the actors yield, each of which is given ``size`` tasks at a time."""
     if not tasks:
         return ()
     context = ray.data.DataContext.get_current()
@@ -113,48 +134,55 @@ def _explained(
     starts = range(0, len(tasks), size)
     groups = [{"group": json.dumps(tasks[i : i + size])} for i in starts]
     data = ray.data.from_items(groups, override_num_blocks=len(groups))
-    count, resources = share(ray.nodes(), workers)
+    share = share_cluster(ray.nodes(), workers)
     pool = ray.data.ActorPoolStrategy(
-        size=min(count, len(groups)), max_tasks_in_flight_per_actor=1
+        size=min(share.workers, len(groups)), max_tasks_in_flight_per_actor=1
     )
-    with warnings.catch_warnings():  # Ray 2.60 deprecates the last two; the extra
-        warnings.simplefilter("ignore")  # [ray] allows no version without them
+    # Ray 2.60 deprecates the last two; the extra [ray] allows no version without them.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         explained = data.map_batches(
             Explainer,
             fn_constructor_args=(job,),
             batch_size=1,
             compute=pool,
-            **resources,
+            num_gpus=share.gpus or None,
+            num_cpus=share.cpus or None,
             max_restarts=-1,
             max_task_retries=TRIES,
         )
     return explained.iter_rows()
 
 
-def share(nodes: Sequence[dict[str, Any]], workers: int) -> tuple[int, dict[str, Any]]:
-    """Return the number of workers and what each of them asks of its node.
+def share_cluster(nodes: Sequence[Mapping[str, object]], workers: int) -> Share:
+    """Divide a cluster among workers.
 
     Args:
         nodes: as ``ray.nodes()`` describes them.
-        workers: as many as are wanted; 0: one a GPU, or a node where there is none.
+        workers: as many as are wanted; 0: one per GPU, or per node without GPUs.
     """
-    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    alive = [_resources(node) for node in nodes if node["Alive"]]
     gpus = int(sum(node.get("GPU", 0) for node in alive))
     if gpus:
-        return min(workers, gpus) or gpus, {"num_gpus": 1}
+        return Share(workers=min(workers, gpus) or gpus, gpus=1)
     cpus = [node.get("CPU", 0) for node in alive]
     count = workers or sum(cpu > 0 for cpu in cpus)
     each = sum(cpus) / max(count, 1)
-    return count, {"num_cpus": min(each, max(cpus)) if each < 1 else int(each)}
+    return Share(workers=count, cpus=min(each, max(cpus)) if each < 1 else int(each))
 
 
-def _connect(ray: Any, address: str | None) -> None:
+def _resources(node: Mapping[str, object]) -> Mapping[str, float]:
+    resources = node["Resources"]
+    assert isinstance(resources, Mapping)
+    return resources
+
+
+def _connect(ray: ModuleType, address: str | None) -> None:
     """Join a cluster, or start one for this run alone."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    options = {} if address else {"include_dashboard": False}
     try:
         _check_reachable(address or "")
         with _silence():
@@ -162,7 +190,8 @@ def _connect(ray: Any, address: str | None) -> None:
                 address or "local",
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
-                **options,
+                # A cluster that exists has its dashboard, or none, already.
+                include_dashboard=None if address else False,
             )
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
@@ -178,19 +207,19 @@ def _check_reachable(address: str) -> None:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep off the terminal what Ray's C++ prints whatever its log level."""
-    kept = os.dup(2)
+def _silence() -> Generator[None]:
+    """Discard what Ray's C++ code prints on stderr at any log level."""
+    stderr = os.dup(2)
     with open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
-def _ray() -> Any:
+def _import_ray() -> ModuleType:
     try:
         importlib.import_module("ray.data")
         return importlib.import_module("ray")

@@ -1,16 +1,22 @@
-"""What a corpus's workers are told, and how they read a video."""
+"""What every worker is given, and videos that are decoded while the devices compute."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 
 from rgcam.data import clips, video
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
 from rgcam.models.zoo import Model
 from rgcam.types import Fields
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Task(NamedTuple):
@@ -19,7 +25,7 @@ class Task(NamedTuple):
     Attributes:
         video: its name in the manifest.
         path: its file.
-        folder: of its files, relative to the corpus's.
+        folder: of its files, relative to the folder of the corpus.
     """
 
     video: str
@@ -28,22 +34,22 @@ class Task(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What all workers are told; picklable, its arrays are numpy's.
+    """What all workers are given; picklable, its arrays are NumPy's.
 
     Attributes:
         model: what is explained.
-        cnn: the frame CNN beside it in the pictures, or None.
-        cnn_classes: its number of each of the model's classes.
-        target: class number; None: what each video's last step decides for.
-        fps: frames a second to look at.
-        start: in seconds.
-        end: in seconds; None: the video's.
+        cnn: the frame-CNN baseline of the figures, or None.
+        cnn_classes: index that the CNN has for each of the model's classes.
+        target: class index; None: the predicted class of each video.
+        fps: frames per second to sample.
+        start: first second.
+        end: last second; None: the end of the video.
         out: folder of the corpus, absolute.
-        pictures: whether to write everything ``report.write`` makes.
-        beta: whether to keep beta.
-        max_bytes: on each device for a batch, and in memory for what is read ahead.
-        threads: that decode.
-        arguments: the command's options, for the record.
+        figures: write the page, figures and summary of each video too.
+        beta: keep the weights of Eq. 1.
+        max_bytes: on each device for a batch, and in memory for decoded videos.
+        threads: number of threads that decode.
+        options: of the command, for the record.
     """
 
     model: Model
@@ -54,83 +60,140 @@ class Job(NamedTuple):
     start: float
     end: float | None
     out: str
-    pictures: bool
+    figures: bool
     beta: bool
     max_bytes: int
     threads: int
-    arguments: Fields
+    options: Fields
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """Return the model and, if there is one, the CNN."""
+        """Return the model and, if there is one, the frame CNN."""
         return (self.model,) if self.cnn is None else (self.model, self.cnn)
 
 
-class Seen(NamedTuple):
-    """A video that was read, or why it was not.
+class DecodedVideo(NamedTuple):
+    """A video that was decoded, or the reason why it was not.
 
     Attributes:
         task: the video.
-        clip: its frames (as the model sees them where there are no pictures) and times.
-        inputs: for each model, resized frames (T S S 3) uint8.
-        error: one sentence; "": none.
+        clip: its times and frames; without figures, the frames that the model sees.
+        inputs: for each model, the resized frames.
+        error: one sentence; "": it was decoded.
     """
 
     task: Task
     clip: Clip
-    inputs: tuple[np.ndarray, ...]
+    inputs: tuple[UInt8[np.ndarray, "T S S 3"], ...]
     error: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of all its frames."""
+        return self.clip.frames.nbytes + sum(frames.nbytes for frames in self.inputs)
 
 
 def on_host(model: Model) -> Model:
-    """Return a model whose variables are numpy's, which can be pickled."""
+    """Return a model whose variables are NumPy arrays, which can be pickled."""
     return model._replace(variables=jax.tree.map(np.asarray, model.variables))
 
 
-def cost(job: Job, task: Task) -> int:
-    """Estimate the bytes of a decoded clip from its header, which may be wrong."""
-    try:
-        info = video.probe(task.path)
-    except (InputError, OSError):
-        return 0  # reading it fails at once
-    frames = _frames(job, info)
-    known = math.isfinite(frames)
-    return int(frames * info.width * info.height * 3) if known else job.max_bytes
-
-
-def _frames(job: Job, info: video.VideoInfo) -> float:
-    end = math.inf if job.end is None else job.end
-    seconds = np.fmin(info.duration, end) - job.start
-    return max(float(seconds * np.fmin(job.fps, info.fps)), 0.0)
-
-
-def read(job: Job, longest: int, task: Task) -> Seen:
-    """Decode and resize; whatever is wrong with one video is that video's error.
+def decode(job: Job, longest: int, task: Task) -> DecodedVideo:
+    """Decode and resize a video; any failure is an error of this video alone.
 
     Args:
         job: what to do.
-        longest: frames that fit in memory.
+        longest: frames that fit on a device.
         task: the video.
     """
     try:
         return _decode(job, longest, task)
     except Exception as error:
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        text = " ".join(f"{kind}{error}".split())
-        return Seen(task, Clip(np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0)), (), text)
+        no_clip = Clip(np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0))
+        sentence = " ".join(f"{kind}{error}".split())
+        return DecodedVideo(task=task, clip=no_clip, inputs=(), error=sentence)
 
 
-def _decode(job: Job, longest: int, task: Task) -> Seen:
-    frames = _frames(job, video.probe(task.path))
+def decoded_bytes(job: Job, task: Task) -> int:
+    """Estimate the bytes of a decoded clip from the file's header, which may be wrong."""
+    try:
+        info = video.probe(task.path)
+    except (InputError, OSError):
+        return 0  # decoding fails at once
+    frames = _frame_count(job, info)
+    if not math.isfinite(frames):
+        return job.max_bytes
+    return int(frames * info.width * info.height * 3)
+
+
+def read_ahead(
+    items: Iterable[Item],
+    read: Callable[[Item], Result],
+    cost: Callable[[Item], int],
+    *,
+    threads: int,
+    max_bytes: int,
+) -> Iterator[Result]:
+    """Yield ``read(item)`` of every item, in the order in which they are done.
+
+    At most two items per thread, and items of at most ``max_bytes`` together, are begun
+    and not yet yielded; one that costs more is read alone. What ``read`` raises is
+    raised here.
+
+    Args:
+        items: what to read.
+        read: called in the threads.
+        cost: bytes that an item may take; called in this thread, so it should be quick.
+        threads: how many read at once.
+        max_bytes: of everything that is read ahead.
+    """
+    begun: dict[Future[Result], int] = {}
+    with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
+        try:
+            for item in items:
+                size = min(cost(item), max_bytes)
+                while (
+                    len(begun) >= 2 * threads or sum(begun.values()) > max_bytes - size
+                ):
+                    yield from _completed(begun)
+                begun[pool.submit(read, item)] = size
+            while begun:
+                yield from _completed(begun)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _completed(begun: dict[Future[Result], int]) -> Iterator[Result]:
+    """Wait until something is read; yield it and release its bytes."""
+    for future in wait(begun, return_when=FIRST_COMPLETED).done:
+        del begun[future]
+        yield future.result()
+
+
+def _frame_count(job: Job, info: video.VideoInfo) -> float:
+    """Return the frames that a job samples of a video; infinite or NaN if unknown."""
+    end = math.inf if job.end is None else job.end
+    # A header may not know its duration or rate: fmin ignores NaN.
+    seconds = np.fmin(info.duration, end) - job.start
+    return max(float(seconds * np.fmin(job.fps, info.fps)), 0.0)
+
+
+def _decode(job: Job, longest: int, task: Task) -> DecodedVideo:
+    # By the header first: a video that is too long is not decoded at all.
+    frames = _frame_count(job, video.probe(task.path))
     if math.isfinite(frames):
         _check_length(job, longest, task, int(frames))
     clip = video.read_clip(
         task.path, job.fps, start=job.start, end=job.end, max_bytes=job.max_bytes
     )
     _check_length(job, longest, task, len(clip.frames))
-    specs = (m.description.preprocess for m in job.models)
-    inputs = tuple(clips.resize(clip.frames, spec) for spec in specs)
-    return Seen(task, clip if job.pictures else clip._replace(frames=inputs[0]), inputs)
+    inputs = tuple(
+        clips.resize(clip.frames, model.description.preprocess) for model in job.models
+    )
+    if not job.figures:  # nothing is drawn: the original frames can go
+        clip = clip._replace(frames=inputs[0])
+    return DecodedVideo(task=task, clip=clip, inputs=inputs)
 
 
 def _check_length(job: Job, longest: int, task: Task, steps: int) -> None:

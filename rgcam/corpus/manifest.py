@@ -1,38 +1,41 @@
-"""The record of a corpus run that survives kills: one line for each video.
+"""The record of a run that survives kills: one JSON line per video.
 
-DIR/manifest.jsonl has one JSON object a line. ``video`` names it, ``status`` is "ok" or
-"failed", ``error`` says in one sentence why. A line is written, and forced to disk,
-after all files of its video. A video that failed is tried again by the next run and
-then has several lines: **only the newest line of a video counts** (``read`` returns
-those). A last line that a kill cut off counts as not written.
+FOLDER/manifest.jsonl has one JSON object per line. Its ``video`` is the name, its
+``status`` "ok" or "failed", and its ``error`` a sentence that says why. A line is
+written, and forced to disk, after all files of its video. A video that failed is tried
+again by the next run and then has several lines: **only the newest line of a video
+counts** (``read`` returns those). A last line that a kill cut off does not count.
 
-DIR/corpus.json holds what the run was begun with; DIR/.lock is held by the process
-that writes.
+FOLDER/corpus.json holds the options that the run was started with.
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from rgcam import files
 from rgcam.errors import InputError
+from rgcam.types import Fields
 
-MANIFEST, FIELDS, LOCK = "manifest.jsonl", "corpus.json", ".lock"
-Row = dict[str, Any]
+MANIFEST, OPTIONS = "manifest.jsonl", "corpus.json"
+
+Row: TypeAlias = dict[str, Any]
+"""A line of the manifest: JSON, with at least ``video`` and ``status``."""
 
 
 class Manifest:
-    """An open record, from ``opened``.
+    """An open record, from ``open_manifest``.
 
     Attributes:
-        folder: DIR.
+        folder: of the record.
         rows: newest row of each video.
     """
 
     def __init__(self, folder: Path):
-        """Cut off a torn last line and open for appending."""
+        """Cut off an incomplete last line and open for appending."""
         self.folder, self.file = folder, folder / MANIFEST
         rows, size = _parse(self.file)
         self.rows = {row["video"]: row for row in rows}
@@ -57,36 +60,34 @@ class Manifest:
         self.rows[row["video"]] = row
 
     def is_done(self, video: str) -> bool:
-        """Tell whether a video is explained and its files are still there."""
+        """Tell whether a video is explained and its files still exist."""
         row = self.rows.get(video, {"status": "new"})
-        files = row.get("files", ())
-        return row["status"] == "ok" and all((self.folder / f).exists() for f in files)
+        names = row.get("files", ())
+        return row["status"] == "ok" and all((self.folder / n).exists() for n in names)
 
     def close(self) -> None:
         """Close the file."""
         self._lines.close()
 
 
-@contextmanager
-def opened(folder: Path, fields: Mapping[str, Any]) -> Iterator[Manifest]:
-    """Open the record in ``folder``, made if missing, for this process alone.
+@contextlib.contextmanager
+def open_manifest(folder: Path, options: Fields) -> Generator[Manifest]:
+    """Open the record in ``folder``, created if missing, for this process alone.
 
     Args:
-        folder: DIR.
-        fields: what the numbers and files depend on; kept in corpus.json.
+        folder: of the record.
+        options: what the numbers and files depend on; stored in corpus.json.
 
     Raises:
-        InputError: the folder cannot be written, another process writes in it, it
-            was begun with other fields (which are named), or its record is damaged.
+        InputError: the folder cannot be written, another process writes in it, its run
+            was started with other options (which are named), or its record is damaged.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("a+")
     except OSError as error:
         raise InputError(f"cannot write in {folder}: {error.strerror}") from error
-    with lock:
-        _lock(lock, folder)
-        _check(folder, json.loads(json.dumps(fields)))
+    with files.locked(folder, instead="another --out"):
+        _check_options(folder, options)
         manifest = Manifest(folder)
         try:
             yield manifest
@@ -107,11 +108,11 @@ def read(folder: str | Path) -> list[Row]:
 
 
 def _parse(file: Path) -> tuple[list[Row], int]:
-    """Return the rows and the bytes that hold them, without a torn last line."""
+    """Return the rows and the bytes that hold them, without an incomplete last line."""
     content = file.read_bytes() if file.exists() else b""
     lines, rows, size = content.splitlines(keepends=True), [], 0
     for number, line in enumerate(lines, 1):
-        row = _row(line)
+        row = _parse_line(line)
         if row is None and number == len(lines):
             break
         if row is None:
@@ -124,53 +125,31 @@ def _parse(file: Path) -> tuple[list[Row], int]:
     return rows, size
 
 
-def _row(line: bytes) -> Row | None:
-    """Return a line's row; None if it is cut off or no row."""
+def _parse_line(line: bytes) -> Row | None:
+    """Return a line's row; None if it is incomplete or not a row."""
     try:
         row = json.loads(line)
     except ValueError:
         return None
-    whole = line.endswith(b"\n") and isinstance(row, dict)
-    return row if whole and {"video", "status"} <= row.keys() else None
+    complete = line.endswith(b"\n") and isinstance(row, dict)
+    return row if complete and {"video", "status"} <= row.keys() else None
 
 
-def _lock(lock: Any, folder: Path) -> None:
-    import fcntl  # not on Windows, where single videos work nevertheless
-
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
-        raise InputError(
-            f"another run (process {lock.read() or 'unknown'}) writes in {folder}: "
-            "wait until it ends, or give another --out"
-        ) from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-
-
-def _check(folder: Path, fields: dict[str, Any]) -> None:
-    """Keep the fields of a new corpus; refuse to go on with others."""
-    file = folder / FIELDS
+def _check_options(folder: Path, options: Fields) -> None:
+    """Store the options of a new run; raise if an older run had different ones."""
+    file = folder / OPTIONS
     if not file.exists():
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(fields, indent=2) + "\n")
-        os.replace(part, file)
+        files.write_json(file, options)
         return
     try:
-        before = dict(json.loads(file.read_text()))
+        stored = dict(json.loads(file.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{file} is no record of a corpus: {error}") from error
-    other = [
-        f"{name} {before.get(name)!r} -> {fields.get(name)!r}"
-        for name in sorted(before.keys() | fields.keys())
-        if before.get(name) != fields.get(name)
-    ]
-    if other:
+    differences = files.differences(stored, json.loads(json.dumps(options)))
+    if differences:
         raise InputError(
-            f"{folder} was begun with other options ({'; '.join(other)}): give those "
-            "it was begun with, or another --out"
+            f"{folder} was started with different options ({'; '.join(differences)}): "
+            "give the same ones, or another --out"
         )
 
 

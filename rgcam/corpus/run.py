@@ -1,38 +1,47 @@
-"""Explain every video of a corpus: ``python explain.py --videos='FOLDER/**/*.mp4'``.
+"""Explain every video of a corpus, and record it so that kills lose nothing.
 
-DIR/manifest.jsonl has a row for each video (``rgcam.corpus.manifest`` says which count);
-DIR/<video without suffix>/explanation.npz holds scores, matrix, maps of the last output
-step, times, classes and target; with --pictures everything that a single explanation
-writes; beta with --beta only, for it is K numbers for each pair of frames where the
-matrix is one. Running the same command again goes on where the last one ended.
+FOLDER/manifest.jsonl has a row for each video (``rgcam.corpus.manifest`` says which
+count); FOLDER/<video without suffix>/explanation.npz holds scores, matrix, maps of the
+last output step, times, classes and target. With figures, everything is written that a
+single explanation writes; beta on request only, for it is K numbers for each pair of
+frames where the matrix is one. Running again resumes where the last run ended.
 """
 
+import dataclasses
 import glob
-import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Protocol, runtime_checkable
 
-import jax
-import numpy as np
 from tqdm import tqdm
 
+from rgcam import files
 from rgcam.corpus import manifest, worker
 from rgcam.corpus.jobs import Job, Task
 from rgcam.corpus.manifest import Manifest, Row
 from rgcam.data.folder import SUFFIXES
 from rgcam.errors import InputError
-from rgcam.models.zoo import Model
+from rgcam.types import Fields
 
 
-class Summary(NamedTuple):
+@runtime_checkable
+class Engine(Protocol):
+    """Explains tasks: ``explain_here``, or the workers of a Ray cluster."""
+
+    def __call__(self, job: Job, tasks: Sequence[Task]) -> Iterator[Row]:
+        """Yield a manifest row for each task, in any order."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
     """What a run did.
 
     Attributes:
-        videos: how many the corpus has.
-        rows: of the manifest, of the videos that this run explained or tried to.
+        videos: number of videos of the corpus.
+        rows: manifest rows of the videos that this run explained or tried to.
         seconds: that it took.
         folder: of the corpus.
     """
@@ -42,13 +51,14 @@ class Summary(NamedTuple):
     seconds: float
     folder: Path
 
+    @property
+    def failed(self) -> tuple[Row, ...]:
+        """Return the rows of the videos that could not be explained."""
+        return tuple(row for row in self.rows if row["status"] == "failed")
+
 
 def explain_videos(
-    job: Job,
-    root: Path,
-    videos: Sequence[str],
-    *,
-    engine: Callable[[Job, Sequence[Task]], Iterator[Row]],
+    job: Job, root: Path, videos: Sequence[str], *, engine: Engine
 ) -> Summary:
     """Explain every video that is not explained yet.
 
@@ -56,74 +66,88 @@ def explain_videos(
         job: what to do.
         root: folder of the videos.
         videos: their paths below it.
-        engine: explains tasks and yields a manifest row for each, such as ``local``.
+        engine: what explains them.
 
     Raises:
-        InputError: what ``manifest.opened`` and the engine raise.
+        InputError: the folder of the corpus cannot be written, is in use or was started
+            with other options, the engine fails, or no video can be explained.
     """
     folder = Path(job.out)
-    with manifest.opened(folder, _fields(job, root)) as record:
+    with manifest.open_manifest(folder, _decisive_options(job, root)) as record:
         tasks = list_tasks(root, videos, record)
-        began = time.monotonic()
-        follow(record, tasks, engine(job, tasks) if tasks else (), len(videos))
-        seconds = time.monotonic() - began
-    rows = tuple(record.rows[task.video] for task in tasks)
-    return Summary(videos=len(videos), rows=rows, seconds=seconds, folder=folder)
+        started = time.monotonic()
+        rows = engine(job, tasks) if tasks else ()
+        _follow(record, tasks, rows, len(videos))
+        seconds = time.monotonic() - started
+    summary = Summary(
+        videos=len(videos),
+        rows=tuple(record.rows[task.video] for task in tasks),
+        seconds=seconds,
+        folder=folder,
+    )
+    if len(summary.failed) == len(videos):
+        raise InputError(
+            f"none of the {len(videos)} videos could be explained: "
+            f"{summary.failed[0]['error']}"
+        )
+    return summary
 
 
-def find(pattern: str, out: Path) -> tuple[Path, list[str]]:
+def explain_here(job: Job, tasks: Sequence[Task]) -> Iterator[Row]:
+    """Explain on the devices of this process: an ``Engine``."""
+    return worker.explain_videos(worker.start(job), tasks)
+
+
+def find_videos(pattern: str, out: Path) -> tuple[Path, list[str]]:
     """List the files of a pattern: its fixed root and their sorted paths below it.
 
     Args:
         pattern: with ``*``, ``?``, ``[...]`` and ``**``; a folder stands for all
             videos below it, by their suffixes.
-        out: a folder whose files are left out, or a second run would find the first's.
+        out: folder whose files are left out, or a second run would find the first's.
 
     Raises:
-        InputError: there is none, or ``out`` holds them all.
+        InputError: nothing matches, or ``out`` holds all that does.
     """
     path = Path(pattern).expanduser().absolute()
-    root = _root(path)
+    root = _fixed_root(path)
     if root.is_relative_to(out):
         raise InputError(f"--out={out} holds the videos: give another folder")
-    files = [f for f in _matches(path) if f.is_file() and not f.is_relative_to(out)]
-    if not files:
+    videos = [f for f in _matches(path) if f.is_file() and not f.is_relative_to(out)]
+    if not videos:
         raise InputError(
             f"--videos={pattern} matches no file: quote the pattern, and write ** for "
             "all folders below, such as --videos='clips/**/*.mp4'"
         )
-    return root, sorted({file.relative_to(root).as_posix() for file in files})
+    return root, sorted({video.relative_to(root).as_posix() for video in videos})
 
 
 def list_tasks(root: Path, videos: Sequence[str], record: Manifest) -> list[Task]:
-    """Return what is left to do, each video with a folder that is its alone.
+    """Return what is left to do; no two videos share a folder.
 
-    That is its path without the suffix, or with it where others would have the same.
+    The folder of a video is its path without the suffix, or with it where another video
+    would have the same one.
     """
     done = [video for video in videos if record.is_done(video)]
-    taken = {Path(f).parent.as_posix() for v in done for f in record.rows[v]["files"]}
-    plain = {video: Path(video).with_suffix("").as_posix() for video in videos}
-    shared, whole, tasks = Counter(plain.values()), set(videos), []
-    for video in sorted(whole.difference(done)):
-        folder = plain[video]
-        if shared[folder] > 1 or folder in whole or folder in taken:
+    used = {Path(f).parent.as_posix() for v in done for f in record.rows[v]["files"]}
+    stems = {video: Path(video).with_suffix("").as_posix() for video in videos}
+    videos_of_stem = Counter(stems.values())
+    names, tasks = set(videos), []
+    for video in sorted(names.difference(done)):
+        folder = stems[video]
+        if videos_of_stem[folder] > 1 or folder in names or folder in used:
             folder = video
-        while folder in taken:
+        while folder in used:
             folder += "_"
-        taken.add(folder)
-        tasks.append(Task(video, str(root / video), folder))
+        used.add(folder)
+        tasks.append(Task(video=video, path=str(root / video), folder=folder))
     return tasks
 
 
-def local(job: Job, tasks: Sequence[Task]) -> Iterator[Row]:
-    """Explain on the devices of this process."""
-    return worker.rows(worker.start(job), tasks)
-
-
-def follow(
+def _follow(
     record: Manifest, tasks: Sequence[Task], rows: Iterable[Row], total: int
 ) -> None:
-    """Write down every row as it comes, with a bar where there is a terminal."""
+    """Record every row as it comes, with a progress bar where there is a terminal."""
     with tqdm(
         total=total, initial=total - len(tasks), unit="video", disable=None
     ) as bar:
@@ -134,63 +158,39 @@ def follow(
                 bar.write(f"failed: {row['video']}: {row['error']}")
 
 
-def text(summary: Summary) -> str:
-    """Say how many were explained and failed, how fast, and where the files are.
-
-    Raises:
-        InputError: not one of the corpus could be explained.
-    """
-    tasks = len(summary.rows)
-    failed = [row for row in summary.rows if row["status"] == "failed"]
-    if len(failed) == summary.videos:
-        raise InputError(
-            f"none of the {summary.videos} videos could be explained: "
-            f"{failed[0]['error']}"
-        )
-    rate = tasks / summary.seconds if tasks else 0
-    lines = {
-        "explained": f"{tasks - len(failed)} videos ({rate:.2g} videos/s)",
-        "before": f"{summary.videos - tasks}" if tasks < summary.videos else "",
-        "failed": f"{len(failed)}, first {failed[0]['video']}" if failed else "",
-        "files": f"{summary.folder}/: {manifest.MANIFEST} and a folder for each video",
-    }
-    return "\n".join(f"{name:<10}{line}" for name, line in lines.items() if line)
-
-
-def _root(path: Path) -> Path:
-    """Return the folder above the first part of a pattern that is not fixed."""
+def _fixed_root(path: Path) -> Path:
+    """Return the folder above the first part of a pattern that is a pattern."""
     if path.is_dir():
         return path
     wild = [i for i, part in enumerate(path.parts) if glob.has_magic(part)]
-    return path.parent if path.exists() or not wild else Path(*path.parts[: wild[0]])
+    if path.exists() or not wild:
+        return path.parent
+    return Path(*path.parts[: wild[0]])
 
 
 def _matches(path: Path) -> list[Path]:
+    """List the files of a folder, a file or a pattern."""
     if path.is_dir():
         return [f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES]
-    return (
-        [path]
-        if path.exists()
-        else [Path(n) for n in glob.glob(str(path), recursive=True)]
-    )
+    if path.exists():  # also where its name could be a pattern
+        return [path]
+    return [Path(name) for name in glob.glob(str(path), recursive=True)]
 
 
-def _fields(job: Job, root: Path) -> dict[str, Any]:
+def _decisive_options(job: Job, root: Path) -> Fields:
     """Return what a corpus's numbers and files depend on."""
+    cnn = job.cnn
     return {
-        **{n: getattr(job, n) for n in "fps start end pictures beta".split()},
         "videos": str(root),
         "model": job.model.name,
-        "weights": _digest(job.model),
-        "cnn": job.cnn and job.cnn.name,
-        "cnn_weights": job.cnn and _digest(job.cnn),
+        # A run that was trained further has the same name and other weights.
+        "weights": files.weights_digest(job.model.variables),
+        "cnn": None if cnn is None else cnn.name,
+        "cnn_weights": None if cnn is None else files.weights_digest(cnn.variables),
         "target": None if job.target is None else job.model.classes[job.target],
+        "fps": job.fps,
+        "start": job.start,
+        "end": job.end,
+        "figures": job.figures,
+        "beta": job.beta,
     }
-
-
-def _digest(model: Model) -> str:
-    """Return a number of the weights: a run that trained on has another."""
-    sums = hashlib.sha256()
-    for leaf in jax.tree.leaves(model.variables):
-        sums.update(np.ascontiguousarray(leaf).data)
-    return sums.hexdigest()[:16]

@@ -63,7 +63,7 @@ def test_measures_clips_and_goes_on(tmp_path):
     code, _, err = evaluate(*options, "--clips=2")
     assert code == 0 and (tmp_path / "manifest.jsonl").read_text() == lines
     code, _, err = evaluate(*options, "--clips=3")
-    assert code == 2 and "begun with other options (clips 2 -> 3)" in err
+    assert code == 2 and "started with different options (clips 2 -> 3)" in err
 
 
 def test_several_models(tmp_path):

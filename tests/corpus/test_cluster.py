@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rgcam.corpus import cluster, manifest
+from rgcam.corpus.cluster import Share
 from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
 from rgcam.report import writer
@@ -59,7 +60,7 @@ def test_ray_gives_the_same_and_a_killed_worker_costs_nothing(
     ray = ("--engine=ray", "--ray_workers=2")
     code, said, err = call(*command, f"--out={there}", *ray)
     assert code == 0, err
-    assert "explained 4 videos" in said and int(killed.read_text()) != os.getpid()
+    assert "explained: 4 videos" in said and int(killed.read_text()) != os.getpid()
     assert len((there / manifest.MANIFEST).read_text().splitlines()) == 5
     local, remote = rows(here), rows(there)
     assert local.keys() == remote.keys()
@@ -71,7 +72,7 @@ def test_ray_gives_the_same_and_a_killed_worker_costs_nothing(
                 assert a.files == b.files
                 for key in ("scores", "maps", "matrix"):
                     np.testing.assert_allclose(a[key], b[key], rtol=1e-5, atol=1e-5)
-    assert call(*command, f"--out={there}", *ray)[1].count("before    4") == 1
+    assert call(*command, f"--out={there}", *ray)[1].count("explained before: 4") == 1
 
 
 def test_without_ray_one_sentence_says_so(monkeypatch):
@@ -80,7 +81,7 @@ def test_without_ray_one_sentence_says_so(monkeypatch):
 
     monkeypatch.setattr("importlib.import_module", absent)
     with pytest.raises(InputError, match=r"pip install 'rgcam\[ray\]'"):
-        cluster.prepare()
+        cluster.engine(None, 0)
 
 
 @pytest.mark.slow
@@ -97,9 +98,9 @@ def node(alive=True, **resources):
 
 def test_workers_share_what_the_cluster_has():
     two = [node(CPU=16.0, GPU=4.0), node(CPU=16.0, GPU=4.0), node(False, GPU=9.0)]
-    assert cluster.share(two, 0) == (8, {"num_gpus": 1})
-    assert cluster.share(two, 3) == (3, {"num_gpus": 1})
+    assert cluster.share_cluster(two, 0) == Share(workers=8, gpus=1)
+    assert cluster.share_cluster(two, 3) == Share(workers=3, gpus=1)
     plain = [node(CPU=8.0), node(CPU=8.0), node()]
-    assert cluster.share(plain, 0) == (2, {"num_cpus": 8})
-    assert cluster.share(plain, 4) == (4, {"num_cpus": 4})
-    assert cluster.share([node(CPU=2.0)], 4) == (4, {"num_cpus": 0.5})
+    assert cluster.share_cluster(plain, 0) == Share(workers=2, cpus=8)
+    assert cluster.share_cluster(plain, 4) == Share(workers=4, cpus=4)
+    assert cluster.share_cluster([node(CPU=2.0)], 4) == Share(workers=4, cpus=0.5)

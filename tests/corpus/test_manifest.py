@@ -9,12 +9,12 @@ import pytest
 from rgcam.corpus import manifest
 from rgcam.errors import InputError
 
-FIELDS = {"model": "m", "fps": 7.5, "target": None}
+OPTIONS = {"model": "m", "fps": 7.5, "target": None}
 OK = {"status": "ok", "files": []}
 
 
 def add(folder, *videos, **row):
-    with manifest.opened(folder, FIELDS) as record:
+    with manifest.open_manifest(folder, OPTIONS) as record:
         for video in videos:
             record.add({"video": video} | OK | row)
 
@@ -25,7 +25,7 @@ def test_rows_are_kept_and_the_newest_counts(tmp_path):
     rows = {row["video"]: row["status"] for row in manifest.read(tmp_path)}
     assert rows == {"a": "failed", "b": "ok"}
     assert len((tmp_path / manifest.MANIFEST).read_text().splitlines()) == 3
-    with manifest.opened(tmp_path, FIELDS) as record:
+    with manifest.open_manifest(tmp_path, OPTIONS) as record:
         assert record.is_done("b") and not record.is_done("a")
         assert not record.is_done("c")
 
@@ -34,7 +34,7 @@ def test_a_video_whose_files_are_gone_is_not_done(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.npz").touch()
     add(tmp_path, "a", files=["a/x.npz"])
-    with manifest.opened(tmp_path, FIELDS) as record:
+    with manifest.open_manifest(tmp_path, OPTIONS) as record:
         assert record.is_done("a")
         (tmp_path / "a" / "x.npz").unlink()
         assert not record.is_done("a")
@@ -61,14 +61,14 @@ def test_a_damaged_line_is_told(tmp_path):
         add(tmp_path, "c")
 
 
-def test_other_options_are_refused_by_name(tmp_path):
+def test_different_options_raise_and_are_named(tmp_path):
     add(tmp_path, "a")
     with (
         pytest.raises(InputError, match=r"fps 7.5 -> 15.*target None -> 'kick'"),
-        manifest.opened(tmp_path, FIELDS | {"fps": 15, "target": "kick"}),
+        manifest.open_manifest(tmp_path, OPTIONS | {"fps": 15, "target": "kick"}),
     ):
         pass
-    (tmp_path / manifest.FIELDS).write_text("{")
+    (tmp_path / manifest.OPTIONS).write_text("{")
     with pytest.raises(InputError, match="no record of a corpus"):
         add(tmp_path, "b")
 
@@ -76,7 +76,7 @@ def test_other_options_are_refused_by_name(tmp_path):
 def test_one_run_at_a_time_and_a_dead_one_does_not_count(tmp_path):
     code = (
         "import sys, pathlib, rgcam.corpus.manifest as m\n"
-        "with m.opened(pathlib.Path(sys.argv[1]), {'model': 'm'}) as record:\n"
+        "with m.open_manifest(pathlib.Path(sys.argv[1]), {'model': 'm'}) as record:\n"
         "    print('open', flush=True)\n"
         "    sys.stdin.read()\n"
     )
@@ -90,11 +90,11 @@ def test_one_run_at_a_time_and_a_dead_one_does_not_count(tmp_path):
         says = rf"another run \(process {other.pid}\) writes in"
         with (
             pytest.raises(InputError, match=says),
-            manifest.opened(tmp_path, {"model": "m"}),
+            manifest.open_manifest(tmp_path, {"model": "m"}),
         ):
             pass
         other.kill()
-    with manifest.opened(tmp_path, {"model": "m"}) as record:
+    with manifest.open_manifest(tmp_path, {"model": "m"}) as record:
         record.add({"video": "a"} | OK)
     assert json.loads((tmp_path / manifest.MANIFEST).read_text())["video"] == "a"
 

@@ -21,7 +21,7 @@ from rgcam.report import writer
 from tests.conftest import CACHE, ROOT, one_sentence
 
 LENGTHS = (5, 16, 17, 40)
-PICTURES = {
+FILES = {
     *("explanation.npz", "report.html", "strip.png", "matrix.png"),
     *("overlay.mp4", "overlay.gif", "summary.json"),
 }
@@ -55,7 +55,7 @@ def test_a_corpus_equals_single_explanations(call, videos, tmp_path):
     out = tmp_path / "out"
     code, said, err = call("explain", f"--videos={videos}/**/*.mp4", f"--out={out}")
     assert code == 0, err
-    assert "explained 4 videos" in said and str(out) in said
+    assert "explained: 4 videos" in said and str(out) in said
     rows = {row["video"]: row for row in manifest.read(out)}
     assert sorted(rows) == ["a/v16.mp4", "a/v40.mp4", "b c/v17.mp4", "b c/v5.mp4"]
     model = zoo.load_model("stickman-lrcn")
@@ -75,17 +75,17 @@ def test_a_corpus_equals_single_explanations(call, videos, tmp_path):
             assert row["top_moments"][0]["frame"] == found["matrix"][-1].argmax()
 
 
-def test_pictures_are_those_of_a_single_explanation(call, videos, tmp_path):
+def test_figures_are_those_of_a_single_explanation(call, videos, tmp_path):
     name, options = "a/v16.mp4", ("--target=kick", "--cnn=stickman-cnn")
     one, many = tmp_path / "one", tmp_path / "many"
     call("explain", f"--video={videos / name}", f"--out={one}", *options)
-    pictures = (f"--videos={videos / name}", f"--out={many}", "--pictures", "--beta")
-    code, _, err = call("explain", *pictures, *options)
+    figures = (f"--videos={videos / name}", f"--out={many}", "--figures", "--beta")
+    code, _, err = call("explain", *figures, *options)
     assert code == 0, err
     folder = many / "v16"
-    assert {p.name for p in folder.iterdir()} == PICTURES
+    assert {p.name for p in folder.iterdir()} == FILES
     (row,) = manifest.read(many)
-    assert {f"v16/{p}" for p in PICTURES} == set(row["files"])
+    assert {f"v16/{p}" for p in FILES} == set(row["files"])
     summaries = [json.loads((f / "summary.json").read_text()) for f in (one, folder)]
     for key in ("prediction", "target", "frame_cnn", "video"):
         assert summaries[0][key] == summaries[1][key], key
@@ -114,7 +114,7 @@ def test_failed_videos_are_recorded_and_tried_again(call, tmp_path):
     command = ("explain", f"--videos={root}", f"--out={out}")
     code, said, err = call(*command)
     assert code == 0, err
-    assert "explained 1 videos" in said and "failed    2" in said
+    assert "explained: 1 videos" in said and "failed: 2" in said
     rows = {row["video"]: row for row in manifest.read(out)}
     assert rows["good.mp4"]["status"] == "ok"
     assert "is empty" in rows["empty.mp4"]["error"]
@@ -123,7 +123,7 @@ def test_failed_videos_are_recorded_and_tried_again(call, tmp_path):
     write(root / "empty.mp4", 2)
     code, said, err = call(*command)
     assert code == 0, err
-    assert "before    1" in said
+    assert "explained before: 1" in said
     rows = {row["video"]: row["status"] for row in manifest.read(out)}
     assert rows == {"good.mp4": "ok", "empty.mp4": "ok", "text.mp4": "failed"}
     assert [row["video"] for row in lines(out)].count("good.mp4") == 1
@@ -207,11 +207,11 @@ def test_the_files_of_a_run_are_not_found_by_the_next(tmp_path):
     (tmp_path / "notes.txt").touch()
     out = tmp_path / "out"
     both = (tmp_path, ["deep/[x]/w.avi", "v.mp4"])
-    assert corpus.find(str(tmp_path), out) == both
-    assert corpus.find(f"{tmp_path}/**/*.[am]*", out) == both
-    assert corpus.find(f"{tmp_path}/deep/[x]/w.avi", out)[1] == ["w.avi"]
+    assert corpus.find_videos(str(tmp_path), out) == both
+    assert corpus.find_videos(f"{tmp_path}/**/*.[am]*", out) == both
+    assert corpus.find_videos(f"{tmp_path}/deep/[x]/w.avi", out)[1] == ["w.avi"]
     with pytest.raises(InputError, match="holds the videos"):
-        corpus.find(f"{tmp_path}/*.mp4", tmp_path)
+        corpus.find_videos(f"{tmp_path}/*.mp4", tmp_path)
 
 
 @pytest.mark.slow

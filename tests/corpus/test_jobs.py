@@ -1,10 +1,10 @@
-"""Reading ahead: bounded in number and in bytes, nothing lost, errors come through."""
+"""Reading ahead: bounded in number and in bytes; no item is lost, errors are raised."""
 
 import threading
 
 import pytest
 
-from rgcam.corpus.ahead import read_ahead
+from rgcam.corpus.jobs import read_ahead
 
 
 def test_every_task_is_read_once():
