@@ -21,7 +21,7 @@ from rgcam.attribution import explain as attribution
 from rgcam.attribution import targets as attribution_targets
 from rgcam.attribution.explain import ClassMaps
 from rgcam.data import clips as preprocessing
-from rgcam.models import cut
+from rgcam.models import cut, preprocessing
 from rgcam.models.backbones import Preprocess
 from rgcam.models.zoo import Model
 from rgcam.training import mesh

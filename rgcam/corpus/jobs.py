@@ -9,9 +9,10 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from rgcam.data import clips, video
+from rgcam.data import video
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
+from rgcam.models import preprocessing
 from rgcam.models.zoo import Model
 from rgcam.types import Fields
 
@@ -189,7 +190,8 @@ def _decode(job: Job, longest: int, task: Task) -> DecodedVideo:
     )
     _check_length(job, longest, task, len(clip.frames))
     inputs = tuple(
-        clips.resize(clip.frames, model.description.preprocess) for model in job.models
+        preprocessing.resize(clip.frames, model.description.preprocess)
+        for model in job.models
     )
     if not job.figures:  # nothing is drawn: the original frames can go
         clip = clip._replace(frames=inputs[0])

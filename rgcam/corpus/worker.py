@@ -22,6 +22,7 @@ from rgcam.corpus.jobs import DecodedVideo, Job, Task
 from rgcam.corpus.manifest import Row
 from rgcam.data import clips as preprocessing
 from rgcam.errors import InputError
+from rgcam.models import preprocessing
 from rgcam.report import explain, record, writer
 from rgcam.training import mesh
 from rgcam.types import Variables

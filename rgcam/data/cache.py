@@ -17,6 +17,7 @@ from rgcam.data import clips as data
 from rgcam.data import video
 from rgcam.data.folder import Stored
 from rgcam.errors import InputError
+from rgcam.models import preprocessing
 from rgcam.models.backbones import Preprocess
 
 QUALITY = 95  # of the JPEG frames, without chroma subsampling
@@ -62,7 +63,7 @@ class Frames:
         file = self.folder / f"{self.keys[index]}.npz"
         if again or not file.exists():
             frames = _read(self.clips[index], self.fps)
-            save(file, **_to_jpeg(data.resize(frames, self.spec)))
+            save(file, **_to_jpeg(preprocessing.resize(frames, self.spec)))
         return file
 
 
@@ -120,7 +121,7 @@ class Features:
         """
         file = self.folder / f"{self.keys[index]}.npz"
         if (arrays := _load(file)) is None:
-            made = blocks(data.normalize(self.frames[index], self.spec))
+            made = blocks(preprocessing.normalize(self.frames[index], self.spec))
             arrays = {"features": np.asarray(made, np.float16)}
             save(file, **arrays)
         return arrays["features"]

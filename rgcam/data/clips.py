@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
-from PIL import Image
+from jaxtyping import Int
 
 from rgcam.data.synthetic import cue, stickman
-from rgcam.models.backbones import Preprocess
 
 DRAWN: dict[str, Any] = {"stickman": stickman, "cue": cue}  # from a seed, no files
 
@@ -59,39 +57,6 @@ class Batch(NamedTuple):
     inputs: np.ndarray
     labels: np.ndarray
     lengths: np.ndarray
-
-
-def crop_box(spec: Preprocess, height: int, width: int) -> tuple[int, int, int, int]:
-    """Return (top, left, bottom, right) in pixels of what the model sees of a frame."""
-    if spec.crop is None:
-        return 0, 0, height, width
-    side = round(spec.crop * min(height, width))
-    top, left = (height - side) // 2, (width - side) // 2
-    return top, left, top + side, left + side
-
-
-def resize(frames: UInt8[np.ndarray, "T H W 3"], spec: Preprocess) -> np.ndarray:
-    """Crop and resize (antialiased bicubic) frames to (T, S, S, 3) uint8."""
-    top, left, bottom, right = crop_box(spec, *frames.shape[1:3])
-    seen, size = frames[:, top:bottom, left:right], (spec.size, spec.size)
-    if seen.shape[1:3] == size:
-        return seen
-    images = (Image.fromarray(frame) for frame in seen)
-    bicubic = Image.Resampling.BICUBIC
-    return np.stack([np.asarray(image.resize(size, bicubic)) for image in images])
-
-
-def normalize(frames: UInt8[np.ndarray, "*T S S 3"], spec: Preprocess) -> np.ndarray:
-    """Map 0..255 to the backbone's range: (x - offset) / scale, float32."""
-    offset, scale = (np.asarray(x, np.float32) for x in (spec.offset, spec.scale))
-    return (frames.astype(np.float32) - offset) / scale
-
-
-def preprocess(
-    spec: Preprocess, frames: UInt8[np.ndarray, "T H W 3"]
-) -> Float[np.ndarray, "T S S 3"]:
-    """Make a clip's frames the model's input: crop, resize, normalise; float32."""
-    return normalize(resize(frames, spec), spec)
 
 
 def drawn_clips(

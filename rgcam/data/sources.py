@@ -15,7 +15,7 @@ from tqdm import tqdm
 from rgcam.data import augment, cache, clips, folder, splits
 from rgcam.data.tfds import prepare
 from rgcam.errors import InputError
-from rgcam.models import classifiers, heads
+from rgcam.models import classifiers, heads, preprocessing
 from rgcam.models.backbones import Preprocess
 
 CHUNK = {"cpu": 2}  # frames a call; 2 fit the cache: 10 ms a frame, 16 with 16 at once
@@ -147,7 +147,7 @@ def _drawn(
         for seed, count in ((1, "train_clips"), (2, "test_clips"))
     ]
     if frozen is not None:
-        below = lambda frames: frozen.apply(clips.normalize(frames, spec))
+        below = lambda frames: frozen.apply(preprocessing.normalize(frames, spec))
         numbers = lambda part: range(len(part.labels))
         parts = [
             p._replace(inputs=[below(p.inputs[i]) for i in numbers(p)]) for p in parts

@@ -25,7 +25,7 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 class Preprocess(NamedTuple):
-    """How frames become a backbone's input; ``rgcam.data.preprocess`` does it.
+    """How frames become a backbone's input, by ``rgcam.models.preprocessing``.
 
     Attributes:
         size: S, pixels.

@@ -17,9 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from rgcam.data import clips
 from rgcam.errors import InputError
-from rgcam.models import classifiers, torch_files
+from rgcam.models import classifiers, preprocessing, torch_files
 from rgcam.models.backbones import Preprocess
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -89,7 +88,7 @@ def load_model(name: str | Path) -> Model:
         module,
         {"params": params},
         description.classes,
-        functools.partial(clips.preprocess, description.preprocess),
+        functools.partial(preprocessing.preprocess, description.preprocess),
         str(name),
         description,
     )
@@ -213,9 +212,10 @@ def cut_shape(module: nn.Module, size: int) -> tuple[int, int, int]:
 
 
 def _read_run(workdir: Path, template: Any) -> Any:
-    from rgcam.training import checkpoint  # Orbax, which a bundled model can do without
+    # Imports Orbax, which takes a second and which a bundled model does not need.
+    from rgcam.models import checkpoint_files
 
-    return checkpoint.read_params(workdir, template)
+    return checkpoint_files.read_params(workdir, template)
 
 
 def _read_export(folder: Path, template: Any) -> Any:

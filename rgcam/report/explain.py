@@ -13,10 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from rgcam.attribution import explain, gradcam, targets
 from rgcam.attribution.explain import ClassMaps, Explanation, StaticOptions
-from rgcam.data import clips
 from rgcam.data.video import Clip
 from rgcam.metrics import selfcheck
-from rgcam.models import cut
+from rgcam.models import cut, preprocessing
 from rgcam.models.zoo import Model, class_index
 from rgcam.report import record
 from rgcam.report.record import Attribution, CheckedView, ExplainedClip, FrameBaseline
@@ -91,7 +90,9 @@ def explain_clip(
         clip=clip,
         source=source,
         model=record.model_info(model),
-        box=clips.crop_box(model.description.preprocess, *clip.frames.shape[1:3]),
+        box=preprocessing.crop_box(
+            model.description.preprocess, *clip.frames.shape[1:3]
+        ),
         scores=scores,
         times_out=clip.times,
         target=target,

@@ -149,7 +149,7 @@ def test_deletion_at_an_early_step_follows_the_frames_that_it_sees():
 
 def test_the_score_of_one_step_hardly_depends_on_the_seed():
     module, variables, frames = small("fc")
-    e = gradcam.explain(module, variables, frames, TARGET, method="gradcam")
+    e = explain.explain(module, variables, frames, TARGET, method="gradcam")
     scores = [
         selfcheck.check_faithfulness(
             module, variables, e.features, e.maps, TARGET, steps=[T - 1], seed=seed

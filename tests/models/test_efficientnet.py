@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from rgcam.data import clips
 from rgcam.errors import InputError
-from rgcam.models import backbones, efficientnet, torch_files
+from rgcam.models import backbones, efficientnet, preprocessing, torch_files
 from tests.conftest import HERE
 
 needs_weights = pytest.mark.skipif(
@@ -72,7 +71,7 @@ def test_sensible_top_5_on_photographs(lite0, photograph, classes):
     skimage = pytest.importorskip("skimage.data")
     _, features, classifier = lite0
     image = getattr(skimage, photograph)()
-    x = clips.preprocess(IMAGENET, image[None])
+    x = preprocessing.preprocess(IMAGENET, image[None])
     best = np.argsort(-logits(features(x), classifier)[0])[:5]
     assert best[0] in classes and len(classes & set(best.tolist())) >= 2
 

@@ -309,7 +309,7 @@ def test_captions_name_the_method_and_the_verdict(explained):
     other = dataclasses.replace(explained, attributions=(shown,))
     drawn = vector(other)
     verdict = "faithfulness check: PASSED (0.90, threshold 0.65)"
-    assert f">Fade; {verdict}<" in drawn["matrix.svg"].decode()
+    assert f">Averaged gradients (fade); {verdict}<" in drawn["matrix.svg"].decode()
     assert f">Last step (t' = 2.00 s); {verdict}<" in drawn["strip.svg"].decode()
     unchecked = dataclasses.replace(
         explained, attributions=(dataclasses.replace(shown, checks=()),)

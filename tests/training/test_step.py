@@ -8,9 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from rgcam.data import clips
 from rgcam.data.clips import Batch
-from rgcam.models import classifiers
+from rgcam.models import classifiers, preprocessing
 from rgcam.models.backbones import Preprocess, SmallCNN
 from rgcam.training import step as training
 
@@ -185,7 +184,7 @@ def frames_batch(steps=5):
 def test_frames_are_normalised_on_the_device():
     state, batch = make_frames_state(), frames_batch()
     module = classifiers.LRCN(SmallCNN(), classes=3, head="gap", hidden=8, dropout=0.0)
-    clip = clips.normalize(batch.inputs[0], SPEC)
+    clip = preprocessing.normalize(batch.inputs[0], SPEC)
     expected = module.apply({"params": state.params}, clip)
     found = state.forward({"params": state.params}, jnp.asarray(batch.inputs[0]))
     np.testing.assert_allclose(found, expected, atol=1e-5)
