@@ -87,16 +87,12 @@ def test_every_room_imports_from_lower_floors_only():
 
 
 def test_no_module_imports_itself_through_others():
-    names = modules()
-    benchmarks = {f"benchmarks.{p.stem}": p for p in (ROOT / "benchmarks").glob("*.py")}
-    files = names | benchmarks
-    siblings = {path.stem: name for name, path in benchmarks.items()}
+    files = modules()
     graph = {
         name: {
-            siblings.get(imported, imported)
+            imported
             for imported in imports_of(path)
-            if siblings.get(imported, imported) in files
-            and files[siblings.get(imported, imported)].name != "__init__.py"
+            if imported in files and files[imported].name != "__init__.py"
         }
         for name, path in files.items()
     }
@@ -119,18 +115,6 @@ def test_no_module_imports_itself_through_others():
 def test_maths_imports_no_files_and_no_codecs(name):
     roots = {imported.split(".")[0] for imported in imports_of(PACKAGE / name)}
     assert not roots & INPUT_OUTPUT
-
-
-def test_every_module_has_tests_of_its_name():
-    missing = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).parts
-        if path.name.startswith("__") or len(parts) == 1:
-            continue
-        mirror = Path("tests", *parts[:-1], f"test_{path.name}")
-        if not (ROOT / mirror).is_file():
-            missing.append(str(mirror))
-    assert not missing
 
 
 def test_every_test_belongs_to_a_module():

@@ -20,7 +20,6 @@ from jaxtyping import Array, Float, Int, UInt8
 from rgcam.attribution import explain as attribution
 from rgcam.attribution import targets as attribution_targets
 from rgcam.attribution.explain import ClassMaps
-from rgcam.data import clips as preprocessing
 from rgcam.models import cut, preprocessing
 from rgcam.models.backbones import Preprocess
 from rgcam.models.zoo import Model

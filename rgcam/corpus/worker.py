@@ -20,7 +20,6 @@ from rgcam.corpus import batches, jobs
 from rgcam.corpus.batches import ClipArrays, MemoryLimits, Outputs
 from rgcam.corpus.jobs import DecodedVideo, Job, Task
 from rgcam.corpus.manifest import Row
-from rgcam.data import clips as preprocessing
 from rgcam.errors import InputError
 from rgcam.models import preprocessing
 from rgcam.report import explain, record, writer
