@@ -142,7 +142,7 @@ def saving(folder: object) -> Generator[None]:
         except Exception as error:  # the file system's, through Orbax or tensorstore
             reason = str(error).strip().splitlines() or [type(error).__name__]
             sentence = (
-                f"cannot save a checkpoint in {folder}; earlier ones are unchanged: "
+                f"cannot save a checkpoint in {folder}; earlier ones are kept: "
                 f"{reason[0]}"
             )
             settle()
