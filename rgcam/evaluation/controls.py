@@ -11,18 +11,16 @@
 import functools
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from rgcam.attribution import explain, targets
-from rgcam.attribution.explain import StaticOptions
 from rgcam.errors import InputError
 from rgcam.evaluation.clips import EvaluationClip
 from rgcam.metrics import randomization
 from rgcam.models import cut
+from rgcam.models.cut import CutModel
 from rgcam.models.zoo import Model
 from rgcam.types import Tensor, Variables
 
@@ -141,9 +139,17 @@ def maps_of(
     baseline: str,
 ) -> Maps:
     """Return a method's maps as they are shown by default: signed or rectified."""
-    relu = explain.is_rectified(method, None)
-    how = StaticOptions(relu=relu, beta=False, method=method, baseline=baseline)
-    return np.asarray(_maps(model.module, variables, features, target, how))
+    maps = np.asarray(
+        explain.class_maps(
+            model.module,
+            variables,
+            features,
+            target,
+            method=method,
+            baseline=baseline,
+        )
+    )
+    return np.maximum(maps, 0) if explain.is_rectified(method, None) else maps
 
 
 def controls(models: Models, case: Case) -> dict[str, Control]:
@@ -243,29 +249,18 @@ def same_for_all_steps(maps: Float[np.ndarray, "T h w"]) -> Maps:
 
 @functools.partial(jax.jit, static_argnames="module")
 def _features(
-    module: nn.Module, variables: Variables, frames: Float[Tensor, "T S S 3"]
+    module: CutModel, variables: Variables, frames: Float[Tensor, "T S S 3"]
 ) -> Float[Array, "T h w K"]:
-    return cut.features(module, variables, frames)
+    with jax.default_matmul_precision(explain.PRECISION):
+        return cut.features(module, variables, frames)
 
 
 @functools.partial(jax.jit, static_argnames="module")
 def _scores(
-    module: nn.Module, variables: Variables, features: Float[Tensor, "T h w K"]
+    module: CutModel, variables: Variables, features: Float[Tensor, "T h w K"]
 ) -> Float[Array, "T C"]:
-    return jnp.asarray(module.apply(variables, features, method="classify"))
-
-
-@functools.partial(jax.jit, static_argnames=("module", "how"))
-def _maps(
-    module: nn.Module,
-    variables: Variables,
-    features: Float[Array, "T h w K"],
-    target: Int[Array, ""],
-    how: StaticOptions,
-) -> Float[Array, "T T h w"]:
-    return explain.explain_features(
-        module, variables, features, target, options=how
-    ).maps
+    with jax.default_matmul_precision(explain.PRECISION):
+        return module.apply(variables, features, method="classify")
 
 
 def _centre(height: int, width: int) -> Float[np.ndarray, "h w"]:

@@ -17,13 +17,15 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from rgcam.attribution import perturbation, targets
+from rgcam.attribution.explain import PRECISION
+from rgcam.attribution.targets import Index, ScoreFunction
+from rgcam.models.cut import CutModel
 from rgcam.types import Tensor, Variables
 
 STEPS = 16  # in which the cells are removed
@@ -102,10 +104,10 @@ class CurveMeasures(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("module", "baseline"))
 def removal_losses(
-    module: nn.Module,
+    module: CutModel,
     variables: Variables,
     features: Float[Tensor, "T h w K"],
-    target: int | Int[Tensor, ""],
+    target: Index,
     frames: Float[Tensor, "N T"],
     cells: Float[Tensor, "M T h w"] | None = None,
     *,
@@ -127,22 +129,26 @@ def removal_losses(
         cells if there are any.
     """
     features = jnp.asarray(features)
-    replacement = perturbation.baseline_features(features, baseline)
-    upper = perturbation.upper_model(module, variables, features, replacement, target)
-    whole = upper.outputs(upper.inputs)
-    frame_losses = whole - perturbation.outputs_with_frames(upper, 1 - frames)
-    if cells is None:
-        return frame_losses, None
-    return frame_losses, whole - perturbation.outputs_with_cells(upper, 1 - cells)
+    with jax.default_matmul_precision(PRECISION):
+        replacement = perturbation.baseline_features(features, baseline)
+        model = perturbation.upper_model(
+            module, variables, features, replacement, target
+        )
+        complete = model.outputs(model.inputs)
+        frame_losses = complete - perturbation.outputs_with_frames(model, 1 - frames)
+        if cells is None:
+            return frame_losses, None
+        cell_losses = complete - perturbation.outputs_with_cells(model, 1 - cells)
+    return frame_losses, cell_losses
 
 
 @functools.partial(jax.jit, static_argnames="module")
 def removal_scores(
-    module: nn.Module,
+    module: CutModel,
     variables: Variables,
     features: Float[Tensor, "T h w K"],
     replacement: Float[Tensor, "T h w K"] | None,
-    target: int | Int[Tensor, ""],
+    target: Index,
     frames: Float[Tensor, "N T"],
     cells: Float[Tensor, "M T h w"],
     shown: Float[Tensor, "T h w"],
@@ -160,47 +166,48 @@ def removal_scores(
         cells: masks of cells, likewise.
         shown: from 0 to 1, how far the map shows a cell.
     """
-    of_frames, of_cells = _masked_scores(
-        module, variables, features, replacement, target
-    )
     probability = lambda scores: jax.nn.softmax(scores)[:, target]
-    _, probability_of_cells = _masked_scores(
-        module, variables, features, replacement, probability
-    )
-    everything = jnp.ones_like(shown)
-    return RemovalScores(
-        frames=of_frames(frames)[:, -1],
-        cells=of_cells(cells)[:, -1],
-        probability=probability_of_cells(jnp.stack([everything, shown]))[:, -1],
-    )
+    everything_and_shown = jnp.stack([jnp.ones_like(shown), shown])
+    with jax.default_matmul_precision(PRECISION):
+        of_frames, of_cells = _masked_scores(
+            module, variables, features, replacement, target
+        )
+        _, probability_of_cells = _masked_scores(
+            module, variables, features, replacement, probability
+        )
+        return RemovalScores(
+            frames=of_frames(frames)[:, -1],
+            cells=of_cells(cells)[:, -1],
+            probability=probability_of_cells(everything_and_shown)[:, -1],
+        )
 
 
 def _masked_scores(
-    module: nn.Module,
+    module: CutModel,
     variables: Variables,
     features: Float[Tensor, "T h w K"],
     replacement: Float[Tensor, "T h w K"] | None,
-    target: int | Int[Tensor, ""] | Callable[[Array], Array],
+    target: Index | ScoreFunction,
 ) -> tuple[ScoresOfMasks, ScoresOfMasks]:
     """Return what scores a clip by masks of frames, and by masks of cells."""
     features = jnp.asarray(features)
     baseline = features if replacement is None else jnp.asarray(replacement)
-    upper = perturbation.upper_model(module, variables, features, baseline, target)
+    model = perturbation.upper_model(module, variables, features, baseline, target)
     if replacement is not None:
         return (
-            functools.partial(perturbation.outputs_with_frames, upper),
-            functools.partial(perturbation.outputs_with_cells, upper),
+            functools.partial(perturbation.outputs_with_frames, model),
+            functools.partial(perturbation.outputs_with_cells, model),
         )
 
     # A frozen frame is no mixture of a clip and a baseline, so that there is no affine
     # shortcut for cells: they are frozen in A itself.
     def score_frames(mask: Float[Array, " T"]) -> Float[Array, " out"]:
-        return upper.outputs(freeze(upper.inputs, mask))
+        return model.outputs(freeze(model.inputs, mask))
 
     def score_cells(mask: Float[Array, "T h w"]) -> Float[Array, " out"]:
         frozen = freeze(features, mask)
         scores = module.apply(variables, frozen, method="classify")
-        return targets.select(jnp.asarray(scores), target)
+        return targets.select(scores, target)
 
     return _over_masks(score_frames), _over_masks(score_cells)
 
@@ -370,7 +377,7 @@ def below_random(
 
 
 def average_drop(
-    whole: Float[np.ndarray, " N"], shown: Float[np.ndarray, " N"]
+    complete: Float[np.ndarray, " N"], shown: Float[np.ndarray, " N"]
 ) -> float:
     """Return the relative fall of the probability where only what the map shows is kept.
 
@@ -378,12 +385,14 @@ def average_drop(
     better. A map that covers everything has none: read it with ``increase``.
 
     Args:
-        whole: probability of each clip.
+        complete: probability of each clip.
         shown: probability of the part of it that the map shows.
     """
-    return float((np.maximum(whole - shown, 0) / whole).mean())
+    return float((np.maximum(complete - shown, 0) / complete).mean())
 
 
-def increase(whole: Float[np.ndarray, " N"], shown: Float[np.ndarray, " N"]) -> float:
+def increase(
+    complete: Float[np.ndarray, " N"], shown: Float[np.ndarray, " N"]
+) -> float:
     """Return the share of clips whose probability rises there (the same source)."""
-    return float((shown > whole).mean())
+    return float((shown > complete).mean())

@@ -1,6 +1,6 @@
 """Does an explanation lie where the truth is? Measures for known masks; pure.
 
-Maps are resized to the pixels of the masks first (``rgcam.report.overlay.upsample``), as
+Maps are resized to the pixels of the masks first (``rgcam.attribution.maps.upsample``), as
 a person sees them. Only what supports the target counts: values below 0 are taken as 0.
 """
 

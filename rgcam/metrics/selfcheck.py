@@ -15,13 +15,13 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import flax.linen as nn
 import numpy as np
 from jaxtyping import Float, Int
 
 from rgcam.attribution import explain
 from rgcam.metrics import deletion, faithfulness
 from rgcam.metrics.statistics import partial_correlation
+from rgcam.models.cut import CutModel
 from rgcam.types import Tensor, Variables
 
 # Random sets of frames, and as many of quarters of frames. Over seeds, the score of one
@@ -108,7 +108,7 @@ class Interventions(NamedTuple):
 
 
 def check_faithfulness(
-    module: nn.Module,
+    module: CutModel,
     variables: Variables,
     features: Float[Tensor, "T h w K"],
     maps: Float[Tensor, "T T h w"],
@@ -150,7 +150,7 @@ def check_faithfulness(
 
 
 def intervene(
-    module: nn.Module,
+    module: CutModel,
     variables: Variables,
     features: Float[Tensor, "T h w K"],
     target: int,

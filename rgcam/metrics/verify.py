@@ -3,13 +3,14 @@
 import functools
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rgcam.attribution.explain import Explanation
+from rgcam.attribution.explain import PRECISION, Explanation
+from rgcam.attribution.targets import Index
+from rgcam.models.cut import CutModel
 from rgcam.types import Tensor, Variables
 
 EPSILON = 1e-4  # of the central differences, in units of A's standard deviation
@@ -48,7 +49,7 @@ class BetaErrors(NamedTuple):
 
 
 def verify(
-    module: nn.Module,
+    module: CutModel,
     variables: Variables,
     explanation: Explanation,
     target: int,
@@ -96,22 +97,23 @@ def verify(
 
 @functools.partial(jax.jit, static_argnames=("module",))
 def _gradient_row(
-    module: nn.Module,
+    module: CutModel,
     variables: Variables,
     features: Float[Tensor, "in h w K"],
-    target: int | Int[Array, ""],
-    step: int | Int[Array, ""],
+    target: Index,
+    step: Index,
 ) -> Float[Array, "in K"]:
     """Differentiate the score of one output step; average over space (Eq. 1)."""
 
     def score(a: Float[Array, "in h w K"]) -> Float[Array, ""]:
-        return jnp.asarray(module.apply(variables, a, method="classify"))[step, target]
+        return module.apply(variables, a, method="classify")[step, target]
 
-    return jax.grad(score)(jnp.asarray(features)).mean((1, 2))
+    with jax.default_matmul_precision(PRECISION):
+        return jax.grad(score)(jnp.asarray(features)).mean((1, 2))
 
 
 def _central_differences(
-    module: nn.Module,
+    module: CutModel,
     variables: Variables,
     features: Float[Tensor, "in h w K"],
     target: int,
@@ -125,7 +127,7 @@ def _central_differences(
     def score(
         variables: Variables, a: Float[Array, "in h w K"]
     ) -> Float[Array, " out"]:
-        return jnp.asarray(module.apply(variables, a, method="classify"))[:, target]
+        return module.apply(variables, a, method="classify")[:, target]
 
     size = EPSILON * float(features.std() or 1.0)
     # All h w cells of the channel move together, so that the difference is the sum of
