@@ -78,6 +78,7 @@ def load(
         loaded = _concatenate(_read_folder(model, data, group, length // 2))
     else:
         loaded = _read_folder(model, data, group, length)
+    # Lazily, since the frames of all clips together may not fit into memory.
     return (clip for clip, _ in zip(loaded, range(clips), strict=False))
 
 
@@ -87,6 +88,7 @@ def _draw(model: Model, kind: str, seed: int, length: int) -> EvaluationClip:
     pixels, mask = clip.frames, clip.mask
     if kind == "handheld":
         rng, limit = np.random.default_rng(seed), SHAKE * pixels.shape[1]
+        # The mask moves along: it stays on the limbs.
         shifts = augment.random_shifts(length, limit, rng)
         pixels, mask = augment.shake(pixels, shifts), augment.shake(mask, shifts)
     true_frames = np.zeros(length, bool)
@@ -111,6 +113,7 @@ def _read_folder(
     for index in np.random.default_rng(0).permutation(len(items)):
         item = items[index]
         pixels = read_clip(item.clip, model.description.fps).frames[:length]
+        # All clips have one length, so that everything is compiled once.
         if len(pixels) < length:
             continue
         yield EvaluationClip(
@@ -126,6 +129,7 @@ def _read_folder(
 
 def _concatenate(clips: Iterator[EvaluationClip]) -> Iterator[EvaluationClip]:
     """Join every clip with the next one of another class; explain both classes."""
+    # A sliding pair of clips: each clip is the second of one pair, the first of the next.
     first = next(clips)
     for second in clips:
         if first.target == second.target:

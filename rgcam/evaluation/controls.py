@@ -159,6 +159,7 @@ def controls(models: Models, case: Case) -> dict[str, Control]:
         By name: the parts of ``CASCADE``, ``random_labels`` if there is such a model,
         and ``shuffled_frames``.
     """
+    # Random labels and shuffled frames: what a model learnt, and the order it reads.
     model, frames = case.model, case.clip.frames
     in_place = np.arange(len(frames))
     named = {}
@@ -179,6 +180,7 @@ def controls(models: Models, case: Case) -> dict[str, Control]:
 
 def shuffle_visible(maps: Maps) -> Maps:
     """Return maps in which each row's visible frames are in a random order."""
+    # Each row by itself, so that what t' cannot see stays 0.
     rng, shuffled = np.random.default_rng(2), np.zeros_like(maps)
     for step in range(len(maps)):
         shuffled[step, : step + 1] = rng.permutation(maps[step, : step + 1])
@@ -198,6 +200,7 @@ def reference_maps(cnn: Model | None, case: Case) -> dict[str, Maps]:
             method="gradcam",
             baseline="zero",
         )
+        # Without a state, y[t'] depends on frame t' alone: its maps are the diagonal.
         steps = np.arange(len(maps))
         named[CNN] = same_for_all_steps(maps[steps, steps])
     return named
@@ -224,6 +227,7 @@ def model_free_maps(
     """
     steps, height, width, _ = features.shape
     grid = steps, height, width
+    # The only ones that differ from one output step to another.
     if name == "recency":
         lag = np.arange(steps)[:, None] - np.arange(steps)
         weight = np.where(lag >= 0, np.exp(-lag / DECAY), 0)

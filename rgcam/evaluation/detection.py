@@ -95,6 +95,7 @@ def detect_corrupted(rows: Sequence[Row], methods: Sequence[str]) -> Detections:
     check: it counts as below every threshold.
     """
     scores = {method: _scores(rows, method) for method in methods}
+    # Pooled scores show what one threshold for all methods would do.
     genuine, corrupted = zip(*scores.values(), strict=True)
     scores[ALL] = np.concatenate(genuine), np.concatenate(corrupted)
     return {
@@ -151,6 +152,7 @@ def fields(
     correlations: TruthCorrelations, detections: Detections
 ) -> dict[str, object]:
     """Return both as plain data for table.json."""
+    # JSON has no NaN.
     finite = lambda x: x if math.isfinite(x) else None
     numbers = lambda value: {k: finite(v) for k, v in value._asdict().items()}
     return {
@@ -170,9 +172,11 @@ def _correlate(
     rows: Sequence[Row], methods: Sequence[str], score: Column, truth: Column
 ) -> RankCorrelation | None:
     """Correlate two measures; None where no method has both of three clips."""
+    # Across methods a score may only tell methods apart; within one, it tells clips.
     pairs, within = [], []
     for method in methods:
         pair = np.stack([column(rows, method, score), column(rows, method, truth)])
+        # Of two clips any ranks agree or disagree perfectly: three at least.
         pair = pair[:, np.isfinite(pair).all(0)]
         if pair.shape[1] > 2:
             pairs.append(pair)

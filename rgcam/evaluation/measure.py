@@ -178,6 +178,7 @@ def measure(
     Returns:
         Measures by name, of references too, and the maps of this clip by name.
     """
+    # What all methods share: the controls, and the removals of each baseline.
     case = prepare_case(models.model, clip)
     named_controls = controls(models, case)
     removals_of = functools.cache(functools.partial(_removals, case))
@@ -188,6 +189,7 @@ def measure(
         explain = functools.partial(
             maps_of, case.model, target=case.target, method=method, baseline=baseline
         )
+        # The genuine explanation, and those of other models and inputs.
         maps = explain(case.model.variables, case.features)
         control_maps = {
             kind: explain(control.variables, control.features)
@@ -224,6 +226,8 @@ def measure(
             ),
         )
         named_maps[name] = maps
+    # Maps that know nothing of the recurrent model have no baseline: "previous", the
+    # default of the methods that they are compared with, stands for one.
     for name, maps in reference_maps(models.cnn, case).items():
         measures[name] = MethodMeasures(
             # Their units are not the scores', so that they have no infidelity.
@@ -257,6 +261,7 @@ def to_fields(measures: MethodMeasures) -> dict[str, dict[str, float | None]]:
 def from_fields(fields: Mapping[str, Mapping[str, float | None]]) -> MethodMeasures:
     """Return the measures that ``to_fields`` has made plain."""
     number = lambda value: NAN if value is None else value
+    # Group by group, so that a field that is missing or unknown is an error.
     groups = {
         group: empty._replace(**{k: number(v) for k, v in fields[group].items()})
         for group, empty in MethodMeasures()._asdict().items()
@@ -266,6 +271,7 @@ def from_fields(fields: Mapping[str, Mapping[str, float | None]]) -> MethodMeasu
 
 def _removals(case: Case, baseline: str) -> Removals:
     """Remove random sets of frames, and every frame by itself."""
+    # One seed for all clips: clips differ, and not the sets of frames.
     rng, length = np.random.default_rng(1), len(case.features)
     removed = rng.random((SETS, length)) < selfcheck.REMOVED
     sets = np.concatenate([removed, np.eye(length)]).astype(np.float32)
@@ -327,8 +333,8 @@ def _similarity(
 ) -> SimilarityMeasures:
     """Compare maps with those of controls."""
     values = {
-        kind: randomization.similarity(maps, other)
-        for kind, other in control_maps.items()
+        kind: randomization.similarity(maps, of_control)
+        for kind, of_control in control_maps.items()
     }
     return SimilarityMeasures()._replace(**values)
 
@@ -349,6 +355,7 @@ def _localization_last(case: Case, maps: Maps) -> LocalizationMeasures:
 
 def _localization_max(case: Case, maps: Maps) -> LocalizationMeasures:
     """Compare the maximum over all output steps with the truth."""
+    # The maximum of what supports the class: opposing values must not cancel it.
     positive = np.maximum(maps, 0)
     over_steps = attribution_maps.aggregate(positive, case.scores, case.target, "max")
     return localization.measures(over_steps, case.clip.mask, case.clip.true_frames)

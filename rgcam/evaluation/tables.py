@@ -86,6 +86,7 @@ def table(rows: Sequence[Row]) -> Table:
 
     Measures that no clip has are left out.
     """
+    # Clips of one recording are not independent: intervals are over recordings.
     groups = [row.group for row in rows]
     means: Table = {}
     for method in dict.fromkeys(name for row in rows for name in row.measures):
@@ -140,8 +141,10 @@ def margins(
         }
         if not means:
             continue
+        # Of all references, not clip by clip: that would favour chance.
         best = max(means, key=lambda name: means[name])
         for method in methods:
+            # Paired by clip, so that easy and hard clips cancel.
             difference = column(rows, method, key) - values[best]
             leads[method][key] = Margin(best, mean_interval(difference, groups))
     return leads
@@ -151,6 +154,7 @@ def markdown(means: Table) -> str:
     """Format the tables: a method per row, mean and interval in each cell."""
     parts = []
     for group, heading in HEADINGS.items():
+        # Measures and methods without a number are left out.
         columns = [
             key
             for key in all_columns()

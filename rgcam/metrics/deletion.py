@@ -134,6 +134,7 @@ def removal_losses(
         model = perturbation.upper_model(
             module, variables, features, replacement, target
         )
+        # Not a mask of ones: b + 1 * (x - b) differs from x by rounding errors.
         complete = model.outputs(model.inputs)
         frame_losses = complete - perturbation.outputs_with_frames(model, 1 - frames)
         if cells is None:
@@ -166,6 +167,7 @@ def removal_scores(
         cells: masks of cells, likewise.
         shown: from 0 to 1, how far the map shows a cell.
     """
+    # The probability of one class is a function of all scores: a target of its own.
     probability = lambda scores: jax.nn.softmax(scores)[:, target]
     everything_and_shown = jnp.stack([jnp.ones_like(shown), shown])
     with jax.default_matmul_precision(PRECISION):
@@ -237,6 +239,7 @@ def freeze(
     mask = jnp.asarray(mask).astype(values.dtype)
     mask = mask.reshape(*mask.shape, *[1] * (values.ndim - mask.ndim))
 
+    # Started from the first value, so that this one is kept under any mask.
     def step(previous: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
         value, keep = now
         frozen = keep * value + (1 - keep) * previous

@@ -46,6 +46,7 @@ def best_fidelity(
     Least squares of the losses on the sets: an upper bound, for it is fitted to the
     sets by which it is measured.
     """
+    # An intercept on both sides: a correlation does not depend on constants.
     centred = removed - removed.mean(0)
     matrix = np.linalg.lstsq(centred, losses - losses.mean(0), rcond=None)[0].T
     return subset_fidelity(matrix, removed, losses)
@@ -63,6 +64,7 @@ def infidelity(
     Yeh et al., arXiv:1901.09392, with removals as perturbations. Lower is better; 0 is
     the best, a matrix of zeros has 1. Unlike a correlation it needs the right units.
     """
+    # Yeh et al. weigh by the perturbation's distribution: the sets are samples of it.
     error = ((removed @ matrix.T - losses) ** 2).mean(0)
     square = (losses**2).mean(0)
     return np.where(square > 0, error / np.where(square > 0, square, 1), np.nan)
@@ -86,6 +88,7 @@ def matrix_fidelity(
             ``rgcam.attribution.perturbation.occlusion`` returns it.
         ranks: Spearman's correlation instead of Pearson's.
     """
+    # The pairs t <= t', the only ones that a causal model can make differ from 0.
     causal = np.tril_indices(len(matrix), 0, matrix.shape[1])
     correlate = spearman if ranks else correlation
     return float(correlate(matrix[causal], effects[causal]))

@@ -87,6 +87,7 @@ def pointing(maps: Maps, mask: Masks, tolerance: float = 0.0) -> bool:
         mask: the truth.
         tolerance: pixels, within the same frame.
     """
+    # One pixel of the whole clip, not one per frame: the scale is the clip's.
     t, i, j = np.unravel_index(np.argmax(maps), maps.shape)
     rows, columns = np.nonzero(mask[t])
     distance = np.hypot(rows - i, columns - j).min(initial=np.inf)
@@ -120,6 +121,7 @@ def average_precision(
     Higher is better; chance is the share of true frames. NaN where none is true.
     """
     recall, total, previous = 0.0, 0.0, 0.0
+    # From the highest threshold down, so that recall only grows.
     for threshold in np.unique(importance)[::-1]:
         chosen = importance >= threshold
         recall = _share((chosen & true_frames).sum(), true_frames.sum())

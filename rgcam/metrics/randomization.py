@@ -36,6 +36,7 @@ def randomise(variables: Variables, parts: Collection[str], key: Array) -> Varia
         _, part, *_ = _names(path)
         if part not in parts or leaf.ndim < 2:
             return leaf
+        # A key for each kernel, which does not depend on what else is shuffled.
         leaf_key = jax.random.fold_in(key, _number(path))
         return jax.random.permutation(leaf_key, leaf.ravel()).reshape(leaf.shape)
 
@@ -60,6 +61,7 @@ def similarity(
     """
     a, b = np.asarray(a).ravel(), np.asarray(b).ravel()
     a, b = (np.abs(a), np.abs(b)) if absolute else (a, b)
+    # Pairs t > t' are 0 in both, and as ties would raise the correlation.
     nonzero = (a != 0) | (b != 0)
     if nonzero.sum() < 2:
         return float("nan")
