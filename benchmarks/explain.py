@@ -47,6 +47,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
 from absl import app, flags, logging
 
 from rgcam.attribution import explain
@@ -125,7 +126,7 @@ def estimate(method: methods.Method, steps: int) -> float:
     """Predict the seconds of one whole run from the calls for one and for two t'."""
     few = methods.samples(steps)
     one = seconds(lambda: method.run(few[-1:]))
-    if method.whole:
+    if method.all_steps:
         return one
     two = seconds(lambda: method.run(few))
     return one + (steps - 1) * max(two - one, 0)
@@ -163,7 +164,7 @@ def costs(case: methods.Case, work: methods.Work, truth: methods.Rows) -> tables
     """Count FLOPs by XLA and on paper, and bytes."""
     programs = methods.lower_forward(work), methods.lower_ours(work)
     xla = [(p.cost_analysis() or {}).get("flops", math.nan) for p in programs]
-    sides = math.prod(truth.maps.shape[2:]), truth.beta.shape[-1]
+    sides = math.prod(np.shape(truth.maps)[2:]), np.shape(truth.beta)[-1]
     paper = methods.paper_flops(case, *sides)
     counted = [methods.program_flops(p.jaxpr) for p in methods.traced(work)]
     result = explain.explanation_bytes(case.steps, case.steps, *sides)

@@ -6,17 +6,31 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import (
+    ClosedJaxpr,
+    Jaxpr,
+    JaxprEqn,
+    Literal,
+    Var,
+    jaxprs_in_params,
+)
+from jax.stages import Compiled
+from jax.tree_util import KeyPath
+from jaxtyping import Array
+from numpy.typing import ArrayLike
 
 from rgcam.attribution import causal
 from rgcam.attribution import explain as attribution
 from rgcam.models import classifiers
 from rgcam.models import cut as model_cut
+from rgcam.models.classifiers import LRCN
+from rgcam.models.cut import CutModel
+from rgcam.types import Variables
 
 CLASSES, HIDDEN, WIDTH, TARGET = 11, 256, 512, 3
 SIZES = {"resnet18": 112, "efficientnet_lite0": 224}  # pixels, unless asked otherwise
@@ -36,25 +50,30 @@ class Case(NamedTuple):
 class Work(NamedTuple):
     """A model, its weights and one clip (T, S, S, 3)."""
 
-    module: nn.Module
-    variables: Any
+    module: LRCN
+    variables: Variables
     frames: jax.Array
 
 
 class Rows(NamedTuple):
-    """What a method made of some output steps; None what it does not make."""
+    """The results of a method for some output steps; None: it does not compute them."""
 
-    scores: Any = None  # (out, C)
-    beta: Any = None  # (out, in, K)
-    maps: Any = None  # (out, in, h, w), rectified
-    matrix: Any = None  # (out, in)
+    scores: ArrayLike | None = None  # (out, C)
+    beta: ArrayLike | None = None  # (out, in, K)
+    maps: ArrayLike | None = None  # (out, in, h, w), rectified
+    matrix: ArrayLike | None = None  # (out, in)
 
 
 class Method(NamedTuple):
-    """A way to explain: ``run`` the output steps ``outs``, or all if ``whole``."""
+    """A way to explain: ``run(outs)`` explains these output steps, or all of them.
+
+    Attributes:
+        run: output steps -> their rows.
+        all_steps: whether every call explains all output steps.
+    """
 
     run: Callable[[Sequence[int]], Rows]
-    whole: bool = False
+    all_steps: bool = False
 
 
 def build(case: Case) -> Work:
@@ -62,6 +81,7 @@ def build(case: Case) -> Work:
     arch = {"kind": "lrcn", "backbone": case.backbone, "head": case.head}
     arch |= {"width": WIDTH, "cell": "lstm", "hidden": HIDDEN, "dropout": 0.0}
     module = classifiers.build(arch, CLASSES)
+    assert isinstance(module, LRCN)
     rng = np.random.default_rng(0)
     shape = case.steps, case.size, case.size, 3
     frames = jnp.asarray(rng.normal(size=shape), jnp.float32)
@@ -77,24 +97,24 @@ def forward(work: Work) -> Method:
     The backbone sees as many frames at once as it does in ``explain``.
     """
     compiled = lower_forward(work)
-    return Method(lambda _: Rows(compiled(work.variables, work.frames)), whole=True)
+    return Method(lambda _: Rows(compiled(work.variables, work.frames)), all_steps=True)
 
 
 def forward_at_once(work: Work) -> Method:
     """The same with all frames in the backbone at once."""
     compiled = jax.jit(work.module.apply).lower(work.variables, work.frames).compile()
-    return Method(lambda _: Rows(compiled(work.variables, work.frames)), whole=True)
+    return Method(lambda _: Rows(compiled(work.variables, work.frames)), all_steps=True)
 
 
 def ours(work: Work, beta: bool = True) -> Method:
-    """``rgcam.attribution.gradcam.explain``: scores, beta, maps and matrix of all pairs."""
+    """``rgcam.explain``: scores, beta, maps and matrix of all pairs."""
     explain = functools.partial(attribution.explain, work.module, beta=beta)
 
-    def run(_):
-        found = explain(work.variables, work.frames, TARGET)
-        return Rows(found.scores, found.beta, found.maps, found.matrix)
+    def run(_: Sequence[int]) -> Rows:
+        e = explain(work.variables, work.frames, TARGET)
+        return Rows(scores=e.scores, beta=e.beta, maps=e.maps, matrix=e.matrix)
 
-    return Method(run, whole=True)
+    return Method(run, all_steps=True)
 
 
 def looped(work: Work) -> Method:
@@ -112,8 +132,9 @@ def looped(work: Work) -> Method:
 
     @jax.jit
     def row(pull, features, out):
-        one = jnp.zeros((len(features), CLASSES)).at[out, TARGET].set(1)
-        beta = pull(one)[0].mean((1, 2))
+        # The cotangent that picks y[t', c]; the pull-back gives its gradient by A.
+        cotangent = jnp.zeros((len(features), CLASSES)).at[out, TARGET].set(1)
+        beta = pull(cotangent)[0].mean((1, 2))
         maps = jax.nn.relu(jnp.einsum("tk,thwk->thw", beta, features))
         return beta, maps, maps.sum((1, 2))
 
@@ -121,7 +142,8 @@ def looped(work: Work) -> Method:
         features = features_of(work.variables, work.frames)
         scores, pull = cut(work.variables, features)
         rows = [row(pull, features, out) for out in outs]
-        return Rows(scores, *map(jnp.stack, zip(*rows, strict=True)))
+        beta, maps, matrix = map(jnp.stack, zip(*rows, strict=True))
+        return Rows(scores=scores, beta=beta, maps=maps, matrix=matrix)
 
     return Method(run)
 
@@ -153,36 +175,42 @@ def samples(steps: int) -> list[int]:
     return sorted({steps // 2, steps - 1})
 
 
-def differences(truth: Rows, found: Rows, outs: Sequence[int]) -> dict[str, float]:
-    """Compare what ``found`` has of ``outs`` with ``truth``, relative to its largest.
+def differences(truth: Rows, rows: Rows, outs: Sequence[int]) -> dict[str, float]:
+    """Return the largest differences of the output steps ``outs`` from the truth.
 
-    ``found`` holds the rows ``outs``, or all; scores are always of all steps.
+    Args:
+        truth: of all output steps.
+        rows: of the output steps ``outs``, or of all; scores are always of all.
+        outs: output steps to compare.
+
+    Returns:
+        By field, relative to the largest value of the truth.
     """
     result = {}
-    for name, wanted in truth._asdict().items():
-        value = getattr(found, name)
+    for name, expected in truth._asdict().items():
+        value = getattr(rows, name)
         if value is None:
             continue
-        wanted, value = np.asarray(wanted), np.asarray(value)
+        expected, value = np.asarray(expected), np.asarray(value)
         if name != "scores":
-            wanted = wanted[list(outs)]
+            expected = expected[list(outs)]
             value = value if len(value) == len(outs) else value[list(outs)]
-        result[name] = float(abs(value - wanted).max() / abs(wanted).max())
+        result[name] = float(abs(value - expected).max() / abs(expected).max())
     return result
 
 
-def lower_forward(work: Work):
+def lower_forward(work: Work) -> Compiled:
     """Compile the forward pass."""
     return jax.jit(_scores(work.module)).lower(work.variables, work.frames).compile()
 
 
-def lower_ours(work: Work):
+def lower_ours(work: Work) -> Compiled:
     """Compile ``explain`` for XLA's analyses; the measured one is called as it is."""
     explain = jax.jit(functools.partial(attribution.explain, work.module))
     return explain.lower(work.variables, work.frames, TARGET).compile()
 
 
-def traced(work: Work) -> tuple[Any, Any]:
+def traced(work: Work) -> tuple[ClosedJaxpr, ClosedJaxpr]:
     """Return forward pass and ``explain`` as JAX traces them."""
     forward = _scores(work.module)
     explain = functools.partial(attribution.explain, work.module)
@@ -219,11 +247,12 @@ def computed_pairs(steps: int) -> int:
     """Count the pairs that ``rgcam.attribution.causal`` computes."""
     block, stretch = causal.sizes(steps, carried=True)
     spans = [(s, min(s + stretch, block)) for s in range(0, block, stretch)]
-    own = sum((block - first) * (end - first) for first, end in spans)
-    return own + len(causal.earlier_pairs(-(-steps // block))) * block**2
+    within = sum((block - first) * (end - first) for first, end in spans)
+    # Pairs of a block with an earlier one are computed whole.
+    return within + len(causal.earlier_pairs(-(-steps // block))) * block**2
 
 
-def program_flops(jaxpr: Any) -> float:
+def program_flops(jaxpr: Jaxpr) -> float:
     """Count a traced program's arithmetic, the bodies of loops as often as they run.
 
     XLA's own count has the body of a loop once. Products, convolutions, reductions and
@@ -235,32 +264,39 @@ def program_flops(jaxpr: Any) -> float:
 ONE_BY_ONE = {"add", "sub", "mul", "div", "max", "min", "tanh", "logistic", "exp"}
 
 
-def _flops(equation) -> float:
-    name, given = equation.primitive.name, equation.params
-    size = sum(v.aval.size for v in equation.outvars)
+def _flops(equation: JaxprEqn) -> float:
+    """Count the arithmetic of one equation; a product is one multiply and one add."""
+    name, parameters = equation.primitive.name, equation.params
+    inputs = [_shape(variable) for variable in equation.invars]
+    size = sum(math.prod(_shape(variable)) for variable in equation.outvars)
     if name == "dot_general":
-        (contracted, _), _ = given["dimension_numbers"]
-        shape = equation.invars[0].aval.shape
-        return 2 * size * math.prod(shape[i] for i in contracted)
+        (contracted, _), _ = parameters["dimension_numbers"]
+        return 2 * size * math.prod(inputs[0][axis] for axis in contracted)
     if name == "conv_general_dilated":
-        kernel = equation.invars[1].aval
-        outputs = kernel.shape[given["dimension_numbers"].rhs_spec[0]]
-        return 2 * size * kernel.size / outputs
+        # Every output is a sum over the kernel's entries for its channel.
+        kernel = inputs[1]
+        outputs = kernel[parameters["dimension_numbers"].rhs_spec[0]]
+        return 2 * size * math.prod(kernel) / outputs
     if name.startswith("reduce_") or name in ONE_BY_ONE:
-        return max(size, *(v.aval.size for v in equation.invars))
-    inner = sum(program_flops(j) for j in jax.core.jaxprs_in_params(given))
-    return inner * given.get("length", 1) if name == "scan" else inner
+        return max(size, *map(math.prod, inputs))
+    inner = sum(program_flops(j) for j in jaxprs_in_params(parameters))
+    return inner * parameters.get("length", 1) if name == "scan" else inner
 
 
-def _scores(module: nn.Module) -> Callable:
-    def scores(variables, frames):
+def _shape(variable: Var | Literal) -> tuple[int, ...]:
+    """Return the shape of an array of a traced program; () of what is no array."""
+    return getattr(variable.aval, "shape", ())
+
+
+def _scores(module: CutModel) -> Callable[[Variables, Array], Array]:
+    def scores(variables: Variables, frames: Array) -> Array:
         features = model_cut.features(module, variables, frames)
         return module.apply(variables, features, method="classify")
 
     return scores
 
 
-def _draw(rng: np.random.Generator, path, leaf) -> jax.Array:
+def _draw(rng: np.random.Generator, path: KeyPath, leaf: jax.ShapeDtypeStruct) -> Array:
     """Draw a kernel that keeps variances, or a small bias; forget gates stay open."""
     names = [entry.key for entry in path]
     if names[-1] == "bias":

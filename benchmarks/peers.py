@@ -116,7 +116,7 @@ def forward(model: Lrcn, frames: torch.Tensor) -> Method:
     def run(_):
         return Rows(model(frames)[0])
 
-    return Method(run, whole=True)
+    return Method(run, all_steps=True)
 
 
 def loop(model: Lrcn, frames: torch.Tensor) -> Method:
@@ -144,7 +144,7 @@ def batched(model: Lrcn, frames: torch.Tensor) -> Method:
         )
         return _rows(scores, gradient.mean((3, 4)), maps)
 
-    return Method(run, whole=True)
+    return Method(run, all_steps=True)
 
 
 def captum(model: Lrcn, frames: torch.Tensor) -> Method:

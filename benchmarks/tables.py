@@ -9,15 +9,15 @@ import numpy as np
 
 from benchmarks.methods import PAPER, Case
 
-COUNTED = (
-    "Counted, not timed. XLA counts the body of a loop once, however often it runs; in "
+NOT_TIMED = (
+    "Computed, not timed. XLA counts the body of a loop once, however often it runs; in "
     "the traced program all turns count. XLA's MiB are temporaries and output of its "
     "plan. The result is beta, maps and matrix."
 )
 
 
 class Costs(NamedTuple):
-    """What is counted, not timed: FLOPs and bytes."""
+    """What is computed, not timed: FLOPs and bytes."""
 
     forward_xla: float
     forward_program: float  # of the traced program, loops as often as they run
@@ -31,7 +31,7 @@ class Costs(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What was found of one case; methods by name, in the order of the table."""
+    """Measurements of one case; methods by name, in the order of the table."""
 
     case: Case
     times: dict[str, list[float]]  # seconds
@@ -60,7 +60,7 @@ def report(results: Sequence[Result], limit: float) -> str:
             "process apart; of a method called once per t', with the results of two.",
             table(names, results, peak_cell),
         ]
-    tables += [COUNTED, costs_table(results), f"```{PAPER}\n```"]
+    tables += [NOT_TIMED, costs_table(results), f"```{PAPER}\n```"]
     return "\n\n".join([*tables, agreement(results), growth(results)])
 
 
@@ -75,7 +75,7 @@ def table(
     cell: Callable[[Result, str], str],
     *more: Sequence[str],
 ) -> str:
-    """Lay out one value for each clip length and method."""
+    """Format one value for each clip length and method."""
     rows = [[str(r.case.steps), *(cell(r, name) for name in names)] for r in results]
     return "\n".join(lines(["T", *names], [*rows, *more]))
 
@@ -87,7 +87,7 @@ def lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def time_cell(result: Result, name: str, limit: float) -> str:
-    """Write a measured time, or a predicted one, said to be so."""
+    """Write a measured time, or a predicted one, marked as such."""
     if name in result.predicted:
         return f"> {limit:g} s (predicted {digits(result.predicted[name])})"
     if name not in result.times:
@@ -150,7 +150,7 @@ def exponent(points: Sequence[tuple[int, float]]) -> str:
 
 
 def costs_table(results: Iterable[Result]) -> str:
-    """Lay out XLA's counts beside those on paper, and XLA's plan of the memory."""
+    """Format XLA's counts, those on paper, and XLA's plan of the memory."""
     counts = "XLA", "program", "on paper"
     head = ["T", *(f"forward GFLOP, {by}" for by in counts)]
     head += [f"ours adds GFLOP, {by}" for by in counts]
@@ -170,15 +170,18 @@ def agreement(results: Iterable[Result]) -> str:
     """Say how far the methods are from ours at most."""
     worst: dict[str, dict[str, float]] = {}
     for result in results:
-        for name, found in result.differences.items():
-            mine = worst.setdefault(name, {})
-            mine |= {what: max(d, mine.get(what, 0)) for what, d in found.items()}
-    said = [
-        f"{name} {', '.join(f'{what} {d:.0e}' for what, d in found.items())}"
-        for name, found in worst.items()
+        for name, differences in result.differences.items():
+            largest = worst.setdefault(name, {})
+            for output, difference in differences.items():
+                largest[output] = max(difference, largest.get(output, 0))
+    texts = [
+        f"{name} {', '.join(f'{output} {d:.0e}' for output, d in largest.items())}"
+        for name, largest in worst.items()
         if name != "ours"
     ]
-    return f"Largest differences from ours, relative to the largest: {'; '.join(said)}."
+    return (
+        f"Largest differences from ours, relative to the largest: {'; '.join(texts)}."
+    )
 
 
 def digits(x: float) -> str:
