@@ -164,7 +164,8 @@ def costs(case: methods.Case, work: methods.Work, truth: methods.Rows) -> tables
     """Count FLOPs by XLA and on paper, and bytes."""
     programs = methods.lower_forward(work), methods.lower_ours(work)
     xla = [(p.cost_analysis() or {}).get("flops", math.nan) for p in programs]
-    sides = math.prod(np.shape(truth.maps)[2:]), np.shape(truth.beta)[-1]
+    maps, beta = np.asarray(truth.maps), np.asarray(truth.beta)
+    sides = math.prod(maps.shape[2:]), beta.shape[-1]
     paper = methods.paper_flops(case, *sides)
     counted = [methods.program_flops(p.jaxpr) for p in methods.traced(work)]
     result = explain.explanation_bytes(case.steps, case.steps, *sides)
