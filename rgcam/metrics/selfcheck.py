@@ -25,8 +25,9 @@ from rgcam.models.cut import CutModel
 from rgcam.types import Tensor, Variables
 
 # Random sets of frames, and as many of quarters of frames. Over seeds, the score of one
-# output step has a standard deviation of at most 0.06 (fade and Grad-CAM, signed and
-# rectified, both bundled LRCNs); with 64 sets 0.08, with 256 sets 0.04.
+# output step has a standard deviation of at most 0.06 (root mean square over clips; fade
+# and Grad-CAM, signed and rectified, both bundled LRCNs), 0.11 for the worst clip; with 64
+# sets 0.08 and 0.14, with 256 sets 0.04 and 0.06.
 SETS = 128
 REMOVED = 0.4  # share of the frames in a set
 ORDERS = 4  # random orders that deletion by importance is compared with
