@@ -48,9 +48,26 @@ def atomic(file: Path) -> Generator[Path]:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write UTF-8 text atomically, with Unix line ends on every system."""
+    """Write UTF-8 text atomically, with Unix line ends on every system.
+
+    What UTF-8 cannot hold is escaped: see ``printable``.
+    """
     with atomic(file) as temporary:
-        temporary.write_text(text, "utf-8", newline="\n")
+        temporary.write_text(printable(text), "utf-8", newline="\n")
+
+
+def printable(text: str) -> str:
+    r"""Return text that can be drawn and written, whatever file names it is made of.
+
+    Python keeps the bytes of a file name that are not UTF-8 as lone surrogates, which no
+    font and no encoding has. They are escaped: b"caf\xe9" gives the text ``caf\xe9``.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        encoded = text.encode("utf-8", "surrogateescape")
+        return encoded.decode("utf-8", "backslashreplace")
+    return text
 
 
 def write_json(file: Path, fields: Fields) -> None:
@@ -141,9 +158,28 @@ def locked(folder: Path, *, instead: str) -> Generator[None]:
 
 
 def default_cache_folder() -> Path:
-    """Return the folder for caches: ``rgcam`` in $XDG_CACHE_HOME or in ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "rgcam"
+    """Return the folder for caches: ``rgcam`` in $XDG_CACHE_HOME or in ~/.cache.
+
+    A user without a home folder, as in some containers, has one in the folder for
+    temporary files.
+
+    Raises:
+        InputError: that one belongs to another user.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    if base:
+        return Path(base) / "rgcam"
+    try:
+        return Path.home() / ".cache" / "rgcam"
+    except RuntimeError:  # neither HOME nor an entry in the password file
+        folder = Path(tempfile.gettempdir()) / f"rgcam-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():  # others could put programs there
+        raise InputError(
+            f"the folder for caches {folder} belongs to another user: choose one by "
+            "XDG_CACHE_HOME=FOLDER"
+        )
+    return folder
 
 
 def weights_digest(variables: Variables) -> str:

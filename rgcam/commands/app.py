@@ -2,6 +2,8 @@
 
 import hashlib
 import importlib
+import io
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -20,9 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: name of the command and its options; None: those of the process.
 
     Returns:
-        0; 2 where an input was wrong, which one sentence on stderr tells; 130 after
-        Ctrl-C.
+        0; 2 where an input was wrong, with one sentence on stderr; 130 after Ctrl-C.
     """
+    _prepare_process()
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or HELP
     try:
         if name in HELP:
@@ -32,11 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             _run(name, rest)
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _fail(str(error))
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
+    except Exception:
+        missing = _missing_platform()
+        if not missing:
+            raise
+        return _fail(missing)
     return 0
 
 
@@ -61,7 +67,12 @@ def cache_compiled_programs() -> None:
 
     if getattr(jax.config, "jax_compilation_cache_dir") is not None:  # noqa: B009
         return
-    folder = files.default_cache_folder() / "programs" / _processor()
+    try:
+        folder = files.default_cache_folder() / "programs" / _processor()
+        folder.mkdir(parents=True, exist_ok=True)
+        files.check_writable(folder)
+    except (OSError, InputError):  # such as a home folder that is read-only
+        return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
@@ -84,6 +95,36 @@ def _run(name: str, arguments: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax logs each of its steps
     cache_compiled_programs()
     command.run(chosen)
+
+
+def _prepare_process() -> None:
+    """Make the process independent of the terminal and of a notebook around it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What the terminal's encoding does not have is escaped, not an error.
+            stream.reconfigure(errors="backslashreplace")
+    # Figures are drawn without a backend. A notebook sets one for its own process.
+    os.environ.pop("MPLBACKEND", None)
+
+
+def _missing_platform() -> str:
+    """Say that JAX does not have the platform that was asked for; "": it does."""
+    import jax
+
+    platforms = jax.config.jax_platforms
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError):
+        return (
+            f"JAX cannot use the platform {platforms!r} of JAX_PLATFORMS: install JAX "
+            "for it, or unset JAX_PLATFORMS"
+        )
+    return ""
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
 
 
 def _overview() -> str:

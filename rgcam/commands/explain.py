@@ -193,7 +193,7 @@ def _explain_clip(options: ExplainOptions, model: Model, out: Path) -> None:
         relu=options.relu,
         aggregate=options.aggregate,
         cnn=cnn,
-        source=options.video or f"stickman clip {DEMO_SEED}",
+        source=files.printable(options.video or f"stickman clip {DEMO_SEED}"),
         options=recorded(options),
     )
     writer.write(out, explained)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from rgcam import files
 from rgcam.corpus import batches, jobs
 from rgcam.corpus.batches import ClipArrays, MemoryLimits, Outputs
 from rgcam.corpus.jobs import DecodedVideo, Job, Task
@@ -231,7 +232,7 @@ def _explained_clip(
     height, width = video.clip.frames.shape[1:3]
     return record.ExplainedClip(
         clip=video.clip,
-        source=video.task.path,
+        source=files.printable(video.task.path),
         model=record.model_info(job.model),
         box=preprocessing.crop_box(job.model.description.preprocess, height, width),
         scores=np.asarray(model.scores),

@@ -143,7 +143,7 @@ def explain_file(
         max_bytes=max_bytes,
     )
     return ExplainedVideo(
-        source=path,
+        source=files.printable(path),
         model=record.model_info(model),
         explanation=explanation,
         times=np.concatenate(times),
