@@ -60,7 +60,7 @@ def _execute(experiment: str) -> config_dict.ConfigDict:
     try:
         spec.loader.exec_module(module)
         return module.get_config()
-    except Exception as error:  # whatever the file raises
+    except Exception as error:  # anything that the file raises
         raise InputError(
             f"--config={experiment} is not a Python file with get_config(): {error}"
         ) from error

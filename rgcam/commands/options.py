@@ -139,10 +139,10 @@ def to_fields(options: Options) -> Fields:
     return dataclasses.asdict(options)
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Say which name was probably meant; "": none is near."""
+def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
+    """Say which name was probably meant, with the prefix; "": none is near."""
     matches = difflib.get_close_matches(name, list(names), 1, 0.5)
-    return f"did you mean {matches[0]}?" if matches else ""
+    return f"did you mean {prefix}{matches[0]}?" if matches else ""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -239,8 +239,10 @@ def _canonical(
     command: Command, flags: dict[str, _Flag], arguments: Sequence[str]
 ) -> list[str]:
     """Return the arguments in argparse's words: --name=value, --flag, --no-flag."""
-    names = {flag.option.old_name: name for name, flag in flags.items()}
-    names |= {name: name for name in flags}
+    names = {name: name for name in flags}
+    for name, flag in flags.items():
+        if flag.option.old_name:
+            names[flag.option.old_name] = name
     result, words = [], list(arguments)
     while words:
         word = words.pop(0)
@@ -258,7 +260,7 @@ def _canonical(
         else:
             raise InputError(
                 f"unknown option --{spelled}: "
-                + (nearest(spelled, names) or "choose another")
+                + (nearest(spelled, names, "--") or "choose another")
                 + f" (rgcam {command.name} --help lists all)"
             )
         if flags[name].kind is bool:

@@ -1,9 +1,20 @@
-"""What every script does before its own work."""
+"""What every command does before its own work, on any terminal and system."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
 
 import jax
 import pytest
 
 from rgcam.commands import app
+from rgcam.data.synthetic import stickman
+from rgcam.models import zoo
+from rgcam.report import writer
+from tests.conftest import ROOT, one_sentence
+from tests.test_files import no_home
 
 
 @pytest.fixture
@@ -33,3 +44,70 @@ def test_another_place_for_programs_is_left_alone(unset, tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "mine"))
     app.cache_compiled_programs()
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")
+
+
+def run(*arguments, **environment):
+    """Run a command in a process of its own; return code, stdout and stderr as bytes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "rgcam", *arguments],
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path):
+    """A file name that is not UTF-8, a class in Japanese, a class that is TeX."""
+    file = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    drawn = stickman.clip(3, size=96)
+    writer.write_video(tmp_path / "a.mp4", drawn.frames, 7.5)
+    os.rename(tmp_path / "a.mp4", file)
+    model = shutil.copytree(zoo.BUNDLED / "stickman-lrcn", tmp_path / "model")
+    fields = json.loads((model / "model.json").read_text())
+    fields["classes"][drawn.label] = "日本"
+    fields["classes"][drawn.label - 1] = "$^$"
+    (model / "model.json").write_text(json.dumps(fields))
+    code, out, err = run(
+        "explain",
+        f"--model={model}",
+        f"--cnn={model}",
+        f"--video={file}",
+        "--target=日本",
+        f"--out={tmp_path / 'out'}",
+        PYTHONIOENCODING="cp1252",
+        LANG="C",
+        MPLBACKEND="no such backend",
+    )
+    assert code == 0, err
+    assert rb"caf\xe9.mp4, 16 frames" in out and rb"explained: \u65e5\u672c" in out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["target"] == "日本"
+    assert summary["arguments"]["video"] == file
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert r"caf\xe9.mp4" in page and "日本" in page
+
+
+def test_a_platform_that_is_not_there_is_one_sentence(tmp_path):
+    code, _, err = run("explain", f"--out={tmp_path / 'out'}", JAX_PLATFORMS="abacus")
+    assert code == 2
+    assert "'abacus' of JAX_PLATFORMS" in one_sentence(err.decode())
+
+
+def test_without_a_home_folder_a_clip_is_explained(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    code, _, err = call("explain", f"--out={tmp_path / 'out'}")
+    assert code == 0, err
+
+
+def test_a_cache_folder_that_cannot_be_written_is_not_used(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        app.cache_compiled_programs()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
