@@ -100,6 +100,7 @@ class ExplainOptions(Options):
         "which output steps the maps show",
         group=EXPLANATION,
         choices=maps.AGGREGATIONS,
+        old_values=maps.FORMER_NAMES,
     )
     window: int | None = option(
         None,

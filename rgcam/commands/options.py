@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, NoReturn, TypeVar
 
 from rgcam.commands import COMMANDS
@@ -70,6 +70,7 @@ class Option(NamedTuple):
         choices: the values that it may have; (): any of its type.
         unset: for the help, what is done if it is not given; "": the default is shown.
         old_name: another spelling, kept for old command lines.
+        old_values: former names of choices -> current ones, likewise.
     """
 
     help: str
@@ -78,6 +79,7 @@ class Option(NamedTuple):
     choices: tuple[str, ...]
     unset: str
     old_name: str
+    old_values: Mapping[str, str]
 
 
 class _Flag(NamedTuple):
@@ -97,6 +99,7 @@ def option(
     choices: Iterable[str] = (),
     unset: str = "",
     old_name: str = "",
+    old_values: Mapping[str, str] | None = None,
 ) -> Default:
     """Return a field of a record of options; see ``Option`` for the arguments."""
     described = Option(
@@ -106,6 +109,7 @@ def option(
         choices=tuple(choices),
         unset=unset,
         old_name=old_name,
+        old_values=old_values or {},
     )
     return dataclasses.field(default=default, metadata={"option": described})
 
@@ -223,6 +227,7 @@ def _add(group: argparse._ArgumentGroup, name: str, flag: _Flag) -> None:
 
 def _convert(text: str, flag: _Flag) -> object:
     """Return the value that a text of the command line stands for."""
+    text = flag.option.old_values.get(text, text)
     if flag.option.choices and text not in flag.option.choices:
         choices = "|".join(flag.option.choices)
         raise argparse.ArgumentTypeError(f"{text!r} is not one of {choices}")

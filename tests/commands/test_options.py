@@ -33,6 +33,7 @@ from rgcam.errors import InputError
         ("--figures", {"figures": True}),
         ("--pictures", {"figures": True}),
         ("--nopictures", {"figures": False}),
+        ("--aggregate=decided", {"aggregate": "settled"}),
         ("--window=8 --window=9", {"window": 9}),
     ],
 )
