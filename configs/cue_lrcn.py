@@ -8,12 +8,12 @@ Expect 100 % of 400 fresh clips, 3 min on 2 CPU cores. Of three seeds one stoppe
 
 from ml_collections import config_dict
 
-from configs import stickman_lrcn
+from rgcam.training import config as experiments
 
 
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
-    config = stickman_lrcn.get_config()
+    config = experiments.load_experiment("stickman_lrcn")
     config.model.update(head="gap", hidden=64)
     config.data.update(source="cue", test_clips=400)
     config.loss = "last_step"

@@ -9,12 +9,12 @@ itself. Its Grad-CAM is the middle row of the pictures (``explain.py --cnn=RUN``
 
 from ml_collections import config_dict
 
-from configs import folder_lrcn
+from rgcam.training import config as experiments
 
 
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
-    config = folder_lrcn.get_config()
+    config = experiments.load_experiment("folder_lrcn")
     config.model.kind = "cnn"
     config.loss = "every_step"
     return config

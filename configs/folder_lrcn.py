@@ -10,11 +10,11 @@ If clips were cut from the same recordings, say so with ``--config.data.group``.
 
 from ml_collections import config_dict
 
-from configs import base
+from rgcam.training import config as experiments
 
 
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
-    config = base.get_config()
+    config = experiments.base_config()
     config.data.validation_fraction = 0.1
     return config

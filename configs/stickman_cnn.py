@@ -8,11 +8,11 @@ luck on the three pairs that differ in the order of their frames only.
 
 from ml_collections import config_dict
 
-from configs import stickman_lrcn
+from rgcam.training import config as experiments
 
 
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
-    config = stickman_lrcn.get_config()
+    config = experiments.load_experiment("stickman_lrcn")
     config.model.kind = "cnn"
     return config

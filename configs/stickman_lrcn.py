@@ -7,12 +7,12 @@ Expect 99.5 % of 550 fresh clips, 8 min on 2 CPU cores.
 
 from ml_collections import config_dict
 
-from configs import base
+from rgcam.training import config as experiments
 
 
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
-    config = base.get_config()
+    config = experiments.base_config()
     config.model.update(backbone="small", head="fc", width=128, hidden=128, dropout=0.2)
     config.finetune, config.backbone_rate = -1, 1.0
     config.data = config_dict.ConfigDict(

@@ -12,12 +12,12 @@ cores once the features are on disk, which takes 10 ms a frame and view.
 
 from ml_collections import config_dict
 
-from configs import folder_cnn
+from rgcam.training import config as experiments
 
 
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
-    config = folder_cnn.get_config()
+    config = experiments.load_experiment("folder_cnn")
     config.data.group = r"_g(\d+)_"
     config.data.groups_per_class = True
     config.data.test_groups = "1-7"

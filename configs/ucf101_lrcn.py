@@ -13,12 +13,12 @@ model looks at the present frame alone: its matrix is a diagonal.
 
 from ml_collections import config_dict
 
-from configs import folder_lrcn
+from rgcam.training import config as experiments
 
 
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
-    config = folder_lrcn.get_config()
+    config = experiments.load_experiment("folder_lrcn")
     config.data.group = r"_g(\d+)_"
     config.data.groups_per_class = True
     config.data.test_groups = "1-7"

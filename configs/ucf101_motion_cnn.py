@@ -13,12 +13,12 @@ over groups 82 to 98).
 
 from ml_collections import config_dict
 
-from configs import ucf101_cnn
+from rgcam.training import config as experiments
 
 
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
-    config = ucf101_cnn.get_config()
+    config = experiments.load_experiment("ucf101_cnn")
     config.model.view, config.model.head = "rgb+difference", "grid"
     config.data.augment.mirror = False
     return config

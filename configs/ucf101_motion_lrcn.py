@@ -12,12 +12,12 @@ over groups 84 to 98); 10 min on 2 busy CPU cores once the features are on disk.
 
 from ml_collections import config_dict
 
-from configs import ucf101_lrcn
+from rgcam.training import config as experiments
 
 
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
-    config = ucf101_lrcn.get_config()
+    config = experiments.load_experiment("ucf101_lrcn")
     config.model.view = "rgb+difference"
     config.data.augment.mirror = False
     config.loss = "last_half"

@@ -11,12 +11,12 @@ The split is by group; ``--config.data.split=paper`` is the paper's, random by c
 
 from ml_collections import config_dict
 
-from configs import base
+from rgcam.training import config as experiments
 
 
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
-    config = base.get_config()
+    config = experiments.base_config()
     config.model.kind = "cnn"
     config.finetune, config.frames_at_once = -1, 8
     config.data.source = "dataset"

@@ -10,12 +10,12 @@ itself: no accuracy is known.
 
 from ml_collections import config_dict
 
-from configs import base
+from rgcam.training import config as experiments
 
 
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
-    config = base.get_config()
+    config = experiments.base_config()
     config.data.source = "dataset"
     config.data.groups_per_class = True
     config.data.validation_fraction = 0.1

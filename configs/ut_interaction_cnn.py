@@ -12,12 +12,12 @@ and 52.8 %.
 
 from ml_collections import config_dict
 
-from configs import folder_cnn
+from rgcam.training import config as experiments
 
 
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
-    config = folder_cnn.get_config()
+    config = experiments.load_experiment("folder_cnn")
     config.data.group = r"_seq(\d+)_"
     config.data.test_groups = "1-3,11-13"
     config.data.validation_fraction = 0.0  # 84 clips are left to train on

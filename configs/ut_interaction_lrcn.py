@@ -12,12 +12,12 @@ and 69.4 %.
 
 from ml_collections import config_dict
 
-from configs import folder_lrcn
+from rgcam.training import config as experiments
 
 
 def get_config() -> config_dict.ConfigDict:
     """Return the fields of this experiment."""
-    config = folder_lrcn.get_config()
+    config = experiments.load_experiment("folder_lrcn")
     config.data.group = r"_seq(\d+)_"
     config.data.test_groups = "1-3,11-13"
     config.data.validation_fraction = 0.0  # 84 clips are left to train on

@@ -91,9 +91,9 @@ def options_of(name):
     old = {field.metadata["option"].old_name for field in fields if field.metadata}
     names = {field.name for field in fields if field.metadata} | old
     if "config" in names:
-        from configs import base
+        from rgcam.training.config import base_config
 
-        names |= {f"config.{path}" for path in _paths(base.get_config())}
+        names |= {f"config.{path}" for path in _paths(base_config())}
     return names
 
 

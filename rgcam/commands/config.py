@@ -3,15 +3,15 @@
 ml_collections reads the fields, with flags of its own that no other code sees.
 """
 
-import importlib.util
+import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
 from ml_collections import config_dict, config_flags
 
 from rgcam.errors import InputError
 from rgcam.training import config as training_config
+from rgcam.types import Fields
 
 
 def load(
@@ -20,19 +20,24 @@ def load(
     """Return the config of an experiment with some fields changed.
 
     Args:
-        experiment: a Python file with ``get_config()``.
+        experiment: a Python file with ``get_config()``, or a shipped experiment's name.
         overrides: arguments such as ``--config.model.hidden=64``.
 
     Raises:
         InputError: there is no such experiment or field, or a value is impossible.
     """
     if not experiment:
-        raise InputError("say what to train: --config=configs/NAME.py")
+        raise InputError(
+            "say what to train: --config=configs/NAME.py, or the name of a shipped experiment"
+        )
     values = flags.FlagValues()
     arguments = ["rgcam", *overrides]
     try:
         config_flags.DEFINE_config_dict(
-            "config", _execute(experiment), flag_values=values, sys_argv=arguments
+            "config",
+            training_config.load_experiment(experiment),
+            flag_values=values,
+            sys_argv=arguments,
         )
         others = values(arguments)[1:]
     except flags.Error as error:
@@ -48,22 +53,30 @@ def load(
     return training_config.check(config)
 
 
-def _execute(experiment: str) -> config_dict.ConfigDict:
-    """Run the Python file of an experiment and return its config."""
-    file = Path(experiment)
-    spec = importlib.util.spec_from_file_location("experiment", file)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise InputError(
-            f"--config={experiment} is not a Python file with get_config()"
+def fields_text() -> str:
+    """Return the fields of a config with their defaults, by group, for the help."""
+    config = training_config.base_config().to_dict()
+    groups: dict[str, Fields] = {
+        "config": {k: v for k, v in config.items() if not isinstance(v, dict)}
+    }
+    _collect(groups, "config", config)
+    lines = ["", "", "config fields and defaults (--config.FIELD=VALUE):"]
+    for prefix, values in groups.items():
+        words = [f"{name}={value!r}" for name, value in values.items()]
+        text = textwrap.fill(
+            ", ".join(words), 88, initial_indent="    ", subsequent_indent="    "
         )
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        return module.get_config()
-    except Exception as error:  # anything that the file raises
-        raise InputError(
-            f"--config={experiment} is not a Python file with get_config(): {error}"
-        ) from error
+        lines += [f"  --{prefix}.", text]
+    return "\n".join(lines)
+
+
+def _collect(groups: dict[str, Fields], prefix: str, fields: Fields) -> None:
+    """Add the nested fields of a config to ``groups``, by their dotted prefix."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            plain = {k: v for k, v in value.items() if not isinstance(v, dict)}
+            groups[f"{prefix}.{name}"] = plain
+            _collect(groups, f"{prefix}.{name}", value)
 
 
 def _plain(error: Exception) -> str:

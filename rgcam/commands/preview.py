@@ -8,9 +8,7 @@ from PIL import Image, ImageDraw
 
 from rgcam.commands import config as configs
 from rgcam.commands.options import Command, Options, option
-from rgcam.data import augment, pipeline, sources
 from rgcam.errors import InputError
-from rgcam.models import classifiers
 
 COLUMNS = 8  # frames of a clip, evenly spaced
 TRAINING = "training data"
@@ -25,7 +23,7 @@ class PreviewOptions(Options):
         None,
         "experiment; --config.FIELD=VALUE changes a field, as for rgcam train",
         group=TRAINING,
-        value="FILE",
+        value="FILE|NAME",
     )
     overrides: tuple[str, ...] = ()
     show: int = option(8, "number of clips", group=TRAINING)
@@ -34,6 +32,10 @@ class PreviewOptions(Options):
 
 def run(options: PreviewOptions) -> None:
     """Draw the first clips of a config's first epoch, as training sees them."""
+    # Imported here, because help should not wait for the training data's libraries.
+    from rgcam.data import augment, pipeline, sources
+    from rgcam.models import classifiers
+
     if options.show < 1:
         raise InputError(f"--show={options.show} must be 1 or more")
     config = configs.load(options.config, options.overrides)
@@ -85,11 +87,12 @@ def draw(
 
 COMMAND = Command(
     name="preview",
-    usage="--config=FILE [--config.FIELD=VALUE ...] [--show=N] [--sheet=FILE]",
+    usage="--config=FILE|NAME [--config.FIELD=VALUE ...] [--show=N] [--sheet=FILE]",
     options=PreviewOptions,
     run=run,
     examples="""
-rgcam preview --config=configs/folder_lrcn.py --config.data.root=FOLDER --show=8
+rgcam preview --config=folder_lrcn --config.data.root=FOLDER --show=8
 """,
     has_config=True,
+    details=configs.fields_text,
 )

@@ -5,21 +5,16 @@ import functools
 import os
 import shlex
 from pathlib import Path
-
-import jax
+from typing import TYPE_CHECKING
 
 from rgcam.commands import app
 from rgcam.commands import config as configs
 from rgcam.commands.options import Command, Options, option
-from rgcam.data import pipeline
 from rgcam.errors import InputError
-from rgcam.models import zoo
-from rgcam.training import checkpoint, mesh, results
 from rgcam.training import config as configuration
-from rgcam.training import run as runs
-from rgcam.training import step as training
-from rgcam.training.interruptions import Breakage, Stop, check_finite
-from rgcam.training.progress import Progress
+
+if TYPE_CHECKING:
+    from rgcam.training.progress import Progress
 
 RUN = "run"
 PROCESSES = "several processes"
@@ -31,9 +26,10 @@ class TrainOptions(Options):
 
     config: str | None = option(
         None,
-        "experiment; --config.FIELD=VALUE changes a field, see below",
+        "experiment: a file or a shipped name; --config.FIELD=VALUE changes a field, "
+        "see below",
         group=RUN,
-        value="FILE",
+        value="FILE|NAME",
     )
     overrides: tuple[str, ...] = ()
     workdir: str | None = option(
@@ -59,6 +55,11 @@ class TrainOptions(Options):
 
 def run(options: TrainOptions) -> None:
     """Build what the config describes, train it, test it."""
+    # Imported here, because help should not wait for the optimizer and checkpoints.
+    from rgcam.models import zoo
+    from rgcam.training import checkpoint, mesh, results
+    from rgcam.training import run as runs
+
     if not options.workdir:
         raise InputError("say where the run is written: --workdir=FOLDER")
     config = configs.load(options.config, options.overrides)
@@ -89,6 +90,15 @@ def run(options: TrainOptions) -> None:
 
 def train(config, workdir, writer, run, state, first):
     """Take the steps that are left; return the state and whether all were taken."""
+    import jax
+
+    from rgcam.data import pipeline
+    from rgcam.training import checkpoint, mesh, results
+    from rgcam.training import run as runs
+    from rgcam.training import step as training
+    from rgcam.training.interruptions import Breakage, Stop
+    from rgcam.training.progress import Progress
+
     step_fn = jax.jit(
         functools.partial(
             training.train_step,
@@ -125,23 +135,26 @@ def train(config, workdir, writer, run, state, first):
     return state, int(state.step) == run.total
 
 
-def watch(progress: Progress, previous) -> None:
+def watch(progress: "Progress", previous) -> None:
     """Count a step that was taken; stop where its numbers are none."""
+    from rgcam.training import interruptions
+
     if previous is not None:
         step, metrics = previous
         numbers = {name: float(value) for name, value in metrics.items()}
-        check_finite(step, numbers)
+        interruptions.check_finite(step, numbers)
         progress.add(step, numbers)
 
 
 COMMAND = Command(
     name="train",
-    usage="--config=FILE --workdir=FOLDER [--config.FIELD=VALUE ...] ...",
+    usage="--config=FILE|NAME --workdir=FOLDER [--config.FIELD=VALUE ...] ...",
     options=TrainOptions,
     run=run,
     examples="""
-rgcam train --config=configs/stickman_lrcn.py --workdir=runs/stickman
-rgcam train --config=configs/folder_lrcn.py --workdir=runs/mine --config.data.root=FOLDER
+rgcam train --config=stickman_lrcn --workdir=runs/stickman
+rgcam train --config=folder_lrcn --workdir=runs/mine --config.data.root=FOLDER
 """,
     has_config=True,
+    details=configs.fields_text,
 )

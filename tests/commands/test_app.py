@@ -9,12 +9,14 @@ import sys
 import jax
 import pytest
 
-from rgcam.commands import app
+from rgcam.commands import COMMANDS, app
 from rgcam.data.synthetic import stickman
 from rgcam.models import zoo
 from rgcam.report import writer
 from tests.conftest import ROOT, one_sentence
 from tests.test_files import no_home
+
+HEAVY = ("orbax", "optax", "grain", "tensorflow_datasets", "rgcam.training.step")
 
 
 @pytest.fixture
@@ -111,3 +113,21 @@ def test_a_cache_folder_that_cannot_be_written_is_not_used(tmp_path, monkeypatch
         assert jax.config.jax_compilation_cache_dir is None
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loads_no_heavy_module(command):
+    code = (
+        "import sys; from rgcam.commands import app; "
+        f"app.main([{command!r}, '--help']); print('MODULES', *sys.modules)"
+    )
+    run = [sys.executable, "-c", code]
+    result = subprocess.run(run, capture_output=True, text=True, check=True)
+    shown, modules = result.stdout.rsplit("MODULES", 1)
+    assert shown.startswith(f"usage: rgcam {command}")
+    loaded = modules.split()
+    assert not [name for name in HEAVY if name in loaded]
+
+
+@pytest.mark.parametrize("command", ["train", "preview"])
+def test_help_lists_the_fields_of_a_config(command, call):
+    code, out, _ = call(command, "--help")
+    assert code == 0 and "--config.data.augment." in out and "hidden=256" in out

@@ -76,12 +76,12 @@ def test_sigterm_saves_and_the_same_command_goes_on(call, tmp_path, monkeypatch)
         if step == 3:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("rgcam.commands.train.check_finite", check_then_signal)
+    monkeypatch.setattr("rgcam.training.interruptions.check_finite", check_then_signal)
     code, out, err = call("train", *cut)
     assert code == 0 and "stopped by SIGTERM" in out, err
     assert not (tmp_path / "cut" / "results.json").exists()
     assert (tmp_path / "cut" / "checkpoints" / "4").is_dir()
-    monkeypatch.setattr("rgcam.commands.train.check_finite", check)
+    monkeypatch.setattr("rgcam.training.interruptions.check_finite", check)
     code, _, err = call("train", *cut)
     assert code == 0, err
     same(params_of(tmp_path / "whole"), params_of(tmp_path / "cut"))
@@ -216,7 +216,7 @@ def test_a_folder_with_validation_and_a_clip_that_vanishes(
             for file in (tmp_path / "cache" / "frames").iterdir():
                 file.unlink()
 
-    monkeypatch.setattr("rgcam.commands.train.check_finite", vanish)
+    monkeypatch.setattr("rgcam.training.interruptions.check_finite", vanish)
     code, out, err = call("train", *part, f"--workdir={tmp_path / 'run'}")
     assert code == 0, err
     assert "left out from now on" in out + err and "v_g0_c0.mp4" in out + err

@@ -2,14 +2,14 @@
 
 import pytest
 
-from configs import base
 from rgcam.data import sources
 from rgcam.errors import InputError
+from rgcam.training.config import base_config
 from tests.data.test_cache import SPEC, make_videos
 
 
 def load(root, tmp_path, frozen=None, **fields):
-    config = base.get_config().data.to_dict()
+    config = base_config().data.to_dict()
     config |= {"root": str(root), "cache": str(tmp_path / "cache")}
     config |= {"group": r"_g(\d+)_", "test_groups": "2"} | fields
     return sources.load(config, SPEC, frozen)

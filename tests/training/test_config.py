@@ -5,13 +5,13 @@ import json
 import pytest
 from ml_collections import config_dict
 
-from configs import base
 from rgcam.errors import InputError
 from rgcam.training import config as configuration
+from rgcam.training.config import base_config
 
 
 def make(**changes):
-    config = base.get_config()
+    config = base_config()
     config.update_from_flattened_dict(changes)
     return config_dict.FrozenConfigDict(config)
 
@@ -22,8 +22,8 @@ def test_the_folder_is_made(tmp_path):
 
 
 def test_a_config_that_was_checked_is_frozen():
-    config = configuration.check(base.get_config())
-    assert config.epochs == base.get_config().epochs
+    config = configuration.check(base_config())
+    assert config.epochs == base_config().epochs
     with pytest.raises(AttributeError):
         config.epochs = 3
 
@@ -62,3 +62,17 @@ def test_a_damaged_config_is_one_sentence(tmp_path):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(InputError, match="config.json is no config of a run"):
             configuration.keep(tmp_path, make())
+
+
+def test_a_shipped_experiment_is_found_by_name():
+    assert configuration.find_experiment("stickman_lrcn").stem == "stickman_lrcn"
+    with pytest.raises(InputError, match="did you mean stickman_lrcn"):
+        configuration.find_experiment("stickman_lrcm")
+
+
+def test_experiments_load_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = configuration.find_experiment("base").parent.glob("*.py")
+    for file in shipped:
+        config = configuration.load_experiment(file.stem)
+        assert configuration.check(config).seed == 0
