@@ -18,8 +18,7 @@ def test_frames_lie_in_rows_evenly_spaced():
     assert not sheet[-8:].any()
 
 
-def test_the_command(call, tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.path", [str(ROOT)])
+def test_the_command(call, tmp_path):
     out = tmp_path / "sheet.png"
     config = f"--config={ROOT / 'configs/stickman_lrcn.py'}"
     code, said, err = call(
