@@ -113,6 +113,8 @@ def test_a_cache_folder_that_cannot_be_written_is_not_used(tmp_path, monkeypatch
         assert jax.config.jax_compilation_cache_dir is None
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_loads_no_heavy_module(command):
     code = (
