@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 
 from rgcam.commands.options import Command, Options, option
-from rgcam.data.tfds import index
 from rgcam.data.tfds import prepare as datasets
 from rgcam.errors import InputError
 
@@ -66,7 +65,7 @@ def run(options: PrepareOptions) -> None:
         beam=options.beam,
         beam_options=options.beam_options,
     )
-    for line in index.summary(folder):
+    for line in datasets.summary(folder):
         print(line)
 
 

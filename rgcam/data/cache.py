@@ -127,12 +127,6 @@ class Features:
         return arrays["features"]
 
 
-def default_folder() -> Path:
-    """Return the folder for caches: rgcam in $XDG_CACHE_HOME, or in ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "rgcam"
-
-
 def save(file: Path, **arrays: Any) -> None:
     """Write an .npz that is either whole or not there."""
     try:

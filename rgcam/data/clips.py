@@ -1,17 +1,10 @@
-"""Clips and what a model sees of them: preprocessing, the clips of one split.
-
-``rgcam preview --config=configs/NAME.py --show=8`` draws augmented clips.
-"""
+"""The clips of one part of a split, and batches of them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
-
-from rgcam.data.synthetic import cue, stickman
-
-DRAWN: dict[str, Any] = {"stickman": stickman, "cue": cue}  # from a seed, no files
 
 
 @runtime_checkable
@@ -57,27 +50,3 @@ class Batch(NamedTuple):
     inputs: np.ndarray
     labels: np.ndarray
     lengths: np.ndarray
-
-
-def drawn_clips(
-    kind: str, seed: int, count: int, *, size: int = 64, length: int = 16
-) -> Clips:
-    """Draw ``count`` clips in memory (count * length * size^2 * 3 bytes).
-
-    Clip i is ``clip((seed, i))`` of the module in ``DRAWN``, its label uniform over
-    the classes. Different seeds give different clips: take one for training, one for
-    testing.
-
-    Args:
-        kind: of ``DRAWN``.
-        seed: of all.
-        count: of clips.
-        size: pixels a side.
-        length: frames.
-    """
-    draw = DRAWN[kind].clip
-    clips = [draw((seed, i), size=size, length=length) for i in range(count)]
-    labels = np.array([clip.label for clip in clips], np.int32)
-    names = [f"{kind}-{seed}-{i}" for i in range(count)]
-    lengths = np.full(count, length)
-    return Clips([clip.frames for clip in clips], labels, names, names, lengths)

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from rgcam import files
 from rgcam.data import augment, cache, clips, folder, splits
+from rgcam.data.synthetic import draw
 from rgcam.data.tfds import prepare
 from rgcam.errors import InputError
 from rgcam.models import classifiers, heads, preprocessing
@@ -66,14 +68,14 @@ def load(config: Mapping[str, Any], spec: Preprocess, frozen: Frozen | None) -> 
 
     Args:
         config: the ``data`` part of a config; its ``source`` is folder, dataset or one
-            of ``data.DRAWN``.
+            of ``synthetic.draw.KINDS``.
         spec: what the model's frames look like.
         frozen: the clips are then features from ``frozen_features``; None: frames.
 
     Raises:
         InputError: another source, or what ``scan`` and ``split`` raise.
     """
-    drawn = config["source"] in clips.DRAWN
+    drawn = config["source"] in draw.KINDS
     found = (_drawn if drawn else _read)(config, spec, frozen)
     if not config.get("random_labels"):
         return found
@@ -84,7 +86,7 @@ def load(config: Mapping[str, Any], spec: Preprocess, frozen: Frozen | None) -> 
 def _read(config: Mapping[str, Any], spec: Preprocess, frozen: Frozen | None) -> Source:
     """Read the clips of a folder or a dataset."""
     items, classes = _scan(config)
-    place = Path(config["cache"] or cache.default_folder()).expanduser()
+    place = Path(config["cache"] or files.default_cache_folder()).expanduser()
     make = lambda items: cache.Frames(
         [i.clip for i in items], spec, config["fps"], place
     )
@@ -139,11 +141,11 @@ def frozen_features(
 def _drawn(
     config: Mapping[str, Any], spec: Preprocess, frozen: Frozen | None
 ) -> Source:
-    """Draw the clips of a module of ``data.DRAWN``."""
+    """Draw the clips of a module of ``synthetic.draw.KINDS``."""
     kind = config["source"]
     shape = {"size": spec.size, "length": config["length"]}
     parts = [
-        clips.drawn_clips(kind, seed, config[count], **shape)
+        draw.draw_clips(kind, seed, config[count], **shape)
         for seed, count in ((1, "train_clips"), (2, "test_clips"))
     ]
     if frozen is not None:
@@ -152,14 +154,14 @@ def _drawn(
         parts = [
             p._replace(inputs=[below(p.inputs[i]) for i in numbers(p)]) for p in parts
         ]
-    return Source(parts[0], None, parts[1], clips.DRAWN[kind].CLASSES, "fresh clips")
+    return Source(parts[0], None, parts[1], draw.KINDS[kind].CLASSES, "fresh clips")
 
 
 def _scan(config: Mapping[str, Any]) -> tuple[list[folder.Item], tuple[str, ...]]:
     if config["source"] not in _ROOT:
         raise InputError(
             f"data.source is {config['source']!r}; use folder, dataset, "
-            f"{' or '.join(clips.DRAWN)}"
+            f"{' or '.join(draw.KINDS)}"
         )
     if not config["root"]:
         raise InputError(_ROOT[config["source"]])

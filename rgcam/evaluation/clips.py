@@ -7,15 +7,14 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from rgcam.data import augment, folder
-from rgcam.data import clips as synthetic
-from rgcam.data.synthetic import stickman
+from rgcam.data.synthetic import draw, stickman
 from rgcam.data.video import read_clip
 from rgcam.errors import InputError
 from rgcam.models.zoo import Model, class_index
 
 SEED = 50_000  # of the first drawn clip: none of the training or test clips has it
 SHAKE = 3 / 64  # of the side: the largest shift of a hand-held camera
-DRAWN = (*synthetic.DRAWN, "handheld")
+DRAWN = (*draw.KINDS, "handheld")
 
 
 class EvaluationClip(NamedTuple):
@@ -84,7 +83,7 @@ def load(
 
 def _draw(model: Model, kind: str, seed: int, length: int) -> EvaluationClip:
     """Draw a synthetic clip, whose mask and true frames are known."""
-    clip = synthetic.DRAWN.get(kind, stickman).clip(seed, length=length)
+    clip = draw.KINDS.get(kind, stickman).clip(seed, length=length)
     pixels, mask = clip.frames, clip.mask
     if kind == "handheld":
         rng, limit = np.random.default_rng(seed), SHAKE * pixels.shape[1]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from rgcam.data.synthetic.stickman import check
+from rgcam.data.synthetic.stickman import check_arguments
 
 COLOURS = {
     "red": (220, 40, 40),
@@ -64,7 +64,7 @@ def clip(
     Raises:
         InputError: if an argument is out of range.
     """
-    check(seed, size, length, label, CLASSES)
+    check_arguments(seed, size, length, label, CLASSES)
     rng = np.random.default_rng(seed)
     drawn, when = int(rng.integers(len(CLASSES))), int(rng.integers(length // 2))
     label = drawn if label is None else label

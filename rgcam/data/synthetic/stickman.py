@@ -96,12 +96,12 @@ def clip(
     Raises:
         InputError: if an argument is out of range.
     """
-    check(seed, size, length, label)
+    check_arguments(seed, size, length, label)
     take = _take(np.random.default_rng(seed), size, length)
     return _film(take, take.label if label is None else label)
 
 
-def check(
+def check_arguments(
     seed: int | tuple[int, ...],
     size: int,
     length: int,

@@ -16,21 +16,27 @@ no split can be made, and ``splits`` divides by the index alone.
 """
 
 import contextlib
+import functools
+import hashlib
 import importlib
 import io
 import json
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from rgcam.data import folder
-from rgcam.data.tfds import archive, index
-from rgcam.data.tfds.download import download
+from rgcam.data.tfds import download
 from rgcam.errors import InputError
 
 UCF11_URL = "https://www.crcv.ucf.edu/data/UCF11_updated_mpg.rar"
 UCF11_GROUP = r"_(\d+)_\d+\.\w+$"  # v_shooting_24_01.mpg is of group 24
+INDEX = "clips.json"
+UCF11_SIZE = (11, 11 * 25)  # classes, groups
 MADE_FROM = "made_from.json"
 
 
@@ -42,7 +48,7 @@ class Stored:
 
     def read(self) -> bytes:
         """Return the encoded video."""
-        return index.records(self.root)[self.number]["video"]
+        return records(self.root)[self.number]["video"]
 
 
 def prepare(
@@ -82,7 +88,7 @@ def prepare(
     made_from = [source, UCF11_GROUP if dataset == "ucf11" else group]
     place = data_dir / kind.name / str(kind.VERSION)
     _check_source(place, made_from)
-    if (place / index.INDEX).exists():
+    if (place / INDEX).exists():
         return place
     root = fetch(source, data_dir)
     items, classes = folder.scan(_class_root(root), made_from[1])
@@ -93,7 +99,7 @@ def prepare(
             about = {"items": items, "classes": classes, "workers": workers}
             builder = kind(**about, beam=bool(beam), data_dir=str(data_dir))
             builder.download_and_prepare(download_config=config)
-    index.write(place, items)
+    write_index(place, items)
     return place
 
 
@@ -101,10 +107,10 @@ def fetch(source: str, data_dir: Path) -> Path:
     """Return the folder of a source: downloaded and unpacked where it must be."""
     if source.startswith(("http://", "https://")):
         name = source.rsplit("/", 1)[-1] or "archive.rar"
-        source = str(download(source, data_dir / "downloads" / name))
+        source = str(download.download(source, data_dir / "downloads" / name))
     path = Path(source).expanduser()
     if path.is_file():
-        return archive.extract(path, data_dir / "extracted" / path.stem)
+        return download.extract(path, data_dir / "extracted" / path.stem)
     if not path.is_dir():
         raise InputError(f"there is no archive or folder {path}")
     return path
@@ -120,12 +126,98 @@ def scan(root: Path) -> tuple[list[folder.Item], tuple[str, ...]]:
         InputError: it holds none, or several.
     """
     place = _dataset_in(root)
-    listed = index.read(place)
+    listed = read_index(place)
     items = []
     for number, (clip, label, group, key) in enumerate(listed["clips"]):
         stored = Stored(place, number, clip.rsplit("/", 1)[-1], key)
         items.append(folder.Item(stored, label, group, clip))
     return items, tuple(listed["classes"])
+
+
+def write_index(place: Path, items: Sequence[folder.Item]) -> None:
+    """Write clips.json: what each record is, and why others of ``items`` are missing.
+
+    A clip's key is made of its bytes: no other clip, of whatever dataset, has it.
+    """
+    from rgcam.data.tfds import builders
+
+    stored = records(place)
+    clips, notes = [], {}
+    for record in tqdm(stored, "index", unit="clip", disable=None):
+        name, group, note = (record[n].decode() for n in ("place", "group", "notes"))
+        key = hashlib.sha256(record["video"]).hexdigest()[:32]
+        clips.append([name, int(record["label"]), group, key])
+        notes |= {name: note} if note else {}
+    there = {clip[0] for clip in clips}
+    files = [(i.place, i.clip) for i in items if isinstance(i.clip, Path)]
+    unboxed = {name: builders.boxes_of(clip)[1] for name, clip in files}
+    index = {
+        "classes": list(stored.dataset_info.features["label"].names),
+        "clips": clips,
+        "left_out": {
+            i.place: problem_of(i) or "it came after the dataset was made"
+            for i in items
+            if i.place not in there
+        },
+        "without_boxes": {name: text for name, text in unboxed.items() if text},
+        "notes": notes,
+    }
+    part = place / f"{INDEX}.part"
+    try:
+        part.write_text(json.dumps(index))
+        os.replace(part, place / INDEX)
+    except OSError as error:
+        raise InputError(f"cannot write {part}: {error.strerror}") from error
+
+
+def read_index(place: Path) -> dict[str, Any]:
+    """Read a dataset's clips.json; InputError where it is not there or not whole."""
+    try:
+        return json.loads((place / INDEX).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the dataset {place} is not complete: run rgcam prepare again ({error})"
+        ) from error
+
+
+def summary(place: Path) -> Iterator[str]:
+    """Tell what a dataset holds, what was left out, and what is odd."""
+    index = read_index(place)
+    clips, classes = index["clips"], index["classes"]
+    groups = {(label, group) for _, label, group, _ in clips}
+    size = sum(f.stat().st_size for f in place.iterdir()) / 1e6
+    yield (
+        f"{len(clips)} clips, {len(classes)} classes, {len(groups)} groups, "
+        f"{size:.1f} MB: {place}"
+    )
+    if place.parent.name == "ucf11" and (len(classes), len(groups)) != UCF11_SIZE:
+        yield "UCF11 is described as 1,600 clips, 11 classes of 25 groups: compare"
+    for name, reason in index["left_out"].items():
+        yield f"left out {name}: {reason}"
+    for reason in index["without_boxes"].values():
+        yield f"no boxes: {reason}"
+    for name, note in index["notes"].items():
+        yield f"kept {name}: {note}"
+    yield f"clips left out: {len(index['left_out'])}"
+
+
+def problem_of(item: folder.Item) -> str:
+    """Say why a clip cannot be read; "": it can."""
+    from rgcam.data.tfds import builders
+
+    try:
+        builders.record(item)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+@functools.lru_cache(4)
+def records(place: Path) -> Any:
+    """Open a dataset's records; [n] reads one."""
+    import tensorflow_datasets as tfds
+
+    return tfds.builder_from_directory(str(place)).as_data_source(split="all")
 
 
 def _absolute(source: str) -> str:
@@ -147,9 +239,9 @@ def _check_source(place: Path, made_from: list[str]) -> None:
 
 
 def _check_readable(items: Sequence[folder.Item]) -> None:
-    if all(index.problem_of(item) for item in items):
+    if all(problem_of(item) for item in items):
         raise InputError(
-            f"none of the {len(items)} clips can be read: {index.problem_of(items[0])}"
+            f"none of the {len(items)} clips can be read: {problem_of(items[0])}"
         )
 
 

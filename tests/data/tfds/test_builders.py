@@ -8,8 +8,7 @@ import pytest
 from rgcam.data import folder
 from rgcam.data.tfds import builders
 from rgcam.errors import InputError
-from tests.data.tfds.test_prepare import write_mpg
-from tests.data.tfds.test_xgtf import VIPER
+from tests.data.tfds.test_prepare import VIPER, write_mpg
 
 
 def test_few_clips_wait_in_memory(monkeypatch, tmp_path):
@@ -41,3 +40,34 @@ def test_a_clip_of_one_frame_is_refused(tmp_path):
     write_mpg(tmp_path / "a.mpg", 0, count=1)
     with pytest.raises(InputError, match="a.mpg has 1 readable frames"):
         builders.frame_times(tmp_path / "a.mpg")
+
+
+def test_every_frame_of_every_span(tmp_path):
+    (tmp_path / "a.xgtf").write_text(VIPER)
+    found = builders.read_boxes(tmp_path / "a.xgtf")
+    first = [10, 20, 40, 90]
+    expected = [[0, *first], [1, *first], [3, *first], [2, 11, 21, 41, 91]]
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.float32
+
+
+def test_no_box_is_no_row(tmp_path):
+    (tmp_path / "a.xgtf").write_text("<viper><data/></viper>")
+    assert builders.read_boxes(tmp_path / "a.xgtf").shape == (0, 5)
+
+
+def test_a_span_without_end_stops_with_the_clip(tmp_path):
+    text = '<viper><bbox framespan="0:2147483647" height="4" width="3" x="1" y="2"/></viper>'
+    (tmp_path / "a.xgtf").write_text(text)
+    found = builders.read_boxes(tmp_path / "a.xgtf", 3)
+    np.testing.assert_array_equal(found, [[n, 1, 2, 3, 4] for n in range(3)])
+    assert len(builders.read_boxes(tmp_path / "a.xgtf")) == builders.LONGEST
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<viper>", '<viper><bbox framespan="1:1"/></viper>']
+)
+def test_other_files_are_one_sentence(tmp_path, text):
+    (tmp_path / "a.xgtf").write_text(text)
+    with pytest.raises(InputError, match="a.xgtf holds no ViPER annotation"):
+        builders.read_boxes(tmp_path / "a.xgtf")

@@ -10,13 +10,25 @@ import numpy as np
 import pytest
 
 from rgcam.data import cache, folder, splits
-from rgcam.data.tfds import builders, index, prepare
+from rgcam.data.tfds import builders, prepare
 from rgcam.errors import InputError
 from rgcam.models import classifiers
 from tests.conftest import ROOT
 from tests.data.tfds.test_download import server  # noqa: F401
-from tests.data.tfds.test_xgtf import VIPER
 
+VIPER = """<?xml version="1.0" encoding="UTF-8"?>
+<viper xmlns="http://lamp.cfar.umd.edu/viper#"
+       xmlns:data="http://lamp.cfar.umd.edu/viperdata#">
+  <config><descriptor name="PERSON" type="OBJECT"/></config>
+  <data><sourcefile filename="v_shooting_01_01.mpg">
+    <object framespan="1:4" id="0" name="PERSON">
+      <attribute name="Location">
+        <data:bbox framespan="1:2 4:4" height="90" width="40" x="10" y="20"/>
+        <data:bbox framespan="3:3" height="91" width="41" x="11" y="21"/>
+      </attribute>
+    </object>
+  </sourcefile></data>
+</viper>"""
 PREFIXES = {"basketball": "shooting", "biking": "biking", "diving": "diving"}
 
 
@@ -86,7 +98,7 @@ def test_bytes_times_and_boxes_are_the_published_ones(prepared, ucf11):
     items, _ = prepare.scan(prepared)
     for item in items:
         assert item.clip.read() == (ucf11 / item.place).read_bytes()
-    records = {r["place"].decode(): r for r in index.records(prepared)}
+    records = {r["place"].decode(): r for r in prepare.records(prepared)}
     record = records["basketball/v_shooting_01/v_shooting_01_01.mpg"]
     np.testing.assert_allclose(record["times"], np.arange(12) / 25, atol=1e-6)
     assert record["boxes"].shape == (4, 5) and record["boxes"][0, 3] == 40
@@ -243,3 +255,51 @@ def test_mistakes_are_one_sentence(call, tmp_path):
         assert code == 2 and says in err, (arguments, err)
     with pytest.raises(InputError, match="holds 0 datasets"):
         prepare.scan(tmp_path)
+
+
+def test_what_was_left_out_and_which_boxes_could_not_be_read(prepared):
+    found = prepare.read_index(prepared)
+    ((name, reason),) = found["left_out"].items()
+    assert name.endswith("v_shooting_24_01.mpg") and "v_shooting_24_01" in reason
+    ((name, reason),) = found["without_boxes"].items()
+    assert name.endswith("v_diving_01_01.mpg") and "no ViPER annotation" in reason
+    assert not found["notes"]
+
+
+def test_the_summary_names_every_clip_that_was_left_out(prepared):
+    said = list(prepare.summary(prepared))
+    assert said[0].startswith("17 clips, 3 classes, 9 groups, ")
+    assert "1,600 clips" in said[1] and "v_shooting_24_01" in said[2]
+    assert said[-1] == "clips left out: 1"
+
+
+def test_a_damaged_clip_is_kept_with_a_note(tree, tmp_path):
+    clip = tree / "Dive" / "v_Dive_g01_c01.mpg"
+    clip.write_bytes(clip.read_bytes()[:5000])
+    place = prepare_tree(tree, tmp_path / "data")
+    ((name, note),) = prepare.read_index(place)["notes"].items()
+    assert name == "Dive/v_Dive_g01_c01.mpg" and "the file is damaged" in note
+    assert f"kept {name}: {note}" in list(prepare.summary(place))
+
+
+def test_a_clip_that_came_later_is_told(tree, tmp_path):
+    place = prepare_tree(tree, tmp_path / "data")
+    items, _ = folder.scan(tree)
+    later = tree / "Dive" / "later.mpg"
+    later.write_bytes(items[0].clip.read_bytes())
+    prepare.write_index(place, folder.scan(tree)[0])
+    assert prepare.read_index(place)["left_out"] == {
+        "Dive/later.mpg": "it came after the dataset was made"
+    }
+
+
+def test_an_index_that_cannot_be_read_or_written(tree, tmp_path, monkeypatch):
+    place = prepare_tree(tree, tmp_path / "data")
+    (place / prepare.INDEX).write_text('{"classes": [')
+    with pytest.raises(InputError, match="is not complete"):
+        prepare.read_index(place)
+    (place / prepare.INDEX).unlink()
+    (place / prepare.INDEX).mkdir()
+    monkeypatch.setattr(builders, "boxes_of", lambda clip: (None, ""))
+    with pytest.raises(InputError, match="cannot write .*clips.json.part"):
+        prepare.write_index(place, folder.scan(tree)[0])

@@ -1,9 +1,7 @@
-"""Preprocessing, and the clips of a split."""
+"""How frames become the input of a model."""
 
 import numpy as np
-import pytest
 
-from rgcam.data import clips
 from rgcam.models import preprocessing
 from rgcam.models.backbones import Preprocess
 
@@ -39,15 +37,3 @@ def test_channels_have_their_own_range():
     spec = Preprocess(8, None, (0.0, 1.0, 2.0), (1.0, 2.0, 4.0))
     made = preprocessing.preprocess(spec, np.full((2, 8, 8, 3), 9, np.uint8))
     np.testing.assert_allclose(made[0, 0, 0], [9, 4, 1.75])
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("kind", clips.DRAWN)
-def test_drawn_clips_are_those_of_their_module(kind, seed):
-    source = clips.drawn_clips(kind, seed, 3)
-    for i in range(3):
-        clip = clips.DRAWN[kind].clip((seed, i))
-        np.testing.assert_array_equal(source.inputs[i], clip.frames)
-        assert source.labels[i] == clip.label
-        assert source.lengths[i] == len(clip.frames) == 16
-    assert len(set(source.groups)) == 3

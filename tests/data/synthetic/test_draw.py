@@ -1,0 +1,18 @@
+"""Synthetic clips by the name of their kind."""
+
+import numpy as np
+import pytest
+
+from rgcam.data.synthetic import draw
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("kind", draw.KINDS)
+def test_drawn_clips_are_those_of_their_module(kind, seed):
+    source = draw.draw_clips(kind, seed, 3)
+    for i in range(3):
+        clip = draw.KINDS[kind].clip((seed, i))
+        np.testing.assert_array_equal(source.inputs[i], clip.frames)
+        assert source.labels[i] == clip.label
+        assert source.lengths[i] == len(clip.frames) == 16
+    assert len(set(source.groups)) == 3
