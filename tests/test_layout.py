@@ -42,8 +42,11 @@ MATHS = sorted(
 )
 INPUT_OUTPUT = set("imageio av tensorflow_datasets orbax grain os pathlib".split())
 FILE_MODULES = {
-    *("rgcam.data.video", "rgcam.data.cache", "rgcam.data.sources"),
-    *("rgcam.training.checkpoint", "rgcam.models.checkpoint_files"),
+    "rgcam.data.cache",
+    "rgcam.data.sources",
+    "rgcam.data.video",
+    "rgcam.models.checkpoint_files",
+    "rgcam.training.checkpoint",
 }
 
 
