@@ -101,7 +101,9 @@ def _docstring_lines(tree: ast.AST) -> set[int]:
 def _unpacks_literal(call: ast.Call) -> bool:
     starred = (a.value for a in call.args if isinstance(a, ast.Starred))
     doubled = (k.value for k in call.keywords if k.arg is None)
-    return any(isinstance(value, (ast.Tuple, ast.Dict)) for value in [*starred, *doubled])
+    return any(
+        isinstance(value, (ast.Tuple, ast.Dict)) for value in [*starred, *doubled]
+    )
 
 
 def _bound(node: ast.AST) -> list[str]:
@@ -147,7 +149,9 @@ def main() -> None:
         )
         if "-v" in sys.argv and room != "all":
             print(*sorted(c.places), sep="\n")
-            print(*Counter(p.rsplit(": ")[-1] for p in c.places).most_common(), sep="\n")
+            print(
+                *Counter(p.rsplit(": ")[-1] for p in c.places).most_common(), sep="\n"
+            )
 
 
 if __name__ == "__main__":

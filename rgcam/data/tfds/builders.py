@@ -1,4 +1,8 @@
-"""The tensorflow-datasets builders: what a record of a clip holds; no TensorFlow."""
+"""The tensorflow-datasets builders, and the record of a clip; without TensorFlow.
+
+Importing this module imports tensorflow_datasets, which takes seconds: functions that
+need it import it themselves.
+"""
 
 import collections
 import concurrent.futures
@@ -6,9 +10,11 @@ import contextlib
 import importlib
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TypeAlias
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,11 +26,15 @@ from rgcam.data import decoding, folder
 from rgcam.errors import InputError
 
 SPLIT = "clips"
-LONGEST = 100_000  # frames, an hour: a span may say that it lasts for ever
+# An hour of frames: an annotation's span may claim to be endless.
+LONGEST = 100_000
+
+Record: TypeAlias = Mapping[str, object]
+"""A clip as TFDS stores it: its fields by the names in ``VideoTree._info``."""
 
 
 class VideoTree(tfds.core.GeneratorBasedBuilder):
-    """The clips of root/<class>/**/<clip>, one record each."""
+    """A dataset of the clips root/<class>/**/<clip>, one record each."""
 
     VERSION = tfds.core.Version("1.0.0")
     name = "video_tree"
@@ -36,50 +46,56 @@ class VideoTree(tfds.core.GeneratorBasedBuilder):
         classes: Sequence[str],
         workers: int = 0,
         beam: bool = False,
-        **fields: Any,
+        data_dir: str | None = None,
+        version: str | None = None,
     ):
         """Describe a dataset.
 
         Args:
-            items: the clips, files.
+            items: the clips, as files.
             classes: names of the classes.
-            workers: threads that read and check clips; 0: one a core.
-            beam: read on a Beam cluster instead.
-            **fields: of a TFDS builder, such as data_dir.
+            workers: threads that read and check clips; 0 for one per core.
+            beam: read the clips on a Beam cluster instead.
+            data_dir: root folder of TFDS datasets; None for the default of TFDS.
+            version: of the dataset, such as ``"1.0.0"``; None for the newest.
         """
         self.items, self.classes = list(items), list(classes)
         self.workers, self.beam = workers, beam
-        super().__init__(file_format="array_record", **fields)
+        super().__init__(file_format="array_record", data_dir=data_dir, version=version)
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = tfds.features.FeaturesDict(
             {
-                "video": tfds.features.Text(),  # bytes; tfds' Video needs TensorFlow
+                "video": tfds.features.Text(),  # bytes: tfds.features.Video needs TensorFlow
                 "label": tfds.features.ClassLabel(names=self.classes),
                 "group": tfds.features.Text(),
                 "place": tfds.features.Text(),
                 "times": tfds.features.Tensor(shape=(None,), dtype=np.float64),
                 "boxes": tfds.features.Tensor(shape=(None, 5), dtype=np.float32),
-                "notes": tfds.features.Text(),  # what is damaged or odd about it
+                "notes": tfds.features.Text(),  # of damage or irregularities
             }
         )
         return self.dataset_info_from_configs(features=features)
 
-    def _split_generators(self, dl_manager) -> Mapping[str, Any]:
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> Mapping[str, object]:
         return {SPLIT: self._generate_examples()}
 
     def _generate_examples(self):
         if not self.beam:
             return self._examples()
-        beam: Any = importlib.import_module("apache_beam")
+        beam: ModuleType = importlib.import_module("apache_beam")
         return beam.Create(self.items) | beam.FlatMap(_beam_records)
 
-    def _examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _examples(self) -> Iterator[tuple[str, Record]]:
         threads = self.workers or os.cpu_count() or 1
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            made = _read_ahead(pool, self.items, 4 * threads)
-            bar = tqdm(made, "clips", len(self.items), unit="clip", disable=None)
-            yield from filter(None, bar)
+            records = _read_ahead(pool, self.items, 4 * threads)
+            progress_bar = tqdm(
+                records, "clips", len(self.items), unit="clip", disable=None
+            )
+            yield from filter(None, progress_bar)
 
 
 class Ucf11(VideoTree):
@@ -89,8 +105,35 @@ class Ucf11(VideoTree):
     name = "ucf11"
 
 
-def record(item: folder.Item) -> dict[str, Any]:
-    """Read one clip; InputError where it cannot be decoded."""
+def download_config(runner: str, options: str) -> tfds.download.DownloadConfig:
+    """Configure ``download_and_prepare``.
+
+    Args:
+        runner: a Beam runner such as DirectRunner; "" to read the clips in this process.
+        options: options of the Beam pipeline, as on a command line.
+
+    Raises:
+        InputError: a runner is given and Apache Beam is not installed.
+    """
+    tfds.disable_progress_bar()  # the bar of ``VideoTree`` counts clips
+    if not runner:
+        return tfds.download.DownloadConfig()
+    try:
+        beam = importlib.import_module("apache_beam.options.pipeline_options")
+    except ImportError as error:
+        raise InputError("--beam needs Apache Beam: pip install apache-beam") from error
+    return tfds.download.DownloadConfig(
+        beam_runner=runner,
+        beam_options=beam.PipelineOptions(shlex.split(options)),
+    )
+
+
+def record(item: folder.Item) -> Record:
+    """Read one clip.
+
+    Raises:
+        InputError: the clip cannot be decoded.
+    """
     assert isinstance(item.clip, Path)
     times, notes = frame_times(item.clip)
     return {
@@ -105,90 +148,113 @@ def record(item: folder.Item) -> dict[str, Any]:
 
 
 def boxes_of(clip: Path, frames: int = LONGEST) -> tuple[np.ndarray, str]:
-    """Return a clip's boxes (N, 5), and what ails its annotation or ""."""
-    none, file = np.zeros((0, 5), np.float32), _annotation(clip)
+    """Read a clip's boxes from the annotation beside it, if there is one.
+
+    Args:
+        clip: the video file.
+        frames: number of its frames.
+
+    Returns:
+        The boxes (N, 5) as ``read_boxes`` returns them, and the reason why the
+        annotation cannot be read; "" if it can or there is none.
+    """
+    no_boxes, file = np.zeros((0, 5), np.float32), _annotation(clip)
     try:
-        return (none if file is None else read_boxes(file, frames)), ""
+        return (no_boxes if file is None else read_boxes(file, frames)), ""
     except InputError as error:
-        return none, str(error)
+        return no_boxes, str(error)
 
 
 def read_boxes(file: Path, frames: int = LONGEST) -> Float[np.ndarray, "N 5"]:
     """Read the boxes of a ViPER file: every ``bbox`` element, in the file's order.
 
-    ViPER counts frames from 1; a ``framespan`` such as "3:5 9:9" gives the box in each
-    of its frames. What lies outside the clip's ``frames`` is left out.
+    ViPER counts frames from 1. A ``framespan`` such as "3:5 9:9" places the box in each
+    of these frames; frames beyond the end of the clip are omitted.
+
+    Args:
+        file: the annotation.
+        frames: number of frames of the clip.
 
     Returns:
-        Frame from 0, left, top, width, height in pixels; float32. No row where the
-        file holds no box.
+        One row per box and frame: frame index from 0, left, top, width and height in
+        pixels; float32.
 
     Raises:
-        InputError: the file is no XML or a box has no whole numbers.
+        InputError: the file is not XML, or a box has no coordinates.
     """
     try:
         root = ElementTree.parse(file).getroot()
-        rows = [
-            row for box in root.iter() if _is_box(box) for row in _rows(box, frames)
-        ]
+        boxes = [element for element in root.iter() if _is_box(element)]
+        rows = [row for box in boxes for row in _rows(box, frames)]
     except (OSError, ElementTree.ParseError, ValueError) as error:
-        raise InputError(f"{file} holds no ViPER annotation: {error}") from error
+        raise InputError(
+            f"{file} is not a ViPER annotation ({error}): correct or remove it"
+        ) from error
     return np.array(rows, np.float32).reshape(-1, 5)
 
 
 def _is_box(element: ElementTree.Element) -> bool:
+    """Return whether an element is a ``bbox`` of any XML namespace."""
     return element.tag.rpartition("}")[2] == "bbox"
 
 
 def _rows(box: ElementTree.Element, frames: int) -> list[list[float]]:
-    """Return the box once for each frame of its span."""
-    place = [float(box.get(name, "")) for name in ("x", "y", "width", "height")]
+    """Return one row for each frame of a box's span."""
+    rectangle = [float(box.get(name, "")) for name in ("x", "y", "width", "height")]
     spans = re.findall(r"(\d+):(\d+)", box.get("framespan", ""))
     ranges = [range(max(int(a), 1), min(int(b), frames) + 1) for a, b in spans]
-    return [[float(number - 1), *place] for span in ranges for number in span]
+    return [[float(number - 1), *rectangle] for span in ranges for number in span]
 
 
 def frame_times(path: Path) -> tuple[np.ndarray, str]:
-    """Decode a whole clip; return its frames' times (T,) in seconds, and its notes.
+    """Decode a whole clip.
+
+    Returns:
+        The times of its frames, (T,) float64 seconds, and notes on damage or
+        irregularities; "" if there are none.
 
     Raises:
-        InputError: it gives fewer than two frames.
+        InputError: fewer than two frames can be decoded.
     """
     tally = decoding.Tally()
     with contextlib.closing(decoding.shots_from(path, 0, tally)) as shots:
         times = np.array([time for _, (time, _) in decoding.reaches(shots, tally)])
     if len(times) < 2:
-        raise InputError(f"{path} has {len(times)} readable frames")
+        raise InputError(
+            f"{path} has {len(times)} readable frames; a clip needs two or more"
+        )
     return times, "; ".join(decoding.notes(tally))
 
 
 def _read_ahead(
     pool: concurrent.futures.Executor, items: Sequence[folder.Item], count: int
-) -> Iterator[tuple[str, dict[str, Any]] | None]:
-    """Read clips, in order; at most ``count`` lie in memory before they are written."""
-    waiting = collections.deque()
+) -> Iterator[tuple[str, Record] | None]:
+    """Read clips in order, with at most ``count`` records in memory at a time."""
+    futures = collections.deque()
     for item in items:
-        waiting.append(pool.submit(_record_or_none, item))
-        if len(waiting) == count:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+        futures.append(pool.submit(_record_or_none, item))
+        if len(futures) == count:
+            yield futures.popleft().result()
+    while futures:
+        yield futures.popleft().result()
 
 
-def _record_or_none(item: folder.Item) -> tuple[str, dict[str, Any]] | None:
+def _record_or_none(item: folder.Item) -> tuple[str, Record] | None:
+    """Return a clip's key and record; None if it cannot be decoded."""
     try:
         return item.place, record(item)
-    except InputError:  # ``write_index`` tells which, and why
+    except InputError:  # ``prepare.write_index`` reports which clip, and why
         return None
 
 
-def _beam_records(item: folder.Item) -> list[tuple[str, dict[str, Any]]]:
-    made = _record_or_none(item)
-    return [made] if made else []
+def _beam_records(item: folder.Item) -> list[tuple[str, Record]]:
+    """Return a list of one record or none, as ``beam.FlatMap`` takes it."""
+    keyed_record = _record_or_none(item)
+    return [keyed_record] if keyed_record else []
 
 
 def _annotation(clip: Path) -> Path | None:
-    """Find <class>/Annotation/<clip>.xgtf, or one beside the clip."""
+    """Find CLIP.xgtf beside the clip, or in a folder Annotation beside it or above."""
     name = f"{clip.stem}.xgtf"
-    near = (clip.parent, clip.parent / "Annotation", clip.parents[1] / "Annotation")
-    return next((d / name for d in near if (d / name).is_file()), None)
+    folders = (clip.parent, clip.parent / "Annotation", clip.parents[1] / "Annotation")
+    return next((path / name for path in folders if (path / name).is_file()), None)

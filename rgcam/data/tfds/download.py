@@ -1,6 +1,6 @@
-"""A large file from the web: resumed where it broke off, whole or not there.
+"""Download a large file, resuming broken connections, and extract its archive.
 
-tensorflow-datasets' own download manager does not resume, so it is not used.
+tensorflow-datasets' own download manager does not resume, so it is not used here.
 """
 
 import contextlib
@@ -12,9 +12,11 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
+from http.client import HTTPResponse
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -24,21 +26,38 @@ BLOCK = 1 << 20  # bytes
 TIMEOUT = 60  # seconds without a byte
 
 
-def download(url: str, file: Path, *, attempts: int = 5, pause: float = 2.0) -> Path:
-    """Download ``url`` to ``file``; what is there already is not loaded again.
+class _Progress(NamedTuple):
+    """How much of a file has arrived, and of which version of it.
 
-    Until it is whole the file is FILE.part, beside it FILE.etag tells which version of
-    the file on the server it is of; a later call goes on where an earlier one ended.
+    Attributes:
+        size: bytes that have arrived.
+        version: the server's identifier of the version (``_version``); "" if it has
+            none, in which case the download cannot be resumed.
+    """
+
+    size: int
+    version: str
+
+
+def download(url: str, file: Path, *, attempts: int = 5, pause: float = 2.0) -> Path:
+    """Download ``url`` to ``file``, unless the file exists.
+
+    An incomplete file is named FILE.part, and FILE.etag identifies the version on the
+    server that it belongs to; a later call resumes where an earlier one stopped.
 
     Args:
-        url: http(s).
-        file: where to.
-        attempts: how often a broken connection is taken up again.
-        pause: seconds before the second attempt; it doubles with each.
+        url: an http or https address.
+        file: path to write.
+        attempts: number of connections to try.
+        pause: seconds before the second attempt, doubled before each further one.
+
+    Returns:
+        ``file``.
 
     Raises:
-        InputError: no network, no such file, a web page in its place, a full disk, or
-            a connection that broke too often; what has arrived is kept.
+        InputError: there is no network, the address has no file or a web page, the
+            disk is full, or the connection broke too often; the part that has
+            arrived is kept.
     """
     if file.exists():
         return file
@@ -54,32 +73,36 @@ def download(url: str, file: Path, *, attempts: int = 5, pause: float = 2.0) -> 
             return file
     raise InputError(
         f"the connection to {url} broke {attempts} times; {_megabytes(part)} MB are "
-        f"kept in {part}: give the same command again to go on"
+        f"kept in {part}: run the same command again to resume"
     )
 
 
 def extract(archive: Path, folder: Path) -> Path:
-    """Extract a RAR archive (versions 2.9 to 7, solid too); checksums are verified.
+    """Extract a RAR archive (versions 2.9 to 7, also solid) and verify its checksums.
 
-    It is unpacked beside ``folder``, which then takes its name: an extraction cut
-    short leaves nothing that looks whole. Memory: about twice the archive's size.
+    The files are extracted into a temporary folder beside ``folder`` and renamed at the
+    end, so that an interrupted extraction never looks complete. This takes about twice
+    the archive's size in memory.
 
     Args:
         archive: the file.
-        folder: where to; if it is there, nothing is done.
+        folder: folder to create; if it exists, nothing is done.
+
+    Returns:
+        ``folder``.
 
     Raises:
         InputError: the package rars is missing; the archive is damaged, encrypted, or
-            would write outside the folder; the disk is full.
+            would write outside the folder; or the disk is full.
     """
     if folder.is_dir():
         return folder
     try:
-        rars: Any = importlib.import_module("rars")
+        rars: ModuleType = importlib.import_module("rars")
     except ImportError as error:
         raise InputError(
             f"unpacking {archive} needs the package rars: pip install rars (the extra "
-            "[ucf11]), or unpack it yourself and give the folder"
+            "[ucf11]), or unpack it yourself and pass the folder"
         ) from error
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -91,11 +114,12 @@ def extract(archive: Path, folder: Path) -> Path:
         raise InputError(f"{archive} is encrypted: unpack it yourself") from error
     except rars.UnsafeArchivePath as error:
         raise InputError(
-            f"{archive} would write outside its folder: refused"
+            f"{archive} would write outside its folder and was not extracted: check "
+            "where it comes from"
         ) from error
     except rars.Error as error:
         raise InputError(
-            f"{archive} is damaged or no .rar archive ({error}): delete it and "
+            f"{archive} is damaged or not a .rar archive ({error}): delete it and "
             "download it again"
         ) from error
     except OSError as error:
@@ -106,7 +130,11 @@ def extract(archive: Path, folder: Path) -> Path:
 
 
 def _attempt(url: str, part: Path, last: bool) -> bool:
-    """Load what is missing; tell whether the file is whole."""
+    """Download the missing part once; return whether the file is complete.
+
+    Raises:
+        InputError: another attempt would fail as well.
+    """
     try:
         with _response(url, part) as (response, start):
             return _receive(url, response, part, start)
@@ -114,63 +142,73 @@ def _attempt(url: str, part: Path, last: bool) -> bool:
         if error.code < 500 or last:
             raise InputError(
                 f"the server refuses {url} ({error.code} {error.reason}): check the "
-                "address, or download the file by hand and give its path"
+                "address, or download the file by hand and pass its path"
             ) from error
-    except (OSError, http.client.HTTPException) as error:  # all of them the network's
+    except (OSError, http.client.HTTPException) as error:  # any fault of the network
         if last and not part.exists():
             reason = getattr(error, "reason", error)
             raise InputError(
-                f"cannot reach {url} ({reason}): is there a network? Otherwise "
-                "download the file elsewhere and give its path"
+                f"cannot reach {url} ({reason}): check the network, or download the "
+                "file elsewhere and pass its path"
             ) from error
     return False
 
 
 @contextlib.contextmanager
-def _response(url: str, part: Path) -> Iterator[tuple[Any, int]]:
-    """Ask for the rest of the file; yield the answer and where it begins."""
-    have, wish = _rest(part)
+def _response(url: str, part: Path) -> Generator[tuple[HTTPResponse, int]]:
+    """Request the missing bytes; yield the response and the byte it starts at."""
+    progress = _read_progress(part)
     try:
-        response = _ask(url, wish)
+        response = _request(url, _range_headers(progress))
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # nothing is missing, or the file has become shorter
+        if error.code != 416:  # the file is complete, or shorter than it was
             raise
-        response = _ask(url, {})
+        response = _request(url, {})
     start = _start(response)
-    if start not in (0, have):  # no answer to the question: ask for the whole
+    if start not in (0, progress.size):  # another range than the requested one
         response.close()
-        response, start = _ask(url, {}), 0
+        response, start = _request(url, {}), 0
     with response:
         yield response, start
 
 
-def _rest(part: Path) -> tuple[int, dict[str, str]]:
-    """Return how much is there, and the headers that ask for the rest."""
+def _read_progress(part: Path) -> _Progress:
+    """Read what an earlier attempt left behind."""
     with _writing(part):
-        have = part.stat().st_size if part.exists() else 0
-        etag = _etag(part).read_text() if _etag(part).exists() else ""
-    wish = {"Range": f"bytes={have}-", "If-Range": etag}
-    return have, wish if have and etag else {}
+        size = part.stat().st_size if part.exists() else 0
+        version = _etag(part).read_text() if _etag(part).exists() else ""
+    return _Progress(size, version)
 
 
-def _ask(url: str, wish: dict[str, str]) -> Any:
-    headers = {"User-Agent": "rgcam", "Accept-Encoding": "identity"} | wish
+def _range_headers(progress: _Progress) -> dict[str, str]:
+    """Return the headers that request the missing bytes; none to request all."""
+    if not (progress.size and progress.version):
+        return {}
+    return {"Range": f"bytes={progress.size}-", "If-Range": progress.version}
+
+
+def _request(url: str, range_headers: dict[str, str]) -> HTTPResponse:
+    """Send a request; raise ``HTTPError`` for a status of 400 and above."""
+    headers = {"User-Agent": "rgcam", "Accept-Encoding": "identity"} | range_headers
     try:
         request = urllib.request.Request(url, headers=headers)
     except ValueError as error:
-        raise InputError(f"{url} is no address: {error}") from error
+        raise InputError(
+            f"{url} is not an address: {error}; give one that starts with http"
+        ) from error
     return urllib.request.urlopen(request, timeout=TIMEOUT)
 
 
-def _start(response: Any) -> int:
-    """Return the byte at which an answer begins; -1: it does not say."""
+def _start(response: HTTPResponse) -> int:
+    """Return the byte at which a response starts; -1 if the server does not say."""
     if response.status != 206:
         return 0
-    said = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return int(said[1]) if said else -1
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(match[1]) if match else -1
 
 
-def _receive(url: str, response: Any, part: Path, start: int) -> bool:
+def _receive(url: str, response: HTTPResponse, part: Path, start: int) -> bool:
+    """Write a response to ``part`` from byte ``start``; return whether it is complete."""
     length = response.headers.get("Content-Length")
     total = start + int(length) if length else None
     _check_kind(url, response)
@@ -178,42 +216,55 @@ def _receive(url: str, response: Any, part: Path, start: int) -> bool:
     with _writing(part):
         _etag(part).write_text(_version(response))
         file = part.open("ab" if start else "wb")
-    bar = {"total": total, "initial": start, "unit": "B", "unit_scale": True}
-    with (
-        file,
-        tqdm(desc=url.rsplit("/", 1)[-1], disable=None, **bar) as progress,
-    ):
+    progress_bar = tqdm(
+        desc=url.rsplit("/", 1)[-1],
+        total=total,
+        initial=start,
+        unit="B",
+        unit_scale=True,
+        disable=None,  # shown on a terminal only
+    )
+    with file, progress_bar:
         while block := response.read(BLOCK):
             with _writing(part):
                 file.write(block)
                 file.flush()
-            progress.update(len(block))
+            progress_bar.update(len(block))
     return total is None or part.stat().st_size == total
 
 
 @contextlib.contextmanager
-def _writing(file: Path) -> Iterator[None]:
+def _writing(file: Path) -> Generator[None]:
+    """Turn errors of the file system into an InputError that names the file."""
     try:
         yield
     except OSError as error:
-        raise InputError(f"cannot write {file}: {error.strerror or error}") from error
+        raise InputError(
+            f"cannot write {file} ({error.strerror or error}): choose another folder"
+        ) from error
 
 
-def _version(response: Any) -> str:
-    """Return what tells this version of the file from others; "": nothing does."""
+def _version(response: HTTPResponse) -> str:
+    """Return the identifier of the file's version on the server; "" if it has none.
+
+    A weak ETag ("W/...") does not guarantee equal bytes; the time of the last change
+    takes its place.
+    """
     tag = response.headers.get("ETag", "W/")
     return response.headers.get("Last-Modified", "") if tag.startswith("W/") else tag
 
 
-def _check_kind(url: str, response: Any) -> None:
+def _check_kind(url: str, response: HTTPResponse) -> None:
+    """Raise InputError if the server sent a web page, such as a notice of consent."""
     if response.headers.get_content_type() == "text/html":
         raise InputError(
             f"the server sent a web page in place of {url}: check the address, or "
-            "download the file by hand and give its path"
+            "download the file by hand and pass its path"
         )
 
 
 def _check_space(part: Path, total: int | None, start: int) -> None:
+    """Raise InputError if the missing bytes do not fit on the disk."""
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - start > free:
         raise InputError(
@@ -223,8 +274,10 @@ def _check_space(part: Path, total: int | None, start: int) -> None:
 
 
 def _etag(part: Path) -> Path:
+    """Return the file that holds the version of ``part``."""
     return part.with_suffix(".etag")
 
 
 def _megabytes(part: Path) -> int:
+    """Return the size of a file in megabytes; 0 if there is none."""
     return round(part.stat().st_size / 1e6) if part.exists() else 0

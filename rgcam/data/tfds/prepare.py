@@ -1,32 +1,31 @@
-"""UCF11 and trees like UCF101's, UCF50's and HMDB51's as tensorflow-datasets, no TF.
+"""UCF11, and folders like UCF101's, UCF50's and HMDB51's, as tensorflow-datasets.
 
     rgcam prepare --dataset=ucf11 --data_dir=DIR      # downloads 1 GB
     rgcam prepare --dataset=tree --source=FOLDER --group='_g([0-9]+)_' ...
 
-``--source`` is a URL, a .rar archive or an extracted folder; once the dataset is made,
-DIR/downloads and DIR/extracted can go. Each record holds a clip's encoded bytes as
-published, its label, group, name, frame times in seconds, notes on damage and, where
-there are .xgtf annotations, boxes. Bytes are exact, leave the frame rate open, and are
-small: 44 clips of UCF101 at 224 x 168 take 2.9 MB, as JPEG frames at 7.5 fps (quality
-90) 16.8 MB, raw 179 MB. Training reads the dataset with
-``--config.data.source=dataset --config.data.root=DIR``.
+``--source`` is a URL, a .rar archive or an extracted folder. Once the dataset exists,
+DIR/downloads and DIR/extracted may be deleted. Each record holds a clip's encoded bytes
+as published, its label, group, name, frame times in seconds, notes on damage and, from
+.xgtf annotations, boxes. The encoded bytes are exact, do not fix a frame rate, and are
+small: 44 clips of UCF101 at 224 x 168 take 2.9 MB; as JPEG frames at 7.5 fps (quality
+90) they take 16.8 MB, as raw frames 179 MB. Training reads the dataset with
+``--config.data.source=dataset --config.data.root=DIR``. TensorFlow is not needed.
 
-One TFDS split holds all clips: a group may have any name or be a single clip, of which
-no split can be made, and ``splits`` divides by the index alone.
+All clips are in one TFDS split; ``rgcam.data.splits`` divides them into training and
+test clips by the dataset's index, clips.json.
 """
 
 import contextlib
 import functools
 import hashlib
-import importlib
 import io
 import json
 import os
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypedDict, cast
 
+import numpy as np
 from tqdm import tqdm
 
 from rgcam.data import folder
@@ -34,16 +33,65 @@ from rgcam.data.tfds import download
 from rgcam.errors import InputError
 
 UCF11_URL = "https://www.crcv.ucf.edu/data/UCF11_updated_mpg.rar"
-UCF11_GROUP = r"_(\d+)_\d+\.\w+$"  # v_shooting_24_01.mpg is of group 24
-INDEX = "clips.json"
+UCF11_GROUP = r"_(\d+)_\d+\.\w+$"  # v_shooting_24_01.mpg belongs to group 24
 UCF11_SIZE = (11, 11 * 25)  # classes, groups
-MADE_FROM = "made_from.json"
+INDEX = "clips.json"
+SOURCE = "made_from.json"
 
 
-class Stored:
+class StoredRecord(TypedDict):
+    """A clip as TFDS reads it; text is encoded as UTF-8.
+
+    Attributes:
+        video: the encoded video file.
+        label: index of the class.
+        group: name of the recording.
+        place: path of the file below the source's root.
+        times: (T,) float64 seconds of the frames.
+        boxes: (N, 5) float32, as ``builders.read_boxes`` returns them.
+        notes: on damage or irregularities.
+    """
+
+    video: bytes
+    label: int
+    group: bytes
+    place: bytes
+    times: np.ndarray
+    boxes: np.ndarray
+    notes: bytes
+
+
+class Index(NamedTuple):
+    """The index of a dataset, clips.json.
+
+    Attributes:
+        classes: names of the classes.
+        clips: for each record: the file's path below the source's root, the label, the
+            group, and a key that is derived from the bytes.
+        skipped: path -> reason, of clips that are not in the dataset.
+        without_boxes: path -> reason, of clips whose annotation cannot be read.
+        notes: path -> notes on damage or irregularities.
+    """
+
+    classes: Sequence[str]
+    clips: Sequence[tuple[str, int, str, str]]
+    skipped: Mapping[str, str]
+    without_boxes: Mapping[str, str]
+    notes: Mapping[str, str]
+
+
+class StoredClip:
     """A clip in a prepared dataset: a ``folder.Stored``, picklable."""
 
     def __init__(self, root: Path, number: int, name: str, key: str):
+        """Refer to a clip.
+
+        Args:
+            root: the dataset's folder.
+            number: index of the record.
+            name: name of the video file.
+            key: derived from the bytes.
+        """
         self.root, self.number, self.name, self.key = root, number, name, key
 
     def read(self) -> bytes:
@@ -61,50 +109,57 @@ def prepare(
     beam: str = "",
     beam_options: str = "",
 ) -> Path:
-    """Make a dataset from a URL, an archive or a folder; return its folder.
+    """Make a dataset from a URL, an archive or a folder.
 
-    What is done already is not done again; then the source need not be there.
+    Steps that an earlier call completed are not repeated. A complete dataset does not
+    need its source any more.
 
     Args:
         dataset: ``ucf11`` or ``tree``.
-        source: see the module.
-        data_dir: the dataset, and what is downloaded, are written below it; a cluster
-            must share it, and the source's folder.
-        group: of a tree, as in ``folder.scan``.
-        workers: threads that read and check clips; 0: one a core.
-        beam: a Beam runner that reads them instead, such as DirectRunner.
-        beam_options: of its pipeline, as on a command line.
+        source: URL, .rar archive or folder; see the module.
+        data_dir: the dataset and the downloads are written below it. The workers of a
+            cluster need access to it and to the source.
+        group: pattern of the groups of a tree, as in ``folder.scan``.
+        workers: threads that read and check clips; 0 for one per core.
+        beam: a Beam runner that reads the clips instead, such as DirectRunner.
+        beam_options: options of its pipeline, as on a command line.
+
+    Returns:
+        The folder of the dataset.
 
     Raises:
-        InputError: what ``download``, ``extract`` and ``folder.scan`` raise, none of
-            the clips can be read, or data_dir holds a dataset of another source.
+        InputError: the source cannot be downloaded, extracted or scanned, none of
+            its clips can be read, or data_dir holds a dataset from another source.
     """
-    from rgcam.data.tfds import (
-        builders,  # imports tensorflow_datasets, which takes seconds
-    )
+    from rgcam.data.tfds import builders
 
     data_dir, source = data_dir.expanduser().absolute(), _absolute(source)
-    kind = builders.Ucf11 if dataset == "ucf11" else builders.VideoTree
-    made_from = [source, UCF11_GROUP if dataset == "ucf11" else group]
-    place = data_dir / kind.name / str(kind.VERSION)
-    _check_source(place, made_from)
-    if (place / INDEX).exists():
-        return place
+    builder_class = builders.Ucf11 if dataset == "ucf11" else builders.VideoTree
+    pattern = UCF11_GROUP if dataset == "ucf11" else group
+    path = data_dir / builder_class.name / str(builder_class.VERSION)
+    _check_source(path, source, pattern)
+    if (path / INDEX).exists():
+        return path
     root = fetch(source, data_dir)
-    items, classes = folder.scan(_class_root(root), made_from[1])
-    if not place.exists():
+    items, classes = folder.scan(_class_root(root), pattern)
+    if not path.exists():
         _check_readable(items)
-        config = _download_config(beam, beam_options)
-        with _making(place, made_from):
-            about = {"items": items, "classes": classes, "workers": workers}
-            builder = kind(**about, beam=bool(beam), data_dir=str(data_dir))
+        config = builders.download_config(beam, beam_options)
+        with _recording_source(path, source, pattern):
+            builder = builder_class(
+                items=items,
+                classes=classes,
+                workers=workers,
+                beam=bool(beam),
+                data_dir=str(data_dir),
+            )
             builder.download_and_prepare(download_config=config)
-    write_index(place, items)
-    return place
+    write_index(path, items)
+    return path
 
 
 def fetch(source: str, data_dir: Path) -> Path:
-    """Return the folder of a source: downloaded and unpacked where it must be."""
+    """Return the folder of a source, downloaded and extracted if necessary."""
     if source.startswith(("http://", "https://")):
         name = source.rsplit("/", 1)[-1] or "archive.rar"
         source = str(download.download(source, data_dir / "downloads" / name))
@@ -112,7 +167,7 @@ def fetch(source: str, data_dir: Path) -> Path:
     if path.is_file():
         return download.extract(path, data_dir / "extracted" / path.stem)
     if not path.is_dir():
-        raise InputError(f"there is no archive or folder {path}")
+        raise InputError(f"there is no archive or folder {path}: check the path")
     return path
 
 
@@ -123,86 +178,111 @@ def scan(root: Path) -> tuple[list[folder.Item], tuple[str, ...]]:
         root: the dataset's folder, or a --data_dir that holds one dataset.
 
     Raises:
-        InputError: it holds none, or several.
+        InputError: there is no dataset below root, there are several, or it is
+            incomplete.
     """
-    place = _dataset_in(root)
-    listed = read_index(place)
+    path = _dataset_in(root)
+    index = read_index(path)
     items = []
-    for number, (clip, label, group, key) in enumerate(listed["clips"]):
-        stored = Stored(place, number, clip.rsplit("/", 1)[-1], key)
-        items.append(folder.Item(stored, label, group, clip))
-    return items, tuple(listed["classes"])
+    for number, (name, label, group, key) in enumerate(index.clips):
+        clip = StoredClip(path, number, name.rsplit("/", 1)[-1], key)
+        items.append(folder.Item(clip, label, group, name))
+    return items, tuple(index.classes)
 
 
-def write_index(place: Path, items: Sequence[folder.Item]) -> None:
-    """Write clips.json: what each record is, and why others of ``items`` are missing.
+def write_index(path: Path, items: Sequence[folder.Item]) -> None:
+    """Write clips.json of a dataset.
 
-    A clip's key is made of its bytes: no other clip, of whatever dataset, has it.
+    A clip's key is a hash of its bytes, so that clips of different datasets can share
+    a cache.
+
+    Args:
+        path: the dataset's folder.
+        items: the clips of the source; those without a record are listed as skipped.
+
+    Raises:
+        InputError: the file cannot be written.
     """
     from rgcam.data.tfds import builders
 
-    stored = records(place)
     clips, notes = [], {}
-    for record in tqdm(stored, "index", unit="clip", disable=None):
-        name, group, note = (record[n].decode() for n in ("place", "group", "notes"))
+    for record in tqdm(records(path), "index", unit="clip", disable=None):
+        name, note = record["place"].decode(), record["notes"].decode()
         key = hashlib.sha256(record["video"]).hexdigest()[:32]
-        clips.append([name, int(record["label"]), group, key])
-        notes |= {name: note} if note else {}
-    there = {clip[0] for clip in clips}
-    files = [(i.place, i.clip) for i in items if isinstance(i.clip, Path)]
-    unboxed = {name: builders.boxes_of(clip)[1] for name, clip in files}
-    index = {
-        "classes": list(stored.dataset_info.features["label"].names),
-        "clips": clips,
-        "left_out": {
-            i.place: problem_of(i) or "it came after the dataset was made"
-            for i in items
-            if i.place not in there
-        },
-        "without_boxes": {name: text for name, text in unboxed.items() if text},
-        "notes": notes,
+        clips.append((name, int(record["label"]), record["group"].decode(), key))
+        if note:
+            notes[name] = note
+    recorded = {clip[0] for clip in clips}
+    skipped = {
+        item.place: problem_of(item) or "it was added after the dataset was made"
+        for item in items
+        if item.place not in recorded
     }
-    part = place / f"{INDEX}.part"
+    without_boxes = {}
+    for item in items:
+        if isinstance(item.clip, Path) and (reason := builders.boxes_of(item.clip)[1]):
+            without_boxes[item.place] = reason
+    index = Index(
+        classes=_class_names(path),
+        clips=clips,
+        skipped=skipped,
+        without_boxes=without_boxes,
+        notes=notes,
+    )
+    part = path / f"{INDEX}.part"
     try:
-        part.write_text(json.dumps(index))
-        os.replace(part, place / INDEX)
+        part.write_text(json.dumps(index._asdict()))
+        os.replace(part, path / INDEX)
     except OSError as error:
-        raise InputError(f"cannot write {part}: {error.strerror}") from error
-
-
-def read_index(place: Path) -> dict[str, Any]:
-    """Read a dataset's clips.json; InputError where it is not there or not whole."""
-    try:
-        return json.loads((place / INDEX).read_text())
-    except (OSError, ValueError) as error:
         raise InputError(
-            f"the dataset {place} is not complete: run rgcam prepare again ({error})"
+            f"cannot write {part} ({error.strerror}): check the folder's permissions"
         ) from error
 
 
-def summary(place: Path) -> Iterator[str]:
-    """Tell what a dataset holds, what was left out, and what is odd."""
-    index = read_index(place)
-    clips, classes = index["clips"], index["classes"]
-    groups = {(label, group) for _, label, group, _ in clips}
-    size = sum(f.stat().st_size for f in place.iterdir()) / 1e6
+def read_index(path: Path) -> Index:
+    """Read the index of a dataset.
+
+    Args:
+        path: the dataset's folder.
+
+    Raises:
+        InputError: the index is missing or incomplete.
+    """
+    try:
+        fields = json.loads((path / INDEX).read_text())
+        # The name of this field in datasets that earlier versions made.
+        if "left_out" in fields:
+            fields["skipped"] = fields.pop("left_out")
+        return Index(**fields)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"the dataset {path} is not complete: run rgcam prepare again ({error})"
+        ) from error
+
+
+def summary(path: Path) -> Iterator[str]:
+    """Describe a dataset in lines of text: its size, skipped clips and irregularities."""
+    index = read_index(path)
+    groups = {(label, group) for _, label, group, _ in index.clips}
+    size = sum(file.stat().st_size for file in path.iterdir()) / 1e6
     yield (
-        f"{len(clips)} clips, {len(classes)} classes, {len(groups)} groups, "
-        f"{size:.1f} MB: {place}"
+        f"{len(index.clips)} clips, {len(index.classes)} classes, {len(groups)} groups, "
+        f"{size:.1f} MB: {path}"
     )
-    if place.parent.name == "ucf11" and (len(classes), len(groups)) != UCF11_SIZE:
-        yield "UCF11 is described as 1,600 clips, 11 classes of 25 groups: compare"
-    for name, reason in index["left_out"].items():
-        yield f"left out {name}: {reason}"
-    for reason in index["without_boxes"].values():
+    counts = (len(index.classes), len(groups))
+    if path.parent.name == "ucf11" and counts != UCF11_SIZE:
+        yield "the published UCF11 has 1,600 clips and 11 classes of 25 groups"
+    for name, reason in index.skipped.items():
+        yield f"skipped {name}: {reason}"
+    for reason in index.without_boxes.values():
         yield f"no boxes: {reason}"
-    for name, note in index["notes"].items():
-        yield f"kept {name}: {note}"
-    yield f"clips left out: {len(index['left_out'])}"
+    for name, note in index.notes.items():
+        yield f"note on {name}: {note}"
+    yield f"skipped clips: {len(index.skipped)}"
 
 
 def problem_of(item: folder.Item) -> str:
-    """Say why a clip cannot be read; "": it can."""
+    """Return the reason why a clip cannot be read; "" if it can."""
     from rgcam.data.tfds import builders
 
     try:
@@ -213,32 +293,42 @@ def problem_of(item: folder.Item) -> str:
 
 
 @functools.lru_cache(4)
-def records(place: Path) -> Any:
-    """Open a dataset's records; [n] reads one."""
+def records(path: Path) -> Sequence[StoredRecord]:
+    """Open the records of a dataset, each of which is read when it is indexed."""
     import tensorflow_datasets as tfds
 
-    return tfds.builder_from_directory(str(place)).as_data_source(split="all")
+    source = tfds.builder_from_directory(str(path)).as_data_source(split="all")
+    return cast(Sequence[StoredRecord], source)  # one split is one sequence
+
+
+def _class_names(path: Path) -> list[str]:
+    """Return the names of a dataset's classes."""
+    import tensorflow_datasets as tfds
+
+    return list(tfds.builder_from_directory(str(path)).info.features["label"].names)
 
 
 def _absolute(source: str) -> str:
-    web = source.startswith(("http://", "https://"))
-    return source if web else str(Path(source).expanduser().absolute())
+    """Return a URL as it is, and a path as an absolute one."""
+    is_url = source.startswith(("http://", "https://"))
+    return source if is_url else str(Path(source).expanduser().absolute())
 
 
-def _check_source(place: Path, made_from: list[str]) -> None:
-    """Make sure that a dataset which is there was made from the same source."""
+def _check_source(path: Path, source: str, pattern: str) -> None:
+    """Raise InputError if a dataset exists that was made from another source."""
     try:
-        known = json.loads((place.parent / MADE_FROM).read_text())
+        old_source, old_pattern = json.loads((path.parent / SOURCE).read_text())
     except (OSError, ValueError):
-        known = ["an unknown source", ""]
-    if place.exists() and known != made_from:
+        old_source, old_pattern = "an unknown source", ""
+    if path.exists() and (old_source, old_pattern) != (source, pattern):
         raise InputError(
-            f"{place} was made from {known[0]} with group pattern {known[1]!r}: give "
-            "another --data_dir, or delete it to make it again"
+            f"{path} was made from {old_source} with group pattern {old_pattern!r}: "
+            "choose another --data_dir, or delete it to make it again"
         )
 
 
 def _check_readable(items: Sequence[folder.Item]) -> None:
+    """Raise InputError if no clip at all can be read."""
     if all(problem_of(item) for item in items):
         raise InputError(
             f"none of the {len(items)} clips can be read: {problem_of(items[0])}"
@@ -246,55 +336,44 @@ def _check_readable(items: Sequence[folder.Item]) -> None:
 
 
 @contextlib.contextmanager
-def _making(place: Path, made_from: list[str]) -> Iterator[None]:
-    """Note what a dataset is made from; keep TFDS quiet, it speaks of downloads."""
+def _recording_source(path: Path, source: str, pattern: str) -> Generator[None]:
+    """Record the source of a dataset, and discard what TFDS prints while making it."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        (place.parent / MADE_FROM).write_text(json.dumps(made_from))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / SOURCE).write_text(json.dumps([source, pattern]))
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     except (OSError, AssertionError) as error:
-        raise InputError(f"cannot make the dataset {place}: {error}") from error
+        raise InputError(f"cannot make the dataset {path}: {error}") from error
 
 
 def _class_root(root: Path) -> Path:
-    """Go down where the archive wraps its classes in one folder."""
-    inner = _folders(root)
-    wrapped = len(inner) == 1 and _folders(inner[0])
-    return _class_root(inner[0]) if wrapped else root
+    """Return the folder that holds the classes, below any single wrapping folders."""
+    folders = _folders(root)
+    wrapped = len(folders) == 1 and _folders(folders[0])
+    return _class_root(folders[0]) if wrapped else root
 
 
 def _folders(root: Path) -> list[Path]:
-    kept = lambda p: p.is_dir() and p.name[0] != "." and p.name != "__MACOSX"
-    return [p for p in root.iterdir() if kept(p)]
-
-
-def _download_config(runner: str, options: str) -> Any:
-    import tensorflow_datasets as tfds
-
-    tfds.disable_progress_bar()  # ours counts clips
-    if not runner:
-        return tfds.download.DownloadConfig()
-    try:
-        beam: Any = importlib.import_module("apache_beam.options.pipeline_options")
-    except ImportError as error:
-        raise InputError("--beam needs Apache Beam: pip install apache-beam") from error
-    return tfds.download.DownloadConfig(
-        beam_runner=runner,
-        beam_options=beam.PipelineOptions(shlex.split(options)),
-    )
+    """Return the sub-folders that are neither hidden nor metadata of macOS."""
+    return [
+        path
+        for path in root.iterdir()
+        if path.is_dir() and path.name[0] != "." and path.name != "__MACOSX"
+    ]
 
 
 def _dataset_in(root: Path) -> Path:
-    found = sorted(
-        p.parent
-        for p in root.rglob("dataset_info.json")
-        if not p.parent.name.startswith("incomplete.")  # of a run that was killed
+    """Return the only dataset in a folder."""
+    datasets = sorted(
+        path.parent
+        for path in root.rglob("dataset_info.json")
+        if not path.parent.name.startswith("incomplete.")  # of a run that was killed
     )
-    if len(found) != 1:
-        names = ", ".join(str(p) for p in found) or "none"
+    if len(datasets) != 1:
+        names = ", ".join(str(path) for path in datasets) or "none"
         raise InputError(
-            f"{root} holds {len(found)} datasets ({names}); give the folder of one "
+            f"{root} holds {len(datasets)} datasets ({names}); pass the folder of one "
             "that rgcam prepare made"
         )
-    return found[0]
+    return datasets[0]

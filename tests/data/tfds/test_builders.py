@@ -1,4 +1,4 @@
-"""What is stored of a clip, and how far reading runs ahead of writing."""
+"""Records and boxes of clips, and the number of clips in memory."""
 
 import concurrent.futures
 
@@ -11,17 +11,19 @@ from rgcam.errors import InputError
 from tests.data.tfds.test_prepare import VIPER, write_mpg
 
 
-def test_few_clips_wait_in_memory(monkeypatch, tmp_path):
+def test_few_clips_are_in_memory_at_a_time(monkeypatch, tmp_path):
     items = [folder.Item(tmp_path, n, "", str(n)) for n in range(99)]
-    made = []
-    monkeypatch.setattr(builders, "_record_or_none", lambda i: made.append(i.label))
+    labels_read = []
+    monkeypatch.setattr(
+        builders, "_record_or_none", lambda i: labels_read.append(i.label)
+    )
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         reading = builders._read_ahead(pool, items, 8)
         next(reading)
         next(reading)
-        assert len(made) <= 9
+        assert len(labels_read) <= 9
         assert len([*reading]) == 97
-    assert sorted(made) == [*range(99)]
+    assert sorted(labels_read) == [*range(99)]
 
 
 @pytest.mark.parametrize("place", [".", "Annotation", "../Annotation"])
@@ -44,14 +46,14 @@ def test_a_clip_of_one_frame_is_refused(tmp_path):
 
 def test_every_frame_of_every_span(tmp_path):
     (tmp_path / "a.xgtf").write_text(VIPER)
-    found = builders.read_boxes(tmp_path / "a.xgtf")
+    boxes = builders.read_boxes(tmp_path / "a.xgtf")
     first = [10, 20, 40, 90]
     expected = [[0, *first], [1, *first], [3, *first], [2, 11, 21, 41, 91]]
-    np.testing.assert_array_equal(found, expected)
-    assert found.dtype == np.float32
+    np.testing.assert_array_equal(boxes, expected)
+    assert boxes.dtype == np.float32
 
 
-def test_no_box_is_no_row(tmp_path):
+def test_a_file_without_boxes_has_no_rows(tmp_path):
     (tmp_path / "a.xgtf").write_text("<viper><data/></viper>")
     assert builders.read_boxes(tmp_path / "a.xgtf").shape == (0, 5)
 
@@ -59,15 +61,15 @@ def test_no_box_is_no_row(tmp_path):
 def test_a_span_without_end_stops_with_the_clip(tmp_path):
     text = '<viper><bbox framespan="0:2147483647" height="4" width="3" x="1" y="2"/></viper>'
     (tmp_path / "a.xgtf").write_text(text)
-    found = builders.read_boxes(tmp_path / "a.xgtf", 3)
-    np.testing.assert_array_equal(found, [[n, 1, 2, 3, 4] for n in range(3)])
+    boxes = builders.read_boxes(tmp_path / "a.xgtf", 3)
+    np.testing.assert_array_equal(boxes, [[n, 1, 2, 3, 4] for n in range(3)])
     assert len(builders.read_boxes(tmp_path / "a.xgtf")) == builders.LONGEST
 
 
 @pytest.mark.parametrize(
     "text", ["", "<viper>", '<viper><bbox framespan="1:1"/></viper>']
 )
-def test_other_files_are_one_sentence(tmp_path, text):
+def test_a_file_that_is_not_viper_is_one_sentence(tmp_path, text):
     (tmp_path / "a.xgtf").write_text(text)
-    with pytest.raises(InputError, match="a.xgtf holds no ViPER annotation"):
+    with pytest.raises(InputError, match="a.xgtf is not a ViPER annotation"):
         builders.read_boxes(tmp_path / "a.xgtf")

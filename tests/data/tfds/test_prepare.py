@@ -1,5 +1,6 @@
 """UCF11 and trees of videos as datasets, built and read without TensorFlow."""
 
+import json
 import pickle
 import shutil
 import subprocess
@@ -142,7 +143,7 @@ def test_another_source_is_refused(tree, tmp_path):
     assert prepare.scan(place)[1] == ("Dive", "Swing")
 
 
-def test_keys_tell_clips_of_one_name_and_length_apart(tree, tmp_path):
+def test_keys_distinguish_clips_of_equal_name_and_length(tree, tmp_path):
     other = write_tree(tmp_path / "other", ("Dive", "Swing"), seed=1)
     made = [prepare_tree(root, tmp_path / root.name / "x") for root in (tree, other)]
     clips = [item.clip for place in made for item in prepare.scan(place)[0]]
@@ -152,7 +153,7 @@ def test_keys_tell_clips_of_one_name_and_length_apart(tree, tmp_path):
     assert clips[0].key != clips[4].key
 
 
-def test_what_broke_off_is_made_anew(tree, tmp_path, monkeypatch):
+def test_an_interrupted_dataset_is_made_again(tree, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(builders, "_record_or_none", None)
         with pytest.raises(TypeError):
@@ -179,7 +180,7 @@ def test_nothing_that_can_be_read(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-def test_from_a_rar_by_way_of_the_web(ucf11, tmp_path, server):  # noqa: F811
+def test_a_dataset_from_an_archive_on_a_server(ucf11, tmp_path, server):  # noqa: F811
     rars = pytest.importorskip("rars", reason="the extra [ucf11] is not installed")
     builder = rars.RarBuilder(store=True)
     for file in sorted(ucf11.rglob("*.*")):
@@ -197,7 +198,7 @@ def test_a_tree_like_ucf101s(tree, tmp_path):
     assert classes == ("Dive", "Swing") and {i.group for i in items} == {"01", "02"}
 
 
-def test_one_class_is_not_gone_into(tmp_path):
+def test_a_single_class_folder_is_not_taken_for_a_wrapping_folder(tmp_path):
     write_tree(tmp_path / "tree", ("Dive",))
     with pytest.raises(InputError, match="tree holds 1 sub-folders"):
         prepare_tree(tmp_path / "tree", tmp_path / "data")
@@ -233,7 +234,7 @@ def test_the_command(call, ucf11, tmp_path):
     )
     assert code == 0, err
     assert "17 clips, 3 classes, 9 groups" in said
-    assert "left out basketball/" in said and "clips left out: 1" in said
+    assert "skipped basketball/" in said and "skipped clips: 1" in said
 
 
 def test_mistakes_are_one_sentence(call, tmp_path):
@@ -257,40 +258,53 @@ def test_mistakes_are_one_sentence(call, tmp_path):
         prepare.scan(tmp_path)
 
 
-def test_what_was_left_out_and_which_boxes_could_not_be_read(prepared):
-    found = prepare.read_index(prepared)
-    ((name, reason),) = found["left_out"].items()
+def test_the_index_lists_skipped_clips_and_unreadable_boxes(prepared):
+    index = prepare.read_index(prepared)
+    ((name, reason),) = index.skipped.items()
     assert name.endswith("v_shooting_24_01.mpg") and "v_shooting_24_01" in reason
-    ((name, reason),) = found["without_boxes"].items()
-    assert name.endswith("v_diving_01_01.mpg") and "no ViPER annotation" in reason
-    assert not found["notes"]
+    ((name, reason),) = index.without_boxes.items()
+    assert name.endswith("v_diving_01_01.mpg") and "not a ViPER annotation" in reason
+    assert not index.notes
 
 
-def test_the_summary_names_every_clip_that_was_left_out(prepared):
+def test_the_summary_names_every_skipped_clip(prepared):
     said = list(prepare.summary(prepared))
     assert said[0].startswith("17 clips, 3 classes, 9 groups, ")
     assert "1,600 clips" in said[1] and "v_shooting_24_01" in said[2]
-    assert said[-1] == "clips left out: 1"
+    assert said[-1] == "skipped clips: 1"
 
 
 def test_a_damaged_clip_is_kept_with_a_note(tree, tmp_path):
     clip = tree / "Dive" / "v_Dive_g01_c01.mpg"
     clip.write_bytes(clip.read_bytes()[:5000])
     place = prepare_tree(tree, tmp_path / "data")
-    ((name, note),) = prepare.read_index(place)["notes"].items()
+    ((name, note),) = prepare.read_index(place).notes.items()
     assert name == "Dive/v_Dive_g01_c01.mpg" and "the file is damaged" in note
-    assert f"kept {name}: {note}" in list(prepare.summary(place))
+    assert f"note on {name}: {note}" in list(prepare.summary(place))
 
 
-def test_a_clip_that_came_later_is_told(tree, tmp_path):
+def test_a_clip_that_was_added_later_is_listed_as_skipped(tree, tmp_path):
     place = prepare_tree(tree, tmp_path / "data")
     items, _ = folder.scan(tree)
     later = tree / "Dive" / "later.mpg"
     later.write_bytes(items[0].clip.read_bytes())
     prepare.write_index(place, folder.scan(tree)[0])
-    assert prepare.read_index(place)["left_out"] == {
-        "Dive/later.mpg": "it came after the dataset was made"
+    assert prepare.read_index(place).skipped == {
+        "Dive/later.mpg": "it was added after the dataset was made"
     }
+
+
+def test_an_index_of_an_older_version_is_read(tree, tmp_path):
+    place = prepare_tree(tree, tmp_path / "data")
+    index = prepare.read_index(place)._replace(skipped={"Dive/x.mpg": "too short"})
+    fields = index._asdict()
+    fields["left_out"] = fields.pop("skipped")
+    (place / prepare.INDEX).write_text(json.dumps(fields))
+    assert prepare.read_index(place).skipped == index.skipped
+    del fields["classes"]
+    (place / prepare.INDEX).write_text(json.dumps(fields))
+    with pytest.raises(InputError, match="is not complete.*classes"):
+        prepare.read_index(place)
 
 
 def test_an_index_that_cannot_be_read_or_written(tree, tmp_path, monkeypatch):
