@@ -61,6 +61,8 @@ def sizes(steps: int, carried: bool) -> tuple[int, int]:
             is computed.
     """
     if not carried:
+        # Only the pairs (t, t) differ from 0, but a block computes all of its own pairs:
+        # a small one computes few zeros, and still has some rows for each product.
         return min(steps, 8), 8
     block = -(-steps // -(-steps // MAX_BLOCK))  # equal blocks: little is padding
     return block, max(8, min(-(-block // 4), MAX_STRETCH))
@@ -90,6 +92,8 @@ def all_pairs(
         Scores (T C), beta (T T K) or None, signed maps (T T h w).
     """
     steps, count = len(features), -(-len(features) // block)
+    # The tensor is a square of count x count blocks: block row = output steps t',
+    # block column = frames t. Every pass below fills one of them.
     drives = _split(cut.drive, count)
     combine, frame_values = _combination(cut, features, beta)
     frame_values = _split(frame_values, count)
@@ -109,7 +113,7 @@ def all_pairs(
             combine=combine,
         )
 
-    if count == 1:
+    if count == 1:  # the block on the diagonal is the whole triangle
         _, scores, _, parts = own_frames(cut.begin, drives[0], frame_values[0])
         return scores, parts[1] if beta else None, parts[0]
 
@@ -117,8 +121,8 @@ def all_pairs(
         results: list[Array], parts: list[Array], row: Array, column: Array
     ) -> list[Array]:
         return [
-            _write_block(row, column, whole, part)
-            for whole, part in zip(results, parts, strict=True)
+            _write_block(row, column, result, part)
+            for result, part in zip(results, parts, strict=True)
         ]
 
     def diagonal(state, inputs):
@@ -126,6 +130,8 @@ def all_pairs(
         number, carry, *results = state
         next_carry, scores, cotangent, parts = own_frames(carry, *inputs)
         results = place(results, parts, number, number)
+        # The carry and the cotangent at the block's start are all that ``earlier``
+        # needs of it: Theorem 3's "only through the carry at s".
         return (number + 1, next_carry, *results), (carry, scores, cotangent)
 
     def earlier(state, pair):
@@ -140,6 +146,8 @@ def all_pairs(
             cotangents,
             cotangent,
         )
+        # The earlier block's pullbacks are recomputed from its carry: those of all blocks
+        # would take memory of T activations, these take a forward pass of one block.
         carry = jax.tree.map(lambda leaf: leaf[column], carries)
         _, _, cotangent, parts = _through_block(
             cut.advance,
@@ -153,6 +161,7 @@ def all_pairs(
         )
         return (cotangent, *place(results, parts, row, column)), None
 
+    # No pass writes a block above the diagonal: its pairs t > t' stay exactly 0.
     size = drives.shape[1]
     shapes = [features.shape[1:3], features.shape[3:]][: 1 + beta]
     empty = [
@@ -163,9 +172,11 @@ def all_pairs(
     (_, _, *results), (carries, scores, cotangents) = jax.lax.scan(
         diagonal, start, (drives, frame_values)
     )
-    if jax.tree.leaves(cut.begin):
+    if jax.tree.leaves(cut.begin):  # without a carry no earlier frame is reached
         state = (zero_cotangent(cut.begin, size), *results)
         (_, *results), _ = jax.lax.scan(earlier, state, earlier_pairs(count))
+    # The zero frames that fill up the last block come after every real frame, and no
+    # y[t'] depends on later ones: to leave out their rows and columns is exact.
     maps, *betas = (_merge_blocks(result, steps) for result in results)
     return scores.reshape(-1, len(seed))[:steps], betas[0] if beta else None, maps
 
@@ -202,8 +213,11 @@ def pull_back(
     def one_output_step(
         cotangent: Carry, join: Float[Array, " L"]
     ) -> tuple[Carry, Float[Array, "L D"]]:
+        # y[t', c] is one of the stretch's own scores where ``join`` is 1. For frames
+        # after the stretch its derivative comes in through the carry.
         return pullback((cotangent, join[:, None] * seed))
 
+    # One product for R rows in each sequential step, where a loop over rows has R.
     return jax.vmap(one_output_step)(cotangent, joins)
 
 
@@ -245,6 +259,8 @@ def _through_block(
         length = span.stop - span.start
         rows = size - span.start if is_own else size
         cotangent = jax.tree.map(functools.partial(_pad_above, rows=rows), cotangent)
+        # Own frames: of the rows under way the first ``length`` are this stretch's, row
+        # r at frame r. An earlier block's frames hold none of the output steps.
         joins = jnp.eye(rows, length) if is_own else jnp.zeros((rows, length))
         cotangent, weights = pull_back(
             pullback, cotangent, joins.astype(drive.dtype), seed
@@ -284,7 +300,7 @@ def _combination(
     """
     steps, height, width, channels = features.shape
     cells = height * width
-    response = cut.response / cells
+    response = cut.response / cells  # Eq. 1's 1/(h w), once instead of in every pair
 
     def by_beta(
         weights: Float[Array, "R L D"], features: Float[Array, "L h w K"]
@@ -298,6 +314,7 @@ def _combination(
     ) -> list[Array]:
         return [jnp.einsum("otd,thwd->othw", weights, cell_responses)]  # Theorem 2
 
+    # About half of the T^2 pairs are computed (Theorem 3).
     if beta or not cheaper_without_beta(
         steps, steps**2 / 2, cells, channels, response.shape[1]
     ):
@@ -318,29 +335,32 @@ def signed_maps(
     if cheaper_without_beta(length, rows * length, cells, channels, width):
         cell_responses = jnp.einsum("thwk,kd->thwd", features, response)  # Q
         return jnp.einsum("otd,thwd->othw", weights, cell_responses)
-    beta = jnp.einsum("otd,kd->otk", weights, response)
-    return jnp.einsum("otk,thwk->othw", beta, features)
+    beta = jnp.einsum("otd,kd->otk", weights, response)  # Theorem 1
+    return jnp.einsum("otk,thwk->othw", beta, features)  # Eq. 2
 
 
 def cheaper_without_beta(
     steps: int, pairs: float | int, cells: int, channels: int, width: int
 ) -> bool:
     """Compare the multiplications of Theorem 2's order with those of beta's."""
+    # By beta each pair takes G S^T (D K) and its map (K h w). By Theorem 2 each frame
+    # takes Q once (h w K D), and each pair only its map (D h w).
     by_beta = pairs * channels * (width + cells)
     return steps * cells * channels * width + pairs * cells * width < by_beta
 
 
 def _write_block(
-    row: Array, column: Array, whole: Float[Array, "B R J L ..."], part: Array
+    row: Array, column: Array, blocks: Float[Array, "B R J L ..."], part: Array
 ) -> Array:
     """Write the part (R, L, ...) of one pair of blocks where it belongs."""
-    zero, part = jnp.zeros_like(row), part[None, :, None]
+    zero, part = jnp.zeros_like(row), part[None, :, None]  # (1, R, 1, L, ...)
     position = (row, zero, column, *[zero] * (part.ndim - 3))
-    return jax.lax.dynamic_update_slice(whole, part, position)
+    return jax.lax.dynamic_update_slice(blocks, part, position)
 
 
 def _merge_blocks(values: Float[Array, "B R J L ..."], steps: int) -> Array:
     """Make (B, R, J, L, ...) one (T, T, ...)."""
     count, size = values.shape[:2]
+    # Neighbouring axes join without a copy: t' = B size + R and t = J size + L.
     square = values.reshape(count * size, count * size, *values.shape[4:])
     return square[:steps, :steps]

@@ -70,7 +70,9 @@ def weights_and_scores(
 ) -> tuple[Float[Array, "out in K"], Float[Array, "out C"]]:
     """Compute beta as ``importance_weights`` does, and the scores in the same pass."""
     steps, height, width, channels = features.shape
-    # Differentiate by the offset d, at d = 0, instead of by A itself.
+    # Differentiate by the offset d, at d = 0, instead of by A itself. At 0 it changes no
+    # value; and as dA[t, i, j, k] / dd[t, k] = 1 in every cell, the chain rule sums
+    # dy/dA over the cells inside the reverse pass: pooling costs no Jacobian of A.
     scores_of = lambda offset: classify(features + offset[:, None, None, :])
     offset = jnp.zeros((steps, channels), features.dtype)
     jacobian, scores = target_jacobian(scores_of, offset, target)
@@ -116,6 +118,7 @@ def heatmaps(
     Returns:
         L (out in h w), raw: neither normalised nor upsampled.
     """
+    # Eq. 2: beta of the pair (t', t) weights the channels of frame t; ReLU comes last.
     maps = jnp.einsum("otk,thwk->othw", beta, features)
     return jax.nn.relu(maps) if relu else maps
 
@@ -142,8 +145,12 @@ def gradcam_pp(
     sanity check: with a random classifier its maps stay nearly the same (rank
     correlation 0.94 on stickman models, docs/which-method.md).
     """
+    # The source differentiates exp(y): its factor exp(y) cancels in a_ijk, and in beta
+    # it is the same for all channels and frames, so that it is left out.
     square, mass = gradient**2, features.sum((0, 1))
     denominator = 2 * square + mass * square * gradient
+    # 0 / 0 where g is 0, which relu(g) weights by 0 in any case. The inner ``where``
+    # keeps NaN out of the branch that is not taken, too.
     is_zero = denominator == 0
     coefficients = jnp.where(is_zero, 0, square / jnp.where(is_zero, 1, denominator))
     return (coefficients * jax.nn.relu(gradient)).sum((0, 1))
@@ -161,6 +168,7 @@ def xgradcam(
     """
     mass = features.sum((0, 1))
     total = (gradient * features).sum((0, 1))
+    # Of A >= 0 only a channel without any activation has no mass, and its map is 0.
     return jnp.where(mass == 0, 0, total / jnp.where(mass == 0, 1, mass))
 
 
@@ -199,6 +207,8 @@ def weighted_maps(
     Returns:
         Signed maps (out in h w); beta (out in K), or None for weights per cell.
     """
+    # These weights are not linear in g, so the sum over cells cannot move inside the
+    # reverse pass as it does for beta: each pair's g is needed in full.
     outputs, pullback = jax.vjp(
         lambda features: targets.select(classify(features), target), features
     )

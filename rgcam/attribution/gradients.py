@@ -44,8 +44,9 @@ def gradient(model: UpperModel) -> Float[Array, "out T h w"]:
     HiResCAM (Draelos and Carin, arXiv:2011.08891) and, where the gradient is the same in
     all cells (a head that averages over space), Grad-CAM.
     """
-    whole_clip = jnp.ones(model.grid[0])
-    return average_gradient(model, lambda _: (whole_clip, 1.0), 1)
+    # One point, z = x itself (mask 1 in every frame), with weight 1.
+    every_frame = jnp.ones(model.grid[0])
+    return average_gradient(model, lambda _: (every_frame, 1.0), 1)
 
 
 def path(model: UpperModel, panels: int | None = None) -> Float[Array, "out T h w"]:
@@ -65,6 +66,7 @@ def path(model: UpperModel, panels: int | None = None) -> Float[Array, "out T h 
     schedule = panel_schedule(model)
     count = panels_needed(model, schedule) if panels is None else panels
 
+    # The midpoint rule of the integral over s; all frames are at the same s (a line).
     def point(number: Count) -> tuple[Float[Array, " T"], Scalar]:
         level, width = panel(schedule, number, count)
         return jnp.full(model.grid[0], level), width
@@ -95,6 +97,7 @@ def fade(model: UpperModel, points: int = FADE_POINTS) -> Float[Array, "out T h 
         model: the model above A.
         points: gradients that are averaged.
     """
+    # E_z by equal weights over points z whose frames have levels of their own.
     masks = jnp.asarray(latin_hypercube(points, model.grid[0]), model.inputs.dtype)
     return average_gradient(model, lambda number: (masks[number], 1 / points), points)
 
@@ -103,6 +106,8 @@ def latin_hypercube(
     points: int, steps: int, seed: int = 0
 ) -> Float[np.ndarray, "{points} {steps}"]:
     """Draw a Latin hypercube: each frame's levels (n + 1/2) / points, shuffled."""
+    # Every interval of length 1 / points holds one level of each frame, in its middle:
+    # what depends on one frame alone is averaged by the midpoint rule, not by chance.
     rng = np.random.default_rng(seed)
     levels = (np.arange(points) + 0.5) / points
     return np.stack([rng.permutation(levels) for _ in range(steps)], 1)
@@ -130,6 +135,8 @@ def average_gradient(
             pullback = jax.vjp(model.outputs, interpolate(model, mask))[1]
             return total + weight * pullback(cotangent)[0]
 
+        # sum_s w_s (g_s . (x - b)) = (sum_s w_s g_s) . (x - b): gradients are summed in
+        # one array of the inputs' size, and distributed over the cells once.
         zero = jnp.zeros_like(model.inputs)
         return model.to_maps(jax.lax.fori_loop(0, count, add_point, zero))
 
@@ -148,10 +155,14 @@ def panel_schedule(model: UpperModel) -> Schedule:
     outputs = jax.lax.map(
         _outputs_on_line(model), levels, batch_size=inputs_at_once(model)
     )
+    # Constant scores have no change to divide by: ``tiny`` makes it 0, not NaN, and
+    # only the distance counts.
     change = jnp.abs(jnp.diff(outputs, axis=0)).max(1)
     change = change / jnp.maximum(change.sum(), jnp.finfo(change.dtype).tiny)
+    # Changes sum to 1 and distances to 1/2: two thirds and one third of the length.
     length = jnp.cumsum(change + 0.5 / FIRST_POINTS)
     length = jnp.concatenate([jnp.zeros(1, length.dtype), length / length[-1]])
+    # The inverse of s -> length(s), by interpolation with the axes exchanged.
     return lambda u: jnp.interp(u, length, levels)
 
 
@@ -161,6 +172,8 @@ def panels_needed(model: UpperModel, schedule: Schedule) -> Int[Array, ""]:
     The error is found without the rows' gradients: the sum of a row is the scores'
     derivative along the line, which takes one forward-mode pass for each point.
     """
+    # Chain rule: d/ds y(b + s (x - b)) = sum_t g_s[t] . (x - b)[t], the sum of a row of
+    # the gradient times change at s. Its integral must be y(x) - y(b).
     outputs = _outputs_on_line(model)
     whole_change = outputs(1.0) - outputs(0.0)
     derivative = lambda level: jax.jvp(outputs, (level,), (jnp.ones_like(level),))[1]

@@ -151,9 +151,12 @@ def explain_long(
         stored = _run_forward(module, variables, frames, file, max_bytes // 4)
         target = _validated_target(stored, target)
         rows = _chosen_rows(out, stored.steps)
+        # Frames that a row may reach: with a window W, t' - W < t <= t'.
         width = stored.steps if window is None else min(window, stored.steps)
         result = _empty_result(stored, rows, width, maps, max_bytes)
         totals = np.zeros(len(rows))
+        # Rows go back in blocks, so that a stretch's forward pass is repeated, and its
+        # feature maps are read, once for all rows of a block.
         size = _rows_of_block(stored, max_bytes // 4)
         for first in range(0, len(rows), size):
             block = slice(first, first + size)
@@ -162,9 +165,11 @@ def explain_long(
                 module, variables, stored, target, rows[block], size, width, relu
             )
             for start, matrix_part, maps_part, mass_part in parts:
+                # Signed mass inside the window, before the ReLU, over all stretches.
                 totals[block] += mass_part[:count]
                 positions = _positions(rows[block], start, stored.steps, width, window)
                 _write(result, block, positions, matrix_part[:count], maps_part[:count])
+    # What the window leaves out = the mass of the whole row - the mass inside.
     if window:
         dropped = stored.masses[rows, target] - totals
     else:
@@ -192,6 +197,8 @@ def equal_stretches(
             if len(frames) == size:
                 yield np.stack(frames), size
                 frames = []
+    # All stretches have one length, so that one program serves all of them. What pads
+    # the last one comes after every frame, and a causal score does not depend on it.
     if count := len(frames):
         yield np.stack(frames + frames[-1:] * (size - count)), count
 
@@ -209,8 +216,11 @@ def _run_forward(
     for stretch, count in equal_stretches(frames, STRETCH):
         if state is None:
             begin = module.apply(variables, method="begin")
+            # The carry before the first frame is a constant: its tangent is 0.
             no_tangent = jax.tree.map(jnp.zeros_like, begin)
+            # The first frame is its own predecessor: it shows no change.
             state = (begin, no_tangent, jnp.asarray(stretch[0]))
+        # Theorem 3: the carry is all that a stretch needs to know of the frames before.
         carries.append(state[0])
         state, outputs, response = _forward_stretch(module, variables, state, stretch)
         maps, drive, stretch_scores, stretch_masses = map(np.asarray, outputs)
@@ -248,6 +258,8 @@ def _forward_stretch(
         tangent = maps.mean((1, 2)) @ model.response
         carry = _cast_like(model.begin, carry)
         carry_tangent = _cast_like(model.begin, carry_tangent)
+        # One forward-mode pass along this tangent: d/de y[t'](u + e mean(A) S), which by
+        # Theorem 2 is the signed mass of row t', for all rows and classes at once.
         (carry, scores), (carry_tangent, masses) = jax.jvp(
             model.advance, (carry, model.drive), (carry_tangent, tangent)
         )
@@ -271,6 +283,8 @@ def _go_back(
     """
     padded = np.full(size, -1)  # no output step: nothing comes of it
     padded[: len(rows)] = rows
+    # From the stretch of the last row back to where the first row's window begins; a
+    # row has cotangent 0 until the stretch of its own step is reached.
     cotangent = causal.zero_cotangent(stored.carries[0], size)
     earliest = max(0, rows[0] - width + 1) // STRETCH
     for number in range(rows[-1] // STRETCH, earliest - 1, -1):
@@ -317,14 +331,17 @@ def _back_through_stretch(
     advance: Callable[[Carry, Array], tuple[Carry, Array]] = functools.partial(
         module.apply, variables, method="advance"
     )
+    # Output step t' joins at the frame t = t'; the padding, -1, joins at none.
     steps = start + jnp.arange(len(drive))
     joins = (rows[:, None] == steps).astype(drive.dtype)
     classes = jax.eval_shape(advance, carry, drive)[1].shape[1]
     seed = jax.nn.one_hot(target, classes, dtype=drive.dtype)
     with jax.default_matmul_precision(PRECISION):
+        # The forward pass again, from the stored carry: pullbacks are never stored.
         _, pullback = jax.vjp(advance, carry, drive)
         cotangent, weights = causal.pull_back(pullback, cotangent, joins, seed)
         heat = causal.signed_maps(weights, response, jnp.asarray(maps))
+    # Lags of W and more are left out. Frames after t' are 0 already: nothing had joined.
     in_window = rows[:, None] - steps < width
     heat = jnp.where(in_window[..., None, None], heat, 0)
     masses = heat.sum((1, 2, 3))
@@ -384,6 +401,8 @@ def _empty_result(
 
 def _rows_of_block(stored: _ForwardPass, max_bytes: int) -> int:
     """Return how many rows go back together within ``max_bytes``."""
+    # An estimate, in float32, of one row over a stretch: G and a temporary of its size
+    # (2 D), beta (K), and maps: signed, windowed, rectified, returned (4 h w).
     length, *cells, channels = stored.features[0].shape
     width = stored.drives[0].shape[1]
     per_row = 4 * length * (2 * width + channels + 4 * cells[0] * cells[1])
@@ -402,6 +421,7 @@ def _positions(
     lags = rows[:, None] - frames
     exist = (lags >= 0) & (lags < width) & (frames < steps)
     row, frame = np.nonzero(exist)
+    # With a window columns are lags, so that W of them suffice; without, frames.
     column = lags[row, frame] if window is not None else start + frame
     return row, column, frame
 

@@ -75,9 +75,11 @@ def choose_step(scores: Float[Tensor, "out C"], target: int | None, how: str) ->
     if how == "last":
         return len(scores) - 1
     if how == "settled":
+        # The step after the last one at which another class than the final one leads.
         classes = scores.argmax(1)
         return int(np.flatnonzero(classes != classes[-1]).max(initial=-1)) + 1
     target = int(predicted_class(scores)) if target is None else target
+    # The first score has nothing before it to rise from.
     rises = np.diff(scores[:, target], prepend=scores[0, target])
     return int(rises.argmax())
 
@@ -129,6 +131,7 @@ def lag_profile(matrix: Float[np.ndarray, "T T"]) -> LagProfile:
     by any gradient method is the diagonal of the full one: what is off the diagonal
     came through the state.
     """
+    # Lag t' - t is constant along a diagonal of the matrix, below the main one.
     magnitude, steps = np.abs(matrix), np.arange(len(matrix))
     profile = np.array([magnitude.diagonal(-lag).mean() for lag in steps])
     total = np.tril(magnitude).sum()
@@ -139,6 +142,7 @@ def lag_profile(matrix: Float[np.ndarray, "T T"]) -> LagProfile:
     # Least squares through the logarithm; each lag weighs as many steps as have it.
     weights = np.sqrt((len(matrix) - steps)[positive])
     slope, _ = np.polyfit(steps[positive], np.log(profile[positive]), 1, w=weights)
+    # profile = exp(slope lag) halves after log 2 / -slope frames.
     falls = -slope * len(matrix) > SMALLEST_DECAY
     return LagProfile(profile, math.log(2) / -slope if falls else math.inf, share)
 
@@ -173,5 +177,6 @@ def upsample(
 def _interpolation(size: int, cells: int) -> Float[np.ndarray, "size cells"]:
     """Return the weights of bilinear interpolation along one axis."""
     centres = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
+    # A hat function of each cell: neighbours share 1, all others get 0.
     distances = np.abs(centres[:, None] - np.arange(cells))
     return np.maximum(1 - distances, 0).astype(np.float32)

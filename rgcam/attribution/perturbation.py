@@ -93,6 +93,7 @@ def upper_model(
     # What each cell adds to u beyond the baseline; u is affine, so their sum over cells
     # leads from u(baseline) to u(A).
     shares = module.apply(variables, change, method="shares")
+    # u(b) = u(A) - sum_ij shares(A - b), without another pass through ``drive``.
     start = model.drive - shares.sum((1, 2))
     return UpperModel(
         outputs=lambda drive: targets.select(
@@ -100,6 +101,8 @@ def upper_model(
         ),
         inputs=model.drive,
         baseline=start,
+        # x - b is the sum of the shares over cells, so that ``weights . (x - b)`` splits
+        # into one product for each cell, exactly.
         to_maps=lambda weights: jnp.einsum("td,thwd->thw", weights, shares),
         mix_cells=lambda mask: start + jnp.einsum("thw,thwd->td", mask, shares),
         grid=(steps, height, width),
@@ -138,13 +141,15 @@ def baseline_features(
         return jnp.zeros_like(features)
     if baseline == "first":
         return jnp.broadcast_to(features[:1], features.shape)
-    if baseline == "previous":
+    if baseline == "previous":  # A[t - 1], and A[0] for itself
         return jnp.concatenate([features[:1], features[:-1]])
     # Mean and blur are both Gaussian averages over time, the mean of infinite width.
     steps = jnp.arange(len(features), dtype=features.dtype)
+    # exp(-0) = 1: a Gaussian of infinite width weights all frames equally.
     width = jnp.inf if baseline == "mean" else BLUR_FRAMES
     weights = jnp.exp(-(((steps[:, None] - steps) / width) ** 2) / 2)
     weights = weights * (True if length is None else steps < length)
+    # At the ends, the weights of the frames that exist sum to 1.
     weights = weights / weights.sum(1, keepdims=True)
     return jnp.einsum("st,thwk->shwk", weights, features)
 
@@ -203,6 +208,7 @@ def occlusion(model: UpperModel) -> Float[Array, "out T"]:
 
     T passes above A. Zeiler and Fergus, arXiv:1311.2901, in time instead of space.
     """
+    # Row t of 1 - I keeps every frame but t.
     occluded = outputs_with_frames(model, 1 - jnp.eye(model.grid[0]))
     return zero_future(model, (model.outputs(model.inputs) - occluded).T)
 
@@ -241,11 +247,13 @@ def shapley_values(
     steps = model.grid[0]
     keys = jax.random.split(key, permutations // 2)
     ranks = jax.vmap(lambda key: jax.random.permutation(key, steps))(keys)
+    # Rank r becomes T - 1 - r in the reversed order.
     ranks = jnp.concatenate([ranks, steps - 1 - ranks])
     # For every order, the clips with its first 0, 1, ..., T frames.
     masks = ranks[:, None, :] < jnp.arange(steps + 1)[:, None]
     masks = masks.reshape(-1, steps).astype(model.inputs.dtype)
     outputs = outputs_with_frames(model, masks)
+    # Gains telescope: in every order they sum to y(A) - y(b), and so does their mean.
     gains = jnp.diff(outputs.reshape(len(ranks), steps + 1, -1), axis=1)
     # gains[order, n] belongs to the frame of rank n: sort the gains by frame.
     gains_of_frames = jax.vmap(lambda gain, rank: gain[rank])(gains, ranks)
@@ -264,6 +272,7 @@ def distribute_mass(
         matrix: masses, such as Shapley values.
         maps: signed, such as those of integrated gradients: where in each frame.
     """
+    # |L| / sum |L|, fractions of the missing mass that sum to 1.
     magnitude = jnp.abs(maps)
     total = magnitude.sum((2, 3), keepdims=True)
     cells = maps.shape[2] * maps.shape[3]

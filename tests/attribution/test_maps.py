@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import numpy as np
 import pytest
 
@@ -98,3 +99,48 @@ def test_a_former_name_of_an_aggregation_is_accepted():
         attribution_maps.aggregate(values, SCORES[:3], 1, "decided"),
         attribution_maps.aggregate(values, SCORES[:3], 1, "settled"),
     )
+
+
+def test_normalize_by_hand_on_one_scale_for_the_clip():
+    maps = np.array([[[0.0, 1.0], [2.0, -4.0]], [[0.5, 0.0], [0.0, 0.0]]])
+    expected = [[[0, 0.25], [0.5, -1]], [[0.125, 0], [0, 0]]]
+    np.testing.assert_array_equal(
+        attribution_maps.normalize(maps), np.float32(expected)
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-45, 1e-300])
+def test_normalize_is_safe_near_zero(value):
+    maps = np.full((2, 3, 3), value)
+    np.testing.assert_array_equal(attribution_maps.normalize(maps), float(value > 0))
+    assert attribution_maps.normalize(maps).dtype == np.float32
+
+
+def test_upsample_by_hand():
+    # centres of 4 pixels over 2 cells: -0.25, 0.25, 0.75, 1.25; the ends clamp
+    big = attribution_maps.upsample(np.array([[0.0, 4.0]]), (1, 4))
+    np.testing.assert_array_equal(big, np.float32([[0, 1, 3, 4]]))
+    constant = attribution_maps.upsample(np.full((2, 4, 3), 0.3), (9, 17))
+    np.testing.assert_allclose(constant, np.full((2, 9, 17), 0.3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(7, 5), (12, 20), (21, 14)])
+def test_upsample_equals_jax_image_resize(size):
+    maps = np.random.default_rng(1).normal(size=(2, 3, 7, 5)).astype(np.float32)
+    expected = jax.image.resize(maps, (2, 3, *size), "bilinear")
+    np.testing.assert_allclose(
+        attribution_maps.upsample(maps, size), expected, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_normalize_rejects_values_that_are_not_finite(bad):
+    maps = np.zeros((2, 3, 3))
+    maps[1, 2, 0] = bad
+    with pytest.raises(InputError, match="NaN or infinite"):
+        attribution_maps.normalize(maps)
+
+
+def test_one_cell_upsamples_to_a_constant():
+    big = attribution_maps.upsample(np.full((2, 1, 1), -3.0), (4, 6))
+    np.testing.assert_array_equal(big, np.full((2, 4, 6), -3, np.float32))
