@@ -7,7 +7,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,16 +108,32 @@ def load_cnn(model: str, cnn: str | None = None) -> Model | None:
 
 
 def class_index(model: Model, name: str) -> int:
-    """Return the number of a class by its name; case, spaces, - and _ do not matter.
+    """Return the number of a class by its name.
+
+    The class of exactly this name comes first. Without one, case, spaces, - and _ do
+    not matter. A text is always a name: of the classes "-1", "0" and "1", "1" is the
+    class of that name, number 2.
+
+    Args:
+        model: whose classes are searched.
+        name: of the class.
 
     Raises:
-        InputError: no such class; names the nearest ones.
+        InputError: no such class (names the nearest ones), or several that differ in
+            nothing but these (names all of them).
     """
-    plain = {_plain(known): i for i, known in enumerate(model.classes)}
-    if _plain(name) in plain:
-        return plain[_plain(name)]
-    near = difflib.get_close_matches(_plain(name), plain, 3, cutoff=0.5)
-    nearest = [model.classes[plain[n]] for n in near] or model.classes
+    loose_names = [_loose_name(class_name) for class_name in model.classes]
+    matches = _indices(model.classes, name) or _indices(loose_names, _loose_name(name))
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = ", ".join(f"{model.classes[i]!r} (class {i})" for i in matches)
+        raise InputError(
+            f"{name!r} may be any of several classes of {model.name}: {names}; give "
+            "one of these names exactly"
+        )
+    near = difflib.get_close_matches(_loose_name(name), loose_names, 3, cutoff=0.5)
+    nearest = [model.classes[loose_names.index(n)] for n in near] or model.classes
     raise InputError(
         f"{model.name} has no class {name!r}; did you mean {', '.join(nearest)}?"
     )
@@ -178,8 +194,15 @@ def _preprocess(fields: Mapping[str, Any]) -> Preprocess:
     return Preprocess(**plain)
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).lower()
+def _indices(names: Sequence[str], name: str) -> list[int]:
+    return [index for index, other in enumerate(names) if other == name]
+
+
+def _loose_name(name: str) -> str:
+    """Leave out what may differ between two spellings of one class's name."""
+    # The sign of a number is no separator: "-1" is not "1".
+    sign = "-" if re.match(r"\s*-\s*\d", name) else ""
+    return sign + re.sub(r"[\s_-]", "", name).casefold()
 
 
 def _find(name: str | Path) -> Path:

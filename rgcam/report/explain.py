@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -14,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from rgcam.attribution import explain, gradcam, targets
 from rgcam.attribution.explain import ClassMaps, Explanation, StaticOptions
 from rgcam.data.video import Clip
+from rgcam.errors import InputError
 from rgcam.metrics import selfcheck
 from rgcam.models import cut, preprocessing
 from rgcam.models.zoo import Model, class_index
@@ -126,8 +126,12 @@ def explain_frames(
     """
     if not _share_features(cnn, model):
         features = _features(cnn.module, cnn.variables, cnn.preprocess(clip.frames))
-    shared = itertools.takewhile(lambda name: name in cnn.classes, names[1:])
-    indices = [class_index(cnn, names[0]), *map(cnn.classes.index, shared)]
+    indices = [class_index(cnn, names[0])]
+    for name in names[1:]:
+        try:
+            indices.append(class_index(cnn, name))
+        except InputError:
+            break
     explanations = [
         _explain_class(
             cnn.module,

@@ -1,5 +1,6 @@
 """Models on disk: runs, exported folders, bundled models, and damaged ones."""
 
+import functools
 import json
 import shutil
 
@@ -175,6 +176,45 @@ def test_class_index_is_forgiving_and_helpful(run):
         zoo.class_index(model, "jumproop")
     with pytest.raises(InputError, match="JumpRope, raise arms"):
         zoo.class_index(model, "zzz")
+
+
+@pytest.fixture
+def with_classes():
+    """Return class_index of a model with the given classes."""
+    model = zoo.load_model("stickman-lrcn")
+    return lambda classes: functools.partial(
+        zoo.class_index, model._replace(classes=classes)
+    )
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [("-1", "0", "1"), ("PullUps", "pullups"), ("1 1", "11"), ("2", "1", "0")],
+)
+def test_every_class_is_found_by_its_exact_name(with_classes, classes):
+    index = with_classes(classes)
+    assert [index(name) for name in classes] == list(range(len(classes)))
+
+
+@pytest.mark.parametrize(
+    ("classes", "name"),
+    [
+        (("PullUps", "kick", "pullups"), "pull ups"),
+        (("1 1", "kick", "11"), "1-1"),
+        (("kick", "wave", "kick"), "kick"),
+    ],
+)
+def test_an_ambiguous_class_name_is_an_error_that_lists_all_of_them(
+    with_classes, classes, name
+):
+    matches = rf"{classes[0]!r} \(class 0\), {classes[2]!r} \(class 2\); give one"
+    with pytest.raises(InputError, match=matches):
+        with_classes(classes)(name)
+
+
+def test_the_sign_of_a_number_is_part_of_a_class_name(with_classes):
+    with pytest.raises(InputError, match="no class '-1'"):
+        with_classes(("0", "1"))("-1")
 
 
 @pytest.mark.parametrize("name", ["stickman-lrcn", "stickman-cnn"])

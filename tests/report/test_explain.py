@@ -130,6 +130,20 @@ def test_the_frame_baseline_is_the_frame_cnn_explained_by_itself(family, monkeyp
         np.testing.assert_allclose(maps, own, rtol=1e-3, atol=1e-5)
 
 
+def test_the_frame_baseline_finds_all_classes_by_the_same_lookup():
+    drawn = stickman.clip(3)
+    clip = Clip(drawn.frames[:4], drawn.times[:4], ())
+    model, cnn = zoo.load_model("stickman-lrcn"), zoo.load_model("stickman-cnn")
+    features = attribution.explain(
+        model.module, model.variables, model.preprocess(clip.frames)
+    ).features
+    exact = explain.explain_frames(cnn, clip, cnn.classes[:3], model, features)
+    spelled = [name.upper().replace(" ", "_") for name in cnn.classes[:3]]
+    loose = explain.explain_frames(cnn, clip, spelled, model, features)
+    assert len(loose.maps) == 3
+    np.testing.assert_array_equal(loose.maps, exact.maps)
+
+
 def test_diagonal_of_the_frame_cnn():
     maps = np.arange(18.0).reshape(2, 3, 3, 1, 1)
     np.testing.assert_array_equal(
