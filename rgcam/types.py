@@ -12,6 +12,9 @@ Tensor: TypeAlias = Array | np.ndarray
 Variables: TypeAlias = PyTree
 """A model's variables: a pytree of arrays, such as ``{"params": {...}}``."""
 
+Params: TypeAlias = dict[str, PyTree]
+"""Parameters of a model or of a part of it, by the name of each layer."""
+
 Classify: TypeAlias = Callable[[Float[Array, "in h w K"]], Float[Array, "out C"]]
 """The model above the cut: feature map A -> pre-softmax scores of every output step."""
 

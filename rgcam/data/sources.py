@@ -17,7 +17,7 @@ from rgcam.data import augment, cache, clips, folder, splits
 from rgcam.data.synthetic import draw
 from rgcam.data.tfds import prepare
 from rgcam.errors import InputError
-from rgcam.models import classifiers, heads, preprocessing
+from rgcam.models import classifiers, layers, preprocessing
 from rgcam.models.backbones import Preprocess
 
 CHUNK = {"cpu": 2}  # frames a call; 2 fit the cache: 10 ms a frame, 16 with 16 at once
@@ -125,7 +125,7 @@ def frozen_features(
     def chunk(params, seen):
         maps: Any = module.backbone.apply({"params": params}, seen, stop=stop)
         maps = classifiers.join(maps) if stop is None else maps
-        return heads.pool(maps, cells) if cells else maps
+        return layers.pool(maps, cells) if cells else maps
 
     def features(frames: np.ndarray) -> np.ndarray:
         padding = -len(frames) % size

@@ -2,9 +2,8 @@
 
 ``cut``               what a model must offer to be explained; features by chunks
 ``classifiers``       ``FrameCNN`` and ``LRCN``
-``heads``             the first linear map above a feature map
-``recurrent``         LSTM and GRU, divided into input product and recurrence
-``backbones``         the small CNN, and what all backbones share
+``layers``            the head of each frame, LSTM and GRU
+``backbones``         what all backbones have in common, and the small CNN
 ``efficientnet``      EfficientNet-Lite0 to 2
 ``resnet``            ResNet-18, 34 and 50
 ``preprocessing``     video frames -> a model's input

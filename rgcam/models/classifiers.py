@@ -29,9 +29,16 @@ from jaxtyping import Array, Float
 
 from rgcam.errors import InputError
 from rgcam.models.backbones import Preprocess, SmallCNN
+from rgcam.models.cut import Carry
 from rgcam.models.efficientnet import VARIANTS, EfficientNetLite
-from rgcam.models.heads import GRID, HEADS, FrameHead, share_out
-from rgcam.models.recurrent import CELLS, Carry, Recurrent
+from rgcam.models.layers import (
+    CELLS,
+    GRID,
+    HEADS,
+    FrameHead,
+    Recurrent,
+    cell_contributions,
+)
 from rgcam.models.resnet import REPEATS, ResNet
 from rgcam.types import Tensor
 
@@ -133,7 +140,7 @@ class Classifier(nn.Module):
             return self.frame_head.shares(features)
         side, channels = GRID[self.head], features.shape[-1]
         kernel = self.kernel(side * side * channels)
-        return share_out(features, kernel.reshape(side, side, channels, -1))
+        return cell_contributions(features, kernel.reshape(side, side, channels, -1))
 
     def advance(
         self, carry: Carry, drive: Float[Tensor, "T D"], *, train: bool = False

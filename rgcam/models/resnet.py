@@ -1,35 +1,39 @@
-"""ResNet-18, 34 and 50 below the cut, with their PyTorch weights' names."""
+"""ResNet-18, 34 and 50 below the cut."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
-import numpy as np
-from flax import traverse_util
 from jaxtyping import Array, Float
 
-from rgcam.models.backbones import Place, port
-from rgcam.types import Tensor
+from rgcam.models.backbones import HE_NORMAL, Backbone
 
-BN_EPS = 1e-5
 REPEATS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 CHANNELS = (64, 128, 256, 512)
 EXPANSION = {18: 1, 34: 1, 50: 4}
 
 
 class Block(NamedTuple):
-    """One residual block; ``name`` is that of its parameters, ``torch`` PyTorch's."""
+    """One residual block.
+
+    Attributes:
+        name: of its parameters.
+        stage: its stage, from 1 as in PyTorch's names.
+        index: its place in the stage, from 0.
+        channels: of its 3x3 convolutions.
+        stride: of the block.
+        skip: whether the skip connection has a convolution.
+    """
 
     name: str
-    torch: str
+    stage: int
+    index: int
     channels: int
     stride: int
-    skip: bool  # whether the skip has a convolution
+    skip: bool
 
 
-class ResNet(nn.Module):
-    """ResNet up to its last map: 224 px give A (7, 7, 512), of ResNet-50 2048, ReLU'd.
+class ResNet(Backbone):
+    """ResNet up to its last map: 224 px give A (7, 7, 512), of ResNet-50 2048, after a ReLU.
 
     He et al., arXiv:1512.03385, as in torchvision: the stride of a bottleneck is that
     of its 3x3 convolution, padding is symmetric. Batch normalisation (running
@@ -52,32 +56,20 @@ class ResNet(nn.Module):
         """Number of residual blocks: 8, 16 or 16."""
         return sum(REPEATS[self.depth])
 
-    def block_of(self, name: str) -> int:
-        """Return the block to which the parameters of this name belong."""
-        return 0 if name == "stem" else int(name.removeprefix("block"))
+    def apply_stem(self, frames: Float[Array, "*T H W C"]) -> Float[Array, "*T h w K"]:
+        """Convolve and pool, each with stride 2."""
+        return _max_pool(nn.relu(_conv(64, 7, 2, "stem")(frames)))
 
-    @nn.compact
-    def __call__(
-        self,
-        inputs: Float[Tensor, "*T H W C"],
-        *,
-        start: int = 0,
-        stop: int | None = None,
-    ) -> Float[Array, "*T h w K"]:
-        """Return the last convolutional map, or what block ``stop`` - 1 makes.
-
-        With ``start`` the inputs are what block ``start`` - 1 makes.
-        """
-        x = jnp.asarray(inputs)
-        if start == 0 and stop != 0:
-            x = _max_pool(nn.relu(_conv(64, 7, 2, "stem")(x)))
-        for block in list(blocks(self.depth))[start:stop]:
-            x = Residual(block, EXPANSION[self.depth], name=block.name)(x)
-        return x
+    def apply_block(
+        self, number: int, maps: Float[Array, "*T h w K"]
+    ) -> Float[Array, "*T h2 w2 K2"]:
+        """Apply one residual block."""
+        block = blocks(self.depth)[number]
+        return Residual(block, EXPANSION[self.depth], name=block.name)(maps)
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions, or 1x1, 3x3, 1x1, beside a skip."""
+    """Two 3x3 convolutions, or 1x1, 3x3, 1x1, and a skip connection."""
 
     block: Block
     expansion: int
@@ -108,72 +100,40 @@ class Pointwise(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*T h w K"]) -> Float[Array, "*T h2 w2 K2"]:
         """Return the filtered map."""
-        kernel = self.param("kernel", _HE, (1, 1, x.shape[-1], self.width))
+        kernel = self.param("kernel", HE_NORMAL, (1, 1, x.shape[-1], self.width))
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
         return x[..., :: self.stride, :: self.stride, :] @ kernel[0, 0] + bias
 
 
-def blocks(depth: int) -> Iterator[Block]:
+def blocks(depth: int) -> list[Block]:
     """List the residual blocks of ResNet-``depth``."""
-    number = 0
-    for stage, (repeats, width) in enumerate(
-        zip(REPEATS[depth], CHANNELS, strict=True), 1
-    ):
-        for index in range(repeats):
-            stride = 2 if index == 0 and stage > 1 else 1
-            skip = index == 0 and (stage > 1 or EXPANSION[depth] > 1)
-            torch = f"layer{stage}.{index}"
-            yield Block(f"block{number:02}", torch, width, stride, skip)
-            number += 1
-
-
-def port_resnet(
-    state: Mapping[str, np.ndarray], depth: int
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Rename PyTorch weights and fold their batch normalisation.
-
-    Args:
-        state: of torchvision's ``resnet18``, ``resnet34``, ``resnet50`` or timm's
-            models of these names: name -> array.
-        depth: 18, 34 or 50.
-
-    Returns:
-        Variables of ``ResNet``, and the classifier above it: kernel (K, classes) and
-        bias (classes,).
-
-    Raises:
-        InputError: a weight is missing, left over, or does not fit those beside it.
-    """
-    layers, network = dict(_names(depth)), f"ResNet-{depth}"
-    params, classifier = port(state, layers, "fc", eps=BN_EPS, network=network)
-    return {"params": traverse_util.unflatten_dict(params)}, classifier
-
-
-_HE = nn.initializers.he_normal()
+    positions = [
+        (stage, index)
+        for stage, repeats in enumerate(REPEATS[depth], 1)
+        for index in range(repeats)
+    ]
+    return [
+        Block(
+            name=f"block{number:02}",
+            stage=stage,
+            index=index,
+            channels=CHANNELS[stage - 1],
+            stride=2 if index == 0 and stage > 1 else 1,
+            skip=index == 0 and (stage > 1 or EXPANSION[depth] > 1),
+        )
+        for number, (stage, index) in enumerate(positions)
+    ]
 
 
 def _conv(width: int, kernel: int, stride: int, name: str) -> nn.Module:
-    """Make a convolution, padded symmetrically as PyTorch's is here."""
+    """Create a convolution with symmetric padding, which is PyTorch's."""
     if kernel == 1:
         return Pointwise(width, stride, name=name)
     sides, padding = (kernel, kernel), [(kernel // 2, kernel // 2)] * 2
-    return nn.Conv(width, sides, stride, padding, kernel_init=_HE, name=name)
+    return nn.Conv(width, sides, stride, padding, kernel_init=HE_NORMAL, name=name)
 
 
-def _max_pool(x: Array) -> Array:
-    flat = x.reshape(-1, *x.shape[-3:])  # Linen's takes one batch axis
+def _max_pool(x: Float[Array, "*T h w K"]) -> Float[Array, "*T h2 w2 K"]:
+    flat = x.reshape(-1, *x.shape[-3:])  # Linen's function has one batch axis
     flat = nn.max_pool(flat, (3, 3), (2, 2), ((1, 1), (1, 1)))
     return flat.reshape(*x.shape[:-3], *flat.shape[1:])
-
-
-def _names(depth: int) -> Iterator[tuple[Place, tuple[str, str]]]:
-    """Yield place in params -> (convolution, batch norm) as PyTorch names them."""
-    yield ("stem",), ("conv1", "bn1")
-    for block in blocks(depth):
-        at = block.torch
-        for number in range(1, 3 if EXPANSION[depth] == 1 else 4):
-            place = block.name, f"conv{number}"
-            yield place, (f"{at}.conv{number}", f"{at}.bn{number}")
-        if block.skip:
-            names = f"{at}.downsample.0", f"{at}.downsample.1"
-            yield (block.name, "skip"), names

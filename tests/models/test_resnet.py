@@ -7,12 +7,12 @@ import pytest
 from flax import linen as nn
 
 from rgcam.errors import InputError
-from rgcam.models import resnet
+from rgcam.models import resnet, torch_files
 from tests import make_resnet_reference as reference
 
 
 def logits(depth, state, frames):
-    variables, head = resnet.port_resnet(state, depth)
+    variables, head = torch_files.port_resnet(state, depth)
     a = jax.jit(resnet.ResNet(depth).apply)(variables, frames)
     assert a.min() >= 0 and a.shape[-1] == (2048 if depth == 50 else 512)
     return np.asarray(a.mean((1, 2)) @ head["kernel"] + head["bias"])
@@ -65,9 +65,9 @@ def test_names_and_numbers_are_torchvisions(depth):
 def test_other_weights_are_refused():
     state = reference.weights(18)
     with pytest.raises(InputError, match="not ResNet-34's: layer1.2.conv1.weight"):
-        resnet.port_resnet(state, 34)
-    with pytest.raises(InputError, match="arrays that ResNet-18 has not"):
-        resnet.port_resnet(state | {"layer9.x": np.zeros(1)}, 18)
+        torch_files.port_resnet(state, 34)
+    with pytest.raises(InputError, match="arrays that ResNet-18 does not have"):
+        torch_files.port_resnet(state | {"layer9.x": np.zeros(1)}, 18)
     del state["bn1.bias"]
     with pytest.raises(InputError, match="bn1.bias is missing"):
-        resnet.port_resnet(state, 18)
+        torch_files.port_resnet(state, 18)

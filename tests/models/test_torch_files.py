@@ -1,9 +1,10 @@
-"""Weight files: both of PyTorch's formats, safetensors, and what must be refused."""
+"""Weight files: PyTorch's two formats, safetensors, files that are rejected, and folding."""
 
 import http.server
 import io
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -154,6 +155,29 @@ def test_a_tensor_outside_its_storage_is_refused(tmp_path):
         torch_files.read_weights(tmp_path / "w.pth")
 
 
+@pytest.mark.parametrize(
+    ("offset", "size", "stride"),
+    [
+        (6, (2, 2), (-6, 6)),  # first and last element inside, others before it
+        (0, (2,), (-1,)),
+        (-1, (2,), (1,)),
+        (0, (-1,), (1,)),
+    ],
+)
+def test_a_tensor_with_negative_numbers_is_rejected(tmp_path, offset, size, stride):
+    floats = Storage("FloatStorage", "0", FLOATS)
+    write_zip(tmp_path / "w.pth", {"a": tensor(floats, offset, size, stride)})
+    with pytest.raises(InputError, match="negative size, stride or offset"):
+        torch_files.read_weights(tmp_path / "w.pth")
+
+
+def test_a_storage_without_a_key_is_rejected(tmp_path):
+    floats = Storage("FloatStorage", 0, FLOATS)
+    write_zip(tmp_path / "w.pth", {"a": tensor(floats, 0, (3,), (1,))})
+    with pytest.raises(InputError, match="a storage without type, key and size"):
+        torch_files.read_weights(tmp_path / "w.pth")
+
+
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 def test_damaged_files_are_one_sentence(tmp_path, name):
     for content in (b"", b"hello world", os.urandom(4000)):
@@ -202,7 +226,9 @@ def test_one_variants_weights_are_not_anothers():
     lite2 = torch_files.package_file("efficientnet_lite2")
     with pytest.raises(InputError, match=r"not efficientnet_lite1's: block04/project/"):
         torch_files.pretrained("efficientnet_lite1", lite2)
-    with pytest.raises(InputError, match="arrays that this EfficientNet-Lite has not"):
+    with pytest.raises(
+        InputError, match="arrays that this EfficientNet-Lite does not have"
+    ):
         torch_files.pretrained("efficientnet_lite0", lite2)
     with pytest.raises(InputError, match="not ResNet-50's: conv1.weight is missing"):
         torch_files.pretrained("resnet50", lite2)
@@ -295,3 +321,65 @@ def test_without_huggingface_hub_it_says_how_to_go_on(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InputError, match="pip install huggingface_hub, or give a file"):
         torch_files.pretrained("resnet34")
+
+
+def layer(**changed):
+    """One 1x1 convolution of 2 channels into 3, its batch norm and a classifier."""
+    state = {
+        "c.weight": np.full((3, 2, 1, 1), 2.0),
+        "n.weight": np.full(3, 3.0),
+        "n.bias": np.full(3, 5.0),
+        "n.running_mean": np.full(3, 1.0),
+        "n.running_var": np.full(3, 3.0),
+        "n.num_batches_tracked": np.zeros(()),
+        "fc.weight": np.arange(12.0).reshape(4, 3),
+        "fc.bias": np.arange(4.0),
+    }
+    return state | {name.replace("__", "."): x for name, x in changed.items()}
+
+
+def folded(state):
+    layers = {("a", "b"): torch_files.TorchLayer("c", "n")}
+    return torch_files.fold_batch_norms(
+        state, layers, "fc", eps=1.0, network="this net"
+    )
+
+
+def test_folding_by_hand():
+    params, classifier = folded(layer())
+    # 3 * (2 x - 1) / sqrt(3 + 1) + 5 = 3 x + 3.5
+    np.testing.assert_array_equal(params["a", "b"]["kernel"], np.full((1, 1, 2, 3), 3))
+    np.testing.assert_array_equal(params["a", "b"]["bias"], np.full(3, 3.5))
+    np.testing.assert_array_equal(classifier["kernel"], np.arange(12).reshape(4, 3).T)
+    np.testing.assert_array_equal(classifier["bias"], np.arange(4))
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "expected"),
+    [
+        ("c.weight", (3, 2), "(any, any, any, any)"),
+        ("n.weight", (1,), "(3)"),  # would broadcast
+        ("n.running_var", (2,), "(3)"),
+        ("fc.weight", (4, 3, 1, 1), "(any, any)"),
+        ("fc.bias", (5,), "(4)"),
+    ],
+)
+def test_a_weight_of_another_shape_is_named(key, shape, expected):
+    message = f"the weights are not this net's: {key} is {shape}, not {expected}"
+    with pytest.raises(InputError, match=re.escape(message)):
+        folded(layer() | {key: np.ones(shape)})
+
+
+@pytest.mark.parametrize("key", ["c.weight", "n.bias", "n.running_mean", "fc.bias"])
+def test_a_missing_weight_is_named(key):
+    state = layer()
+    del state[key]
+    with pytest.raises(InputError, match=f"not this net's: {key} is missing"):
+        folded(state)
+
+
+def test_weights_left_over_are_another_networks():
+    with pytest.raises(
+        InputError, match="2 arrays that this net does not have.*'d.weight'"
+    ):
+        folded(layer(d__weight=np.ones(1), e__weight=np.ones(1)))
