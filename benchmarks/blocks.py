@@ -21,7 +21,7 @@ from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from rgcam.attribution import causal
-from rgcam.models import classifiers  # noqa: E402
+from rgcam.models import classifiers
 from rgcam.models import cut as model_cut
 
 STEPS = flags.DEFINE_list("steps", ["16", "32", "64", "128", "256"], "T")
@@ -52,10 +52,10 @@ def row(head: str, beta: bool, steps: int) -> str:
         statistics.median(times[n] / times[0] for times in rounds)
         for n in range(1, len(parts))
     ]
-    told = [f"{1e3 * alone:.0f} ms, {compiled[0]:.1f} s"]
+    cells = [f"{1e3 * alone:.0f} ms, {compiled[0]:.1f} s"]
     for part, share, wait in zip(parts[1:], shares, compiled[1:], strict=True):
-        told.append(f"{part}: {share:.2f}, {wait:.1f} s")
-    return f"| {head} | {beta} | {steps} | " + " | ".join(told) + " |"
+        cells.append(f"{part}: {share:.2f}, {wait:.1f} s")
+    return f"| {head} | {beta} | {steps} | " + " | ".join(cells) + " |"
 
 
 def call(head: str, beta: bool, steps: int, parts: int):

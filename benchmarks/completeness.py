@@ -35,8 +35,8 @@ def main(_) -> None:
     print("| baseline | error, median | 90 % below | worst | points, median | most |")
     print("|---|---|---|---|---|---|")
     for baseline in perturbation.BASELINES:
-        found = [measure(model, clip, baseline) for clip in clips]
-        errors, points = np.array(found).T
+        measured = [measure(model, clip, baseline) for clip in clips]
+        errors, points = np.array(measured).T
         high = np.quantile(errors, 0.9)
         print(
             f"| {baseline} | {np.median(errors):.2%} | {high:.2%} | {errors.max():.2%} "

@@ -1,4 +1,4 @@
-"""A corpus that is killed on the way: is anything lost or done twice, how fast is it?
+"""Interrupted corpus runs: is anything lost or repeated, and how fast are they?
 
     python benchmarks/corpus.py --videos='clips/**/*.avi' [--count=200] [--engine=ray]
 
@@ -29,10 +29,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from rgcam.corpus import batches, manifest
 from rgcam.data import video
-from rgcam.models import (
-    cut,
-    zoo,  # noqa: E402
-)
+from rgcam.models import cut, zoo
 
 VIDEOS = flags.DEFINE_string("videos", "", "pattern of the videos")
 COUNT = flags.DEFINE_integer("count", 200, "videos")
@@ -44,13 +41,13 @@ def main(_) -> None:
     """Run, kill, compare and print."""
     with tempfile.TemporaryDirectory() as folder:
         root = link(Path(folder, "videos"))
-        whole, broken = Path(folder, "whole"), Path(folder, "broken")
-        seconds = run(root, whole, [])
+        unbroken, broken = Path(folder, "unbroken"), Path(folder, "broken")
+        seconds = run(root, unbroken, [])
         print(f"unbroken: {COUNT.value} videos in {seconds:.0f} s", flush=True)
         thirds = [COUNT.value // 3, 2 * COUNT.value // 3]
         run(root, broken, thirds if ENGINE.value == "local" else thirds[:1])
-        compare(whole, broken)
-        forward = forward_seconds(root, whole)
+        compare(unbroken, broken)
+        forward = forward_seconds(root, unbroken)
         ours, bare = COUNT.value / seconds, COUNT.value / forward
         print(f"{ours:.2f} videos/s with start, decoding and files")
         print(
@@ -61,10 +58,10 @@ def main(_) -> None:
 def link(folder: Path) -> Path:
     """Make a folder of links to the first videos."""
     folder.mkdir()
-    found = sorted(Path().glob(VIDEOS.value))[: COUNT.value]
-    if len(found) < COUNT.value:
-        sys.exit(f"error: {VIDEOS.value} matches {len(found)} videos")
-    for file in found:
+    files = sorted(Path().glob(VIDEOS.value))[: COUNT.value]
+    if len(files) < COUNT.value:
+        sys.exit(f"error: {VIDEOS.value} matches {len(files)} videos")
+    for file in files:
         (folder / file.name).symlink_to(file.absolute())
     return folder
 
@@ -112,22 +109,22 @@ def kill_worker() -> int:
     sys.exit("error: there is no worker to kill")
 
 
-def compare(whole: Path, broken: Path) -> None:
+def compare(unbroken: Path, broken: Path) -> None:
     """Fail where a video is missing, was done twice, or has other numbers."""
     lines = (broken / manifest.MANIFEST).read_text().splitlines()
     counts = Counter(json.loads(line)["video"] for line in lines)
-    expected = {row["video"]: row for row in manifest.read(whole)}
+    expected = {row["video"]: row for row in manifest.read(unbroken)}
     if counts != dict.fromkeys(expected, 1):
         sys.exit(f"error: not each video once: {counts.most_common(3)} ...")
     largest = 0.0
     for row in manifest.read(broken):
-        (a, b) = (np.load(f / row["files"][0]) for f in (whole, broken))
+        (a, b) = (np.load(f / row["files"][0]) for f in (unbroken, broken))
         gap = np.abs(a["matrix"] - b["matrix"]).max()
         largest = max(largest, gap / max(np.abs(a["matrix"]).max(), 1e-30))
     print(f"{len(counts)} videos, each once; matrices differ by {largest:.0e} at most")
 
 
-def forward_seconds(root: Path, whole: Path) -> float:
+def forward_seconds(root: Path, unbroken: Path) -> float:
     """Time one forward pass of each clip alone, padded as there."""
     model = zoo.load_model(MODEL.value)
     limits = batches.memory_limits(model, 4 * 2**30)
@@ -139,12 +136,13 @@ def forward_seconds(root: Path, whole: Path) -> float:
 
     run = functools.partial(forward, model.module, model.variables)
     total, compiled = 0.0, set()
-    for row in manifest.read(whole):
+    for row in manifest.read(unbroken):
         clip = video.read_clip(root / row["video"], model.description.fps)
         length = limits.bucket(len(clip.frames))
-        seen = np.zeros((length, *model.preprocess(clip.frames).shape[1:]), np.float32)
-        seen[: len(clip.frames)] = model.preprocess(clip.frames)
-        frames = jnp.asarray(seen)
+        inputs = model.preprocess(clip.frames)
+        padded = np.zeros((length, *inputs.shape[1:]), np.float32)
+        padded[: len(inputs)] = inputs
+        frames = jnp.asarray(padded)
         if length not in compiled:
             compiled.add(length)
             run(frames).block_until_ready()

@@ -19,10 +19,7 @@ from absl import app, flags
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from rgcam.attribution import explain
 from rgcam.metrics import selfcheck
-from rgcam.models import (
-    cut,
-    zoo,  # noqa: E402
-)
+from rgcam.models import cut, zoo
 
 CASES = flags.DEFINE_list(
     "cases",

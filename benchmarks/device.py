@@ -193,13 +193,13 @@ def all_pairs(
     programs = [f.lower(variables, frames).compile() for f in (forward, explain)]
     compiling = time.perf_counter() - began
     runs = [functools.partial(program, variables, frames) for program in programs]
-    once, whole = median_times(runs, options.repeats)
+    forward_s, explain_s = median_times(runs, options.repeats)
     memory = [program.memory_analysis() for program in programs]
     sizes = [m.temp_size_in_bytes / 2**30 if m else float("nan") for m in memory]
     return {
-        "forward, ms": 1e3 * once,
-        "explain, ms": 1e3 * whole,
-        "ratio": whole / once,
+        "forward, ms": 1e3 * forward_s,
+        "explain, ms": 1e3 * explain_s,
+        "ratio": explain_s / forward_s,
         "forward, GiB": sizes[0],
         "explain, GiB": sizes[1],
         "compile, s": compiling,
@@ -220,8 +220,11 @@ def throughput(backbone: str, clips: int, steps: int, options) -> dict:
         lambda: forward(variables, frames),
         lambda: explain(variables, frames),
     ]
-    once, whole = median_times(runs, options.repeats)
-    return {"forward, clips/s": clips / once, "explained, clips/s": clips / whole}
+    forward_s, explain_s = median_times(runs, options.repeats)
+    return {
+        "forward, clips/s": clips / forward_s,
+        "explained, clips/s": clips / explain_s,
+    }
 
 
 def train_step(dtype: str, clips: int, steps: int, options) -> dict:
@@ -264,7 +267,7 @@ def train_step(dtype: str, clips: int, steps: int, options) -> dict:
     return row
 
 
-def torch_step(way: str, dtype: str, clips: int, steps: int, options) -> dict:
+def torch_step(mode: str, dtype: str, clips: int, steps: int, options) -> dict:
     """Time PyTorch's step of the same network on the same device."""
     import torch
     import torchvision
@@ -287,7 +290,7 @@ def torch_step(way: str, dtype: str, clips: int, steps: int, options) -> dict:
         vectors = backbone(frames).reshape(clips, steps, -1)
         return parts[2](lstm(vectors)[0][:, -1])
 
-    scores_of = torch.compile(forward) if way == "compiled" else forward
+    scores_of = torch.compile(forward) if mode == "compiled" else forward
 
     def run():
         optimizer.zero_grad(set_to_none=True)
@@ -342,9 +345,9 @@ def main(arguments: list[str] | None = None) -> None:
         measure = functools.partial(train_step, dtype, clips, steps, options)
         case = {"what": "rgcam", "dtype": dtype, "clips": clips, "T": steps}
         report.add("Training step, ResNet-18 LRCN", measure, **case)
-        for way in ("eager",) if options.small else ("eager", "compiled"):
-            measure = functools.partial(torch_step, way, dtype, clips, steps, options)
-            case["what"] = f"PyTorch, {way}"
+        for mode in ("eager",) if options.small else ("eager", "compiled"):
+            measure = functools.partial(torch_step, mode, dtype, clips, steps, options)
+            case["what"] = f"PyTorch, {mode}"
             report.add("Training step, ResNet-18 LRCN", measure, **case)
     for backbone in ("small",) if options.small else ("resnet18", "efficientnet_lite0"):
         measure = functools.partial(throughput, backbone, clips, steps, options)

@@ -33,7 +33,7 @@ time of a call of the same T, and is called predicted.
 
 The tools are not dependencies of rgcam: pip install -e '.[bench]', or put a folder on
 PYTHONPATH that ``pip install --no-deps --target DIR grad-cam ttach captum
-opencv-python-headless`` has made. What is not installed is left out, and named.
+opencv-python-headless`` has made. Tools that are not installed are skipped and reported.
 """
 
 import importlib.metadata
@@ -53,13 +53,12 @@ from absl import app, flags, logging
 from rgcam.attribution import explain
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks import memory, methods, tables  # noqa: E402
-
-pass  # REMOVED  # noqa: E402
+from benchmarks import flops, memory, methods, tables, work
+from benchmarks.work import Case, Method, Rows, Work
 
 OWN = "forward-at-once ours-maps looped".split()
 PEERS = "torch-forward torch-loop torch-batched captum pytorch-grad-cam".split()
-BACKBONES = flags.DEFINE_list("backbones", list(methods.SIZES), "of the LRCN")
+BACKBONES = flags.DEFINE_list("backbones", list(work.SIZES), "of the LRCN")
 HEADS = flags.DEFINE_list("heads", ["gap", "fc"], "of the LRCN")
 STEPS = flags.DEFINE_list("steps", ["16", "32", "64", "128", "256"], "clip lengths T")
 SIZE = flags.DEFINE_integer("size", 0, "pixels; 0: 112 (resnet18), 224 (efficientnet)")
@@ -75,56 +74,56 @@ def main(_) -> None:
     logging.set_verbosity(logging.WARNING)
     print(header(), flush=True)
     for backbone, head in itertools.product(BACKBONES.value, HEADS.value):
-        size = SIZE.value or methods.SIZES[backbone]
-        cases = [methods.Case(backbone, head, int(t), size) for t in STEPS.value]
+        size = SIZE.value or work.SIZES[backbone]
+        cases = [Case(backbone, head, int(t), size) for t in STEPS.value]
         results = [measure(case) for case in cases]
         print(tables.report(results, LIMIT.value), flush=True)
 
 
-def measure(case: methods.Case) -> tables.Result:
+def measure(case: Case) -> tables.Result:
     """Compare all methods with ours, then time them in turns."""
     on_cpu = jax.default_backend() == "cpu"
     beside = [name for name in NAMES.value if on_cpu or name in OWN]
     names = ["forward", "ours", *beside]
     peaks = memory.peaks(case, names) if MEMORY.value and on_cpu else {}
     fits = [name for name in names if peaks.get(name, 0) is not None]
-    work = methods.build(case)
-    made = {name: m for name in fits if (m := make(name, work)) is not None}
-    truth = made["ours"].run(())
+    clip = work.build(case)
+    available = {name: m for name in fits if (m := make(name, clip)) is not None}
+    truth = available["ours"].run(())
     differences, estimates = {}, {}
-    for name, method in made.items():
+    for name, method in available.items():
         say(f"{'/'.join(map(str, case))}: {name}")
         differences[name] = agree(name, truth, method, case.steps)
         estimates[name] = estimate(method, case.steps)
     late = {name: s for name, s in estimates.items() if s > LIMIT.value}
-    runs = {n: whole(m, case.steps) for n, m in made.items() if n not in late}
+    runs = {n: run_of(m, case.steps) for n, m in available.items() if n not in late}
     times = in_turns(runs, {n: repeats(estimates[n]) for n in runs})
-    counted = costs(case, work, truth)
+    counted = costs(case, clip, truth)
     return tables.Result(case, times, late, peaks, differences, counted)
 
 
-def make(name: str, work: methods.Work) -> methods.Method | None:
+def make(name: str, clip: Work) -> Method | None:
     """Make a method, or say why there is none."""
     try:
-        return methods.make(name, work)
+        return methods.make(name, clip)
     except ImportError as error:
-        say(f"{name} is left out: {error}")
+        say(f"{name} is skipped: {error}")
         return None
 
 
-def agree(name, truth: methods.Rows, method: methods.Method, steps: int) -> dict:
+def agree(name, truth: Rows, method: Method, steps: int) -> dict:
     """Return the differences from ours; fail where there is one."""
-    outs = methods.samples(steps)
-    found = methods.differences(truth, method.run(outs), outs)
-    bad = {what: d for what, d in found.items() if not d <= TOLERANCE}
+    outs = work.samples(steps)
+    differences = work.differences(truth, method.run(outs), outs)
+    bad = {field: d for field, d in differences.items() if not d <= TOLERANCE}
     if bad:
         sys.exit(f"error: {name} and ours differ, relative to the largest: {bad}")
-    return found
+    return differences
 
 
-def estimate(method: methods.Method, steps: int) -> float:
+def estimate(method: Method, steps: int) -> float:
     """Predict the seconds of one whole run from the calls for one and for two t'."""
-    few = methods.samples(steps)
+    few = work.samples(steps)
     one = seconds(lambda: method.run(few[-1:]))
     if method.all_steps:
         return one
@@ -132,7 +131,7 @@ def estimate(method: methods.Method, steps: int) -> float:
     return one + (steps - 1) * max(two - one, 0)
 
 
-def whole(method: methods.Method, steps: int) -> Callable[[], methods.Rows]:
+def run_of(method: Method, steps: int) -> Callable[[], Rows]:
     """Return the run that is timed: all t'."""
     return lambda: method.run(range(steps))
 
@@ -153,21 +152,21 @@ def in_turns(runs: dict[str, Callable], counts: dict[str, int]) -> dict:
     return times
 
 
-def seconds(run: Callable[[], methods.Rows]) -> float:
+def seconds(run: Callable[[], Rows]) -> float:
     """Time one run to its end."""
     began = time.perf_counter()
     jax.block_until_ready(tuple(run()))
     return time.perf_counter() - began
 
 
-def costs(case: methods.Case, work: methods.Work, truth: methods.Rows) -> tables.Costs:
+def costs(case: Case, clip: Work, truth: Rows) -> tables.Costs:
     """Count FLOPs by XLA and on paper, and bytes."""
-    programs = methods.lower_forward(work), methods.lower_ours(work)
+    programs = methods.lower_forward(clip), methods.lower_ours(clip)
     xla = [(p.cost_analysis() or {}).get("flops", math.nan) for p in programs]
     maps, beta = np.asarray(truth.maps), np.asarray(truth.beta)
     sides = math.prod(maps.shape[2:]), beta.shape[-1]
-    paper = methods.paper_flops(case, *sides)
-    counted = [methods.program_flops(p.jaxpr) for p in methods.traced(work)]
+    paper = flops.paper_flops(case, *sides)
+    counted = [flops.program_flops(p.jaxpr) for p in methods.traced(clip)]
     result = explain.explanation_bytes(case.steps, case.steps, *sides)
     (f, e), (g, h) = ((x, y - x) for x, y in (xla, counted))
     held = [planned_bytes(program) for program in programs]
@@ -185,7 +184,7 @@ def header() -> str:
     versions = ", ".join(map(version, ("jax", "torch", "captum", "grad-cam")))
     cores = len(os.sched_getaffinity(0))
     device = f"{jax.devices()[0].device_kind} {platform.machine()}, {cores} cores"
-    return f"{device}; {versions}; LSTM({methods.HIDDEN}), {methods.CLASSES} classes"
+    return f"{device}; {versions}; LSTM({work.HIDDEN}), {work.CLASSES} classes"
 
 
 def version(package: str) -> str:

@@ -62,8 +62,8 @@ def main(_) -> None:
 def _write(file: Path, length: int) -> None:
     model = load_model(MODEL.value)
     size = model.description.preprocess.size
-    made = stickman.clip(1, size=size, length=length)
-    clip = Clip(made.frames, np.arange(length) / 7.5, ())
+    drawn = stickman.clip(1, size=size, length=length)
+    clip = Clip(drawn.frames, np.arange(length) / 7.5, ())
     explained = explain_clip(model, clip, cnn=load_cnn(MODEL.value), source=f"{length}")
     page = explorer.page(explained)
     file.write_text(page)
@@ -77,16 +77,16 @@ def _row(browser, file: Path, length: int) -> str:
         mark = "performance.getEntriesByName('rgcam-ready')[0].startTime"
         ready.append(page.evaluate(mark))
         page.wait_for_timeout(1500)  # frames are decoded
-        found = page.evaluate(CHANGES, CELLS)
-        script += found["script"]
-        shown += found["shown"]
-        kept = page.evaluate("[rgcam.data.rank, rgcam.data.error]")
+        times = page.evaluate(CHANGES, CELLS)
+        script += times["script"]
+        shown += times["shown"]
+        rank, error = page.evaluate("[rgcam.data.rank, rgcam.data.error]")
         page.close()
     middle = statistics.median
     return (
         f"{length} | {file.stat().st_size / 1e6:.2f} | {middle(ready):.0f} | "
         f"{middle(script):.1f} (95 %: {np.quantile(script, 0.95):.1f}) | "
-        f"{middle(shown):.1f} | {kept[0]}, {kept[1]:.2%}"
+        f"{middle(shown):.1f} | {rank}, {error:.2%}"
     )
 
 

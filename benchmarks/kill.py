@@ -67,10 +67,10 @@ def run_killed(folder: Path, epochs: int, kills: int, seed: int = 0) -> Iterator
     rng, workdir = random.Random(seed), folder / "killed"
     for _ in range(kills):
         yield _run_and_kill(command(workdir, epochs), workdir, folder, rng)
-    run_whole(folder, epochs, "killed")
+    run_unbroken(folder, epochs, "killed")
 
 
-def run_whole(folder: Path, epochs: int, name: str = "whole") -> None:
+def run_unbroken(folder: Path, epochs: int, name: str = "unbroken") -> None:
     """Train to the end in ``folder/name``."""
     subprocess.run(
         command(folder / name, epochs),
@@ -81,19 +81,19 @@ def run_whole(folder: Path, epochs: int, name: str = "whole") -> None:
 
 
 def lost(folder: Path, epochs: int) -> list[str]:
-    """Say what differs between the two runs; nothing is right."""
+    """Return the differences between the two runs; an empty list if there are none."""
     from rgcam.models import zoo
 
-    leaves = [_leaves(zoo.load_model(folder / n)) for n in ("whole", "killed")]
-    found = [
+    leaves = [_leaves(zoo.load_model(folder / n)) for n in ("unbroken", "killed")]
+    differences = [
         f"parameters {name} differ by {np.abs(leaves[1][name] - value).max():.3g}"
         for name, value in leaves[0].items()
         if not np.array_equal(value, leaves[1][name])
     ]
     text = (folder / "killed" / "metrics.jsonl").read_text()
     steps = [json.loads(line)["step"] for line in text.splitlines()]
-    wanted = sorted(set(steps)) == steps and steps[-1] == 2 * epochs
-    return found + ([] if wanted else [f"metrics hold the steps {steps}"])
+    complete = sorted(set(steps)) == steps and steps[-1] == 2 * epochs
+    return differences + ([] if complete else [f"metrics hold the steps {steps}"])
 
 
 def _run_and_kill(arguments, workdir: Path, folder: Path, rng) -> Kill:
@@ -131,7 +131,7 @@ def _leaves(model) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Kill as often as asked and print what was found."""
+    """Kill the given number of times and print what was lost."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -139,15 +139,15 @@ def main() -> None:
     epochs = 4 * options.kills
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run_whole(folder, epochs)
+        run_unbroken(folder, epochs)
         print("kill  after s  steps saved  mid-save", flush=True)
         kills = run_killed(folder, epochs, options.kills, options.seed)
         for number, kill in enumerate(kills, 1):
             middle = "yes" if kill.saving else "no"
             print(f"{number:4} {kill.seconds:8.1f} {kill.saved:12} {middle:>9}")
-        found = lost(folder, epochs)
-    print("; ".join(found) or f"nothing lost: {2 * epochs} steps, bit-identical")
-    sys.exit(bool(found))
+        losses = lost(folder, epochs)
+    print("; ".join(losses) or f"nothing lost: {2 * epochs} steps, bit-identical")
+    sys.exit(bool(losses))
 
 
 if __name__ == "__main__":

@@ -32,17 +32,17 @@ RATE, SIZE, PIECE = 7.5, 224, 900
 
 
 def main(_) -> None:
-    """Print a row for each way to explain."""
+    """Print a row for each set of options."""
     count, stride = FRAMES.value, -(-FRAMES.value // ROWS.value)
-    ways = [f"--window={WINDOW.value}", f"--steps=::{stride}"]
+    options = [f"--window={WINDOW.value}", f"--steps=::{stride}"]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "long.mp4")
         write(file, count)
         print(f"{count} frames, {file.stat().st_size / 2**20:.0f} MiB on disk\n")
         print("| explain.py | seconds | largest resident set, GiB |\n|---|---|---|")
-        for way in ways:
-            seconds, resident = explain(file, Path(folder, "out" + way[2:5]), way)
-            print(f"| {way} | {seconds:.0f} | {resident / 2**30:.2f} |", flush=True)
+        for option in options:
+            seconds, resident = explain(file, Path(folder, "out" + option[2:5]), option)
+            print(f"| {option} | {seconds:.0f} | {resident / 2**30:.2f} |", flush=True)
 
 
 def write(file: Path, count: int) -> None:
@@ -66,10 +66,10 @@ def write(file: Path, count: int) -> None:
                     sink.mux(packet)
 
 
-def explain(file: Path, out: Path, way: str) -> tuple[float, int]:
+def explain(file: Path, out: Path, option: str) -> tuple[float, int]:
     """Run explain.py; return seconds and bytes."""
     command = [sys.executable, ROOT / "explain.py", f"--model={MODEL.value}"]
-    command += [f"--video={file}", f"--out={out}", way]
+    command += [f"--video={file}", f"--out={out}", option]
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -1,4 +1,4 @@
-"""Peak memory of methods, measured in a process apart.
+"""Peak memory of methods, measured in a separate process.
 
 Resident memory is sampled every 2 ms during a second run and counted above its lowest
 then (weights, frames, libraries). glibc hands every freed block of 64 KiB or
@@ -21,49 +21,50 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from benchmarks import methods  # noqa: E402
+from benchmarks import methods
+from benchmarks.work import Case, Rows, Work, build, samples
 
 SHARE = 0.8
 
 
-def peaks(case: methods.Case, names: Iterable[str]) -> dict[str, int | None]:
-    """Return the bytes that each method takes; None where there are too few.
+def peaks(case: Case, names: Iterable[str]) -> dict[str, int | None]:
+    """Return the bytes that each method takes; None where memory does not suffice.
 
-    A process that is killed is started again for the methods after the one it died of.
-    Methods that are not installed are left out.
+    A process that is killed is started again for the methods after the one that killed
+    it. Methods that are not installed are omitted.
     """
-    found, left = {}, list(names)
-    while left:
+    peak_bytes, pending = {}, list(names)
+    while pending:
         child = subprocess.run(
-            [sys.executable, __file__, json.dumps(case), *left],
+            [sys.executable, __file__, json.dumps(case), *pending],
             env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"},
             stdout=subprocess.PIPE,
             text=True,
         )
         if child.returncode > 0:
-            sys.exit(f"error: {' '.join(left)}: see above")  # a mistake, not memory
+            sys.exit(f"error: {' '.join(pending)}: see above")  # a mistake, not memory
         lines = [json.loads(line) for line in child.stdout.splitlines()]
-        found |= {name: taken for name, taken in lines if taken != "absent"}
-        left = left[len(lines) :]
-        if left:
-            found[left.pop(0)] = None
-    return found
+        peak_bytes |= {name: peak for name, peak in lines if peak != "absent"}
+        pending = pending[len(lines) :]
+        if pending:
+            peak_bytes[pending.pop(0)] = None
+    return peak_bytes
 
 
 def main(arguments: list[str]) -> None:
     """Print a line for each method, as soon as it is known."""
     case, *names = arguments
-    work = methods.build(methods.Case(*json.loads(case)))
+    work = build(Case(*json.loads(case)))
     for name in names:
         print(json.dumps([name, _peak(name, work)]), flush=True)
 
 
-def _peak(name: str, work: methods.Work) -> int | str | None:
+def _peak(name: str, work: Work) -> int | str | None:
     try:
         method = methods.make(name, work)
     except ImportError:
         return "absent"
-    outs = methods.samples(len(work.frames))
+    outs = samples(len(work.frames))
     try:
         with _limit():
             _settle(method.run(outs))
@@ -107,16 +108,16 @@ def _limit() -> Iterator[None]:
     lines = Path("/proc/meminfo").read_text().splitlines()
     free = next(int(line.split()[1]) for line in lines if "MemAvailable" in line)
     pages = Path("/proc/self/statm").read_text().split()[0]
-    most = int(pages) * resource.getpagesize() + int(SHARE * 1024 * free)
+    limit = int(pages) * resource.getpagesize() + int(SHARE * 1024 * free)
     before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def _settle(rows: methods.Rows) -> None:
+def _settle(rows: Rows) -> None:
     import jax
 
     jax.block_until_ready(tuple(rows))

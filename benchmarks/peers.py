@@ -1,22 +1,21 @@
-"""The same network in PyTorch, and the ways to explain it there.
+"""The same network in PyTorch, and the methods that explain it there.
 
-Weights are copied from ours (batch normalisation is folded there, so here too). What a
-peer is not asked for is not held against it: its pictures are dropped as they come.
-Memory is laid out channels last, which is faster here than PyTorch's default, and
-subnormal numbers count as 0, as in XLA. Parameters ask for gradients, as they do after
-loading; the loops by hand stop at A.
+Weights are copied from ours (batch normalisation is folded there, so here too). Maps that
+a peer computes in addition are discarded at once, so that they do not count as memory
+held. Memory layout is channels-last, which is faster here than PyTorch's default, and
+subnormal numbers count as 0, as in XLA. Parameters require gradients, as they do after
+loading; the hand-written loops stop at A.
 """
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.methods import TARGET, Method, Rows, Work
+from benchmarks.work import TARGET, Method, Rows, Work
 from rgcam.models import efficientnet, resnet
 
 
@@ -105,8 +104,10 @@ def peer(name: str, work: Work) -> Method:
     """
     torch.set_flush_denormal(True)
     frames = torch.tensor(np.asarray(work.frames)).permute(0, 3, 1, 2)
-    layout: Any = {"memory_format": torch.channels_last}
-    return PEERS[name](Lrcn(work).eval().to(**layout), frames)
+    model = Lrcn(work).eval()
+    # The stub of ``to`` lacks this documented overload.
+    model = model.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
+    return PEERS[name](model, frames)
 
 
 def forward(model: Lrcn, frames: torch.Tensor) -> Method:
@@ -151,13 +152,13 @@ def captum(model: Lrcn, frames: torch.Tensor) -> Method:
     """Captum's LayerGradCam, one call per t'."""
     from captum.attr import LayerGradCam  # pyrefly: ignore[missing-import]
 
-    tool: Any = LayerGradCam(model, model.backbone)
+    tool = LayerGradCam(model, model.backbone)
 
     def run(outs: Sequence[int]) -> Rows:
         ask = functools.partial(tool.attribute, frames, relu_attributions=True)
         # Each map holds the graph of its pass until it is detached.
-        found = torch.stack([ask(target=(t, TARGET)).detach()[:, 0] for t in outs])
-        return Rows(maps=found, matrix=found.sum((2, 3)))
+        maps = torch.stack([ask(target=(t, TARGET)).detach()[:, 0] for t in outs])
+        return Rows(maps=maps, matrix=maps.sum((2, 3)))
 
     return Method(run)
 
@@ -165,29 +166,29 @@ def captum(model: Lrcn, frames: torch.Tensor) -> Method:
 def pytorch_grad_cam(model: Lrcn, frames: torch.Tensor) -> Method:
     """pytorch-grad-cam's GradCAM as its README calls it, one call per t'.
 
-    Its maps are normalised frame by frame and resized to the frame, so what is kept and
-    compared with ours is the weights that it computes on the way.
+    Its maps are normalised frame by frame and resized to the frame, so its
+    intermediate weights are recorded and compared with ours.
     """
     _stub_torchvision()
     from pytorch_grad_cam import GradCAM  # pyrefly: ignore[missing-import]
 
-    class Kept(GradCAM):
-        weights: Any = None
+    class RecordingGradCAM(GradCAM):
+        weights: np.ndarray
 
         def get_cam_weights(self, *arguments, **options):
             self.weights = super().get_cam_weights(*arguments, **options)
             return self.weights
 
-    tool: Any = Kept(model=model, target_layers=[model.backbone])
+    tool = RecordingGradCAM(model=model, target_layers=[model.backbone])
 
     def weights(out: int) -> np.ndarray:
         tool(input_tensor=frames, targets=[lambda scores: scores[out, TARGET]])
         return tool.weights
 
     def run(outs: Sequence[int]) -> Rows:
-        found = np.stack([weights(out) for out in outs])
+        beta = np.stack([weights(out) for out in outs])
         model.zero_grad()  # or its gradients would count as held before the next run
-        return Rows(beta=found)
+        return Rows(beta=beta)
 
     return Method(run)
 
@@ -211,8 +212,13 @@ def _cut(model: Lrcn, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
 
 def _rows(scores: torch.Tensor, beta: torch.Tensor, maps: torch.Tensor) -> Rows:
     with torch.no_grad():
-        found = torch.einsum("otk,tkhw->othw", beta, maps).relu()
-        return Rows(scores.detach(), beta, found, found.sum((2, 3)))
+        heatmaps = torch.einsum("otk,tkhw->othw", beta, maps).relu()
+        return Rows(
+            scores=scores.detach(),
+            beta=beta,
+            maps=heatmaps,
+            matrix=heatmaps.sum((2, 3)),
+        )
 
 
 @functools.cache
@@ -224,7 +230,7 @@ def _stub_torchvision():
         library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms(Tensor a, Tensor b, float c)", "qnms(Tensor a)"):
             library.define(f"{operator} -> Tensor")
-        return library  # kept, or its operators go
+        return library  # referenced by the cache, or its operators would disappear
 
 
 def _backbone(module, params) -> nn.Sequential:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.methods import PAPER, Case
+from benchmarks.flops import PAPER
+from benchmarks.work import Case
 
 NOT_TIMED = (
     "Computed, not timed. XLA counts the body of a loop once, however often it runs; in "

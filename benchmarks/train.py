@@ -26,11 +26,11 @@ from absl import app, flags, logging
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from rgcam.data import cache, pipeline, video
 from rgcam.data import clips as data
-from rgcam.data.augment import Augmentation  # noqa: E402
+from rgcam.data.augment import Augmentation
 from rgcam.data.synthetic import stickman
 from rgcam.models import classifiers
 from rgcam.report import writer
-from rgcam.training import step as training  # noqa: E402
+from rgcam.training import step as training
 
 BACKBONES = flags.DEFINE_list("backbones", ["small", "resnet18"], "small, resnet18")
 CLIPS = flags.DEFINE_integer("clips", 4, "of a step")
@@ -77,15 +77,15 @@ def step_row(name: str, dtype: str, clips: int, steps: int) -> str:
     for run in runs:
         seconds(run)
     pairs = [[seconds(run) for run in runs] for _ in range(REPEATS.value)]
-    mine = statistics.median(p[0] for p in pairs)
-    row = f"{name:<12}{dtype:>9}{clips:>7} x {steps:<4}{1e3 * mine:>7.0f}"
-    row += f"{clips * steps / mine:>10.1f}"
+    our_seconds = statistics.median(p[0] for p in pairs)
+    row = f"{name:<12}{dtype:>9}{clips:>7} x {steps:<4}{1e3 * our_seconds:>7.0f}"
+    row += f"{clips * steps / our_seconds:>10.1f}"
     if other:
         theirs = statistics.median(p[1] for p in pairs)
         ratio = statistics.median(p[1] / p[0] for p in pairs)
         row += f"{1e3 * theirs:>10.0f}{ratio:>12.2f}"
     if PEAK.value:
-        row += f"  {flops / mine / PEAK.value / 1e12:.1%} of peak"
+        row += f"  {flops / our_seconds / PEAK.value / 1e12:.1%} of peak"
     return row
 
 
@@ -230,9 +230,9 @@ def torch_lrcn(name: str):
             library.define(f"{operator} -> Tensor")
         import torchvision
 
-        whole = getattr(torchvision.models, name)()
-        parts = [*list(whole.children())[:-1], nn.Flatten()]
-        return nn.Sequential(*parts).eval(), whole.fc.in_features
+        model = getattr(torchvision.models, name)()
+        parts = [*list(model.children())[:-1], nn.Flatten()]
+        return nn.Sequential(*parts).eval(), model.fc.in_features
 
     return Lrcn()
 

@@ -1,15 +1,16 @@
-"""The PyTorch network of benchmarks/explain.py is ours, and so are its peers' weights."""
+"""PyTorch's network of benchmarks/explain.py gives the same results as ours."""
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from benchmarks import methods, peers  # noqa: E402
+from benchmarks import flops, methods, peers  # noqa: E402
+from benchmarks import work as works  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def work():
-    return methods.build(methods.Case("resnet18", "fc", steps=3, size=64))
+    return works.build(works.Case("resnet18", "fc", steps=3, size=64))
 
 
 @pytest.fixture(scope="module")
@@ -19,13 +20,13 @@ def truth(work):
 
 @pytest.mark.parametrize("name", ["torch-forward", "torch-loop", "torch-batched"])
 def test_peers_agree_with_ours(work, truth, name):
-    found = peers.peer(name, work).run([0, 1, 2])
-    assert max(methods.differences(truth, found, [0, 1, 2]).values()) < 1e-4
+    rows = peers.peer(name, work).run([0, 1, 2])
+    assert max(works.differences(truth, rows, [0, 1, 2]).values()) < 1e-4
 
 
 def test_the_definition_agrees_with_ours(work, truth):
-    found = methods.looped(work).run([2, 0])
-    differences = methods.differences(truth, found, [2, 0])
+    rows = methods.looped(work).run([2, 0])
+    differences = works.differences(truth, rows, [2, 0])
     assert set(differences) == {"scores", "beta", "maps", "matrix"}
     assert max(differences.values()) < 1e-4
 
@@ -45,14 +46,14 @@ def multiply_adds(work):
 
 
 def test_multiply_adds(work):
-    assert multiply_adds(work) == pytest.approx(methods.MULTIPLY_ADDS["resnet18"])
+    assert multiply_adds(work) == pytest.approx(flops.MULTIPLY_ADDS["resnet18"])
 
 
 @pytest.mark.slow
 def test_the_other_network_and_head_too():
-    work = methods.build(methods.Case("efficientnet_lite0", "gap", steps=2, size=32))
-    found = peers.peer("torch-forward", work).run(())
-    wanted = methods.forward(work).run(())
-    np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-3, atol=1e-5)
-    known = methods.MULTIPLY_ADDS["efficientnet_lite0"]
-    assert multiply_adds(work) == pytest.approx(known)
+    work = works.build(works.Case("efficientnet_lite0", "gap", steps=2, size=32))
+    rows = peers.peer("torch-forward", work).run(())
+    expected = methods.forward(work).run(())
+    np.testing.assert_allclose(rows.scores, expected.scores, rtol=1e-3, atol=1e-5)
+    counted = flops.MULTIPLY_ADDS["efficientnet_lite0"]
+    assert multiply_adds(work) == pytest.approx(counted)

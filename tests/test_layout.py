@@ -50,10 +50,10 @@ FILE_MODULES = {
 }
 
 
-def modules() -> dict[str, Path]:
-    """Return dotted name -> file of every module of the package."""
+def modules(folder: Path = PACKAGE) -> dict[str, Path]:
+    """Return dotted name -> file of every module of the package or of a folder."""
     names = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         names[".".join(part for part in parts if part != "__init__")] = path
     return names
@@ -98,8 +98,9 @@ def test_every_room_imports_from_lower_floors_only():
     assert not upward
 
 
-def test_no_module_imports_itself_through_others():
-    files = modules()
+@pytest.mark.parametrize("folder", [PACKAGE, ROOT / "benchmarks"])
+def test_no_module_imports_itself_through_others(folder):
+    files = modules(folder)
     graph = {
         name: {
             imported
