@@ -69,6 +69,13 @@ class ExplainOptions(Options):
         value="SECONDS",
         unset="default: the end of the video",
     )
+    stream: int | None = option(
+        None,
+        "video stream, from 0, of a file that has several",
+        group=INPUT,
+        value="N",
+        unset="default: the file's default, or the largest",
+    )
     target: str | None = option(
         None,
         "class to explain",
@@ -229,6 +236,7 @@ def _explain_long(options: ExplainOptions, model: Model, out: Path) -> None:
         fps=_rate(options, model),
         start=options.start,
         end=options.end,
+        stream=options.stream,
         out=steps,
         window=window,
         max_bytes=_max_bytes(options),
@@ -249,7 +257,9 @@ def _explain_corpus(options: ExplainOptions) -> None:
     else:
         raise InputError(f"unknown --engine={options.engine}: choose local or ray")
     out = Path(options.out).expanduser().absolute()
-    root, videos = run.find_videos(options.videos or "", out)
+    listing = run.find_videos(options.videos or "", out)
+    for sentence in listing.left_out:
+        print(sentence)
     model = load_model(options.model)
     cnn = load_cnn(options.model, options.cnn) if options.figures else None
     job = jobs.Job(
@@ -260,6 +270,7 @@ def _explain_corpus(options: ExplainOptions) -> None:
         fps=_rate(options, model),
         start=options.start,
         end=options.end,
+        stream=options.stream,
         out=str(out),
         figures=options.figures,
         beta=options.beta,
@@ -267,7 +278,11 @@ def _explain_corpus(options: ExplainOptions) -> None:
         threads=options.threads or min(8, os.cpu_count() or 1),
         options=recorded(options),
     )
-    print(_corpus_text(run.explain_videos(job, root, videos, engine=engine)))
+    print(
+        _corpus_text(
+            run.explain_videos(job, listing.root, listing.videos, engine=engine)
+        )
+    )
 
 
 def _corpus_text(summary: "Summary") -> str:
@@ -362,6 +377,7 @@ def _read(options: ExplainOptions, model: Model) -> Clip:
         start=options.start,
         end=options.end,
         max_bytes=_max_bytes(options),
+        stream=options.stream,
     )
 
 
@@ -377,6 +393,7 @@ def _is_too_long(options: ExplainOptions, model: Model) -> bool:
         fps=_rate(options, model),
         start=options.start,
         end=options.end,
+        stream=options.stream,
     )
     return needed > _max_bytes(options)
 

@@ -45,6 +45,7 @@ class Job(NamedTuple):
         fps: frames per second to sample.
         start: first second.
         end: last second; None: the end of the video.
+        stream: number of the video stream; None: the file's default, or the largest.
         out: folder of the corpus, absolute.
         figures: write the page, figures and summary of each video too.
         beta: keep the weights of Eq. 1.
@@ -60,6 +61,7 @@ class Job(NamedTuple):
     fps: float
     start: float
     end: float | None
+    stream: int | None
     out: str
     figures: bool
     beta: bool
@@ -119,7 +121,7 @@ def decode(job: Job, longest: int, task: Task) -> DecodedVideo:
 def decoded_bytes(job: Job, task: Task) -> int:
     """Estimate the bytes of a decoded clip from the file's header, which may be wrong."""
     try:
-        info = video.probe(task.path)
+        info = video.probe(task.path, job.stream)
     except (InputError, OSError):
         return 0  # decoding fails at once
     frames = _frame_count(job, info)
@@ -182,11 +184,16 @@ def _frame_count(job: Job, info: video.VideoInfo) -> float:
 
 def _decode(job: Job, longest: int, task: Task) -> DecodedVideo:
     # By the header first: a video that is too long is not decoded at all.
-    frames = _frame_count(job, video.probe(task.path))
+    frames = _frame_count(job, video.probe(task.path, job.stream))
     if math.isfinite(frames):
         _check_length(job, longest, task, int(frames))
     clip = video.read_clip(
-        task.path, job.fps, start=job.start, end=job.end, max_bytes=job.max_bytes
+        task.path,
+        job.fps,
+        start=job.start,
+        end=job.end,
+        max_bytes=job.max_bytes,
+        stream=job.stream,
     )
     _check_length(job, longest, task, len(clip.frames))
     inputs = tuple(

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
@@ -21,7 +21,7 @@ from rgcam import files
 from rgcam.corpus import manifest, worker
 from rgcam.corpus.jobs import Job, Task
 from rgcam.corpus.manifest import Manifest, Row
-from rgcam.data.folder import SUFFIXES
+from rgcam.data.folder import list_videos
 from rgcam.errors import InputError
 from rgcam.types import Fields
 
@@ -98,28 +98,57 @@ def explain_here(job: Job, tasks: Sequence[Task]) -> Iterator[Row]:
     return worker.explain_videos(worker.start(job), tasks)
 
 
-def find_videos(pattern: str, out: Path) -> tuple[Path, list[str]]:
-    """List the files of a pattern: its fixed root and their sorted paths below it.
+class FoundVideos(NamedTuple):
+    """The videos of a pattern.
+
+    Attributes:
+        root: folder that all of them are below.
+        videos: their sorted paths below it.
+        left_out: one sentence for each kind of file or folder that is no video.
+    """
+
+    root: Path
+    videos: list[str]
+    left_out: tuple[str, ...]
+
+
+def find_videos(pattern: str, out: Path) -> FoundVideos:
+    """List the files of a pattern.
 
     Args:
-        pattern: with ``*``, ``?``, ``[...]`` and ``**``; a folder stands for all
-            videos below it, by their suffixes.
+        pattern: a folder, for all videos below it; a file; or a pattern with ``*``,
+            ``?``, ``[...]`` and ``**``. A part of it that is the name of a folder as it
+            stands, such as ``take [1]``, is that folder.
         out: folder whose files are left out, or a second run would find the first's.
 
     Raises:
         InputError: nothing matches, or ``out`` holds all that does.
     """
     path = Path(pattern).expanduser().absolute()
-    root = _fixed_root(path)
+    root, wild = _fixed_root(path)
     if root.is_relative_to(out):
         raise InputError(f"--out={out} holds the videos: give another folder")
-    videos = [f for f in _matches(path) if f.is_file() and not f.is_relative_to(out)]
-    if not videos:
+    if root.is_dir():
+        below, left_out = list_videos(root, exclude=out)
+    else:
+        below, left_out = [], ()
+    if wild:
+        matches = glob.glob(wild, root_dir=root, recursive=True)
+        named = {path for name in matches if (path := root / name).is_file()}
+        # A pattern that names its suffix takes whatever the suffix is.
+        has_suffix = bool(Path(wild).suffix)
+        below = [p for p in named if has_suffix or p in set(below)]
+        below = [p for p in below if not p.is_relative_to(out)]
+        left_out = ()
+    elif path.is_file():
+        root, below = path.parent, [path]
+    if not below:
         raise InputError(
             f"--videos={pattern} matches no file: quote the pattern, and write ** for "
             "all folders below, such as --videos='clips/**/*.mp4'"
         )
-    return root, sorted({video.relative_to(root).as_posix() for video in videos})
+    videos = sorted(video.relative_to(root).as_posix() for video in below)
+    return FoundVideos(root, videos, left_out)
 
 
 def list_tasks(root: Path, videos: Sequence[str], record: Manifest) -> list[Task]:
@@ -158,23 +187,16 @@ def _follow(
                 bar.write(f"failed: {row['video']}: {row['error']}")
 
 
-def _fixed_root(path: Path) -> Path:
-    """Return the folder above the first part of a pattern that is a pattern."""
-    if path.is_dir():
-        return path
-    wild = [i for i, part in enumerate(path.parts) if glob.has_magic(part)]
-    if path.exists() or not wild:
-        return path.parent
-    return Path(*path.parts[: wild[0]])
-
-
-def _matches(path: Path) -> list[Path]:
-    """List the files of a folder, a file or a pattern."""
-    if path.is_dir():
-        return [f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES]
-    if path.exists():  # also where its name could be a pattern
-        return [path]
-    return [Path(name) for name in glob.glob(str(path), recursive=True)]
+def _fixed_root(path: Path) -> tuple[Path, str]:
+    """Divide a path into a folder or file that exists, and the pattern below it."""
+    root = Path(path.anchor)
+    for number, part in enumerate(path.parts[1:], start=1):
+        if not (root / part).exists():
+            if not glob.has_magic(str(Path(*path.parts[number:]))):
+                break
+            return root, str(Path(*path.parts[number:]))
+        root /= part
+    return (path, "")
 
 
 def _decisive_options(job: Job, root: Path) -> Fields:
@@ -191,6 +213,7 @@ def _decisive_options(job: Job, root: Path) -> Fields:
         "fps": job.fps,
         "start": job.start,
         "end": job.end,
+        "stream": job.stream,
         "figures": job.figures,
         "beta": job.beta,
     }

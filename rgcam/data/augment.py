@@ -1,4 +1,4 @@
-"""Random views of a clip for training: one change for all frames, and a shaky hand."""
+"""Random views of a clip for training, the same for all of its frames, and shake."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -16,14 +16,14 @@ class Augmentation(NamedTuple):
     """How much a training clip is changed at random.
 
     Attributes:
-        mirror: half of the clips are seen in a mirror.
+        mirror: half of the clips are flipped left to right.
         crop: side of the smallest random crop, as a share of the frame's; 1 is none.
         colour: largest relative change of brightness, of contrast and of saturation;
             0 is none.
         stride: every s-th frame is taken, s drawn from 1 to this; 1 is none.
-        shake: largest shift of a frame against the scene, as a share of the side, as of
-            a camera in a hand: a clip's largest is drawn from 0 to this, then every
-            frame's by itself; 0 is none.
+        shake: largest shift of a frame against the scene, as a share of the side, as
+            by a hand-held camera: each clip's largest shift is drawn from 0 to this,
+            then each frame's independently; 0 is none.
     """
 
     mirror: bool = False
@@ -35,17 +35,17 @@ class Augmentation(NamedTuple):
 
 def from_config(fields: Mapping[str, Any]) -> Augmentation:
     """Check a config's ``data.augment``; InputError where a field is out of range."""
-    made = Augmentation(**fields)
-    for name, fine, range_ in (
-        ("crop", 0 < made.crop <= 1, "above 0 and at most 1"),
-        ("colour", 0 <= made.colour < 1, "at least 0 and below 1"),
-        ("stride", made.stride >= 1, "1 or more"),
-        ("shake", 0 <= made.shake < 0.5, "at least 0 and below 0.5"),
+    options = Augmentation(**fields)
+    for name, is_valid, range_ in (
+        ("crop", 0 < options.crop <= 1, "above 0 and at most 1"),
+        ("colour", 0 <= options.colour < 1, "at least 0 and below 1"),
+        ("stride", options.stride >= 1, "1 or more"),
+        ("shake", 0 <= options.shake < 0.5, "at least 0 and below 0.5"),
     ):
-        if not fine:
-            value = getattr(made, name)
+        if not is_valid:
+            value = getattr(options, name)
             raise InputError(f"data.augment.{name} is {value}; it must be {range_}")
-    return made
+    return options
 
 
 def changes_pixels(options: Augmentation) -> bool:
@@ -60,8 +60,8 @@ def window(
 
     A stride that would leave fewer than ``length`` steps of the clip is not drawn.
     """
-    most = min(stride, max(len(steps) // length, 1))
-    step = int(rng.integers(most)) + 1
+    largest_stride = min(stride, max(len(steps) // length, 1))
+    step = int(rng.integers(largest_stride)) + 1
     span = length * step
     start = int(rng.integers(max(len(steps) - span, 0) + 1))
     return steps[start : start + span : step]
@@ -78,8 +78,8 @@ def pixels(
     if options.colour > 0:
         frames = recolour(frames, *(1 + options.colour * rng.uniform(-1, 1, 3)))
     if options.shake > 0:
-        most = options.shake * rng.random() * frames.shape[1]
-        frames = shake(frames, random_shifts(len(frames), most, rng))
+        largest_shift = options.shake * rng.random() * frames.shape[1]
+        frames = shake(frames, random_shifts(len(frames), largest_shift, rng))
     return frames
 
 
@@ -96,8 +96,11 @@ def crop(
     """Enlarge a square of every frame to the frame's size, bicubic."""
     size = frames.shape[1]
     box = tuple(size * x for x in (left, top, left + side, top + side))
-    resize = lambda frame: Image.fromarray(frame).resize((size, size), _BICUBIC, box)
-    return np.stack([np.asarray(resize(frame)) for frame in frames])
+    bicubic = Image.Resampling.BICUBIC
+    resized = (
+        Image.fromarray(frame).resize((size, size), bicubic, box) for frame in frames
+    )
+    return np.stack([np.asarray(image) for image in resized])
 
 
 def recolour(
@@ -115,9 +118,11 @@ def recolour(
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
 
 
-def random_shifts(steps: int, most: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw each frame's shift (T, 2) in whole pixels, up to ``most`` each way."""
-    return np.rint(rng.uniform(-most, most, (steps, 2))).astype(int)
+def random_shifts(
+    steps: int, largest: float, rng: np.random.Generator
+) -> Int[np.ndarray, "T 2"]:
+    """Draw each frame's shift in whole pixels, up to ``largest`` in each direction."""
+    return np.rint(rng.uniform(-largest, largest, (steps, 2))).astype(int)
 
 
 def shake(frames: np.ndarray, shifts: Int[np.ndarray, "T 2"]) -> np.ndarray:
@@ -128,6 +133,3 @@ def shake(frames: np.ndarray, shifts: Int[np.ndarray, "T 2"]) -> np.ndarray:
     )
     steps = np.arange(len(frames))[:, None, None]
     return frames[steps, rows[:, :, None], columns[:, None, :]]
-
-
-_BICUBIC = Image.Resampling.BICUBIC

@@ -1,20 +1,18 @@
-"""Decoded frames and a frozen backbone's features, kept on disk, made once."""
+"""Decoded frames and a frozen backbone's features, computed once and kept on disk."""
 
 import hashlib
 import io
-import os
-import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from rgcam.data import clips as data
+from rgcam import files
 from rgcam.data import video
+from rgcam.data.clips import Indexed
 from rgcam.data.folder import Stored
 from rgcam.errors import InputError
 from rgcam.models import preprocessing
@@ -22,6 +20,10 @@ from rgcam.models.backbones import Preprocess
 
 QUALITY = 95  # of the JPEG frames, without chroma subsampling
 _LOADING = threading.Lock()  # NumPy parses headers, which breaks threads of old 3.11s
+
+
+class CacheError(InputError):
+    """The cache cannot be written: no fault of the clip that was to be kept."""
 
 
 class Frames:
@@ -33,10 +35,18 @@ class Frames:
     """
 
     def __init__(
-        self, clips: Sequence[Path | Stored], spec: Preprocess, fps: float, place: Path
+        self, clips: Sequence[Path | Stored], spec: Preprocess, fps: float, cache: Path
     ):
+        """Describe the frames.
+
+        Args:
+            clips: video files, or clips of a prepared dataset.
+            spec: crop and size of the frames.
+            fps: frames per second to sample.
+            cache: folder of the cache.
+        """
         self.clips, self.spec, self.fps = list(clips), spec, fps
-        self.folder = Path(place) / "frames"
+        self.folder = Path(cache) / "frames"
         self.keys = [_key(clip, fps, spec) for clip in self.clips]
 
     def __len__(self) -> int:
@@ -46,31 +56,31 @@ class Frames:
         """Return clip ``index``; InputError where its file cannot be decoded."""
         arrays = _load(self.decode(index))
         if arrays is None:
-            arrays = _load(self.decode(index, again=True))
+            arrays = _load(self.decode(index, replace=True))
         assert arrays is not None
         return _from_jpeg(arrays["jpeg"], arrays["ends"])
 
     def length(self, index: int) -> int:
         """Return the number of frames of clip ``index``, without reading them."""
         ends = _load(self.decode(index), "ends") or _load(
-            self.decode(index, again=True), "ends"
+            self.decode(index, replace=True), "ends"
         )
         assert ends is not None
         return len(ends["ends"])
 
-    def decode(self, index: int, again: bool = False) -> Path:
+    def decode(self, index: int, replace: bool = False) -> Path:
         """Make sure that clip ``index`` is in the cache; return its file there."""
         file = self.folder / f"{self.keys[index]}.npz"
-        if again or not file.exists():
+        if replace or not file.exists():
             frames = _read(self.clips[index], self.fps)
-            save(file, **_to_jpeg(preprocessing.resize(frames, self.spec)))
+            save(file, _to_jpeg(preprocessing.resize(frames, self.spec)))
         return file
 
 
 class Mirrored:
-    """Frames seen in a mirror: the same sequence, flipped left to right."""
+    """Clips flipped left to right."""
 
-    def __init__(self, frames: data.Indexed):
+    def __init__(self, frames: Indexed):
         self.frames = frames
 
     def __len__(self) -> int:
@@ -82,9 +92,9 @@ class Mirrored:
 
 
 class Features:
-    """Features (T h w K) float16 of frozen blocks, one file a clip.
+    """Features (T h w K) float16 of frozen blocks, one file for each clip.
 
-    Indexing reads what ``make`` has written; InputError where that has gone.
+    Indexing reads what ``make`` has written; InputError where the file is missing.
     """
 
     def __init__(self, frames: Frames, name: str, mirrored: bool = False):
@@ -92,10 +102,10 @@ class Features:
 
         Args:
             frames: the clips.
-            name: what tells the blocks and their weights from any others.
-            mirrored: of the clips' mirror images.
+            name: identifies the blocks and their weights.
+            mirrored: compute them of the clips flipped left to right.
         """
-        self.frames: data.Indexed = Mirrored(frames) if mirrored else frames
+        self.frames: Indexed = Mirrored(frames) if mirrored else frames
         self.spec, self.keys = frames.spec, frames.keys
         kind = f"{name}-mirrored" if mirrored else name
         self.folder = frames.folder.parent / "features" / kind
@@ -107,7 +117,7 @@ class Features:
         """Return the features of clip ``index``."""
         file = self.folder / f"{self.keys[index]}.npz"
         if (arrays := _load(file)) is None:
-            raise InputError(f"the features {file} have gone: run the command again")
+            raise InputError(f"the features {file} are missing: run the command again")
         return arrays["features"]
 
     def make(
@@ -121,21 +131,27 @@ class Features:
         """
         file = self.folder / f"{self.keys[index]}.npz"
         if (arrays := _load(file)) is None:
-            made = blocks(preprocessing.normalize(self.frames[index], self.spec))
-            arrays = {"features": np.asarray(made, np.float16)}
-            save(file, **arrays)
+            features = blocks(preprocessing.normalize(self.frames[index], self.spec))
+            arrays = {"features": np.asarray(features, np.float16)}
+            save(file, arrays)
         return arrays["features"]
 
 
-def save(file: Path, **arrays: Any) -> None:
-    """Write an .npz that is either whole or not there."""
+def save(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an .npz file that is either complete or absent.
+
+    Raises:
+        CacheError: its folder cannot be written.
+    """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
-            np.savez(part, **arrays)
-        os.replace(part.name, file)
+        with files.atomic(file) as temporary, temporary.open("wb") as opened:
+            np.savez(opened, allow_pickle=False, **arrays)
     except OSError as error:
-        raise InputError(f"cannot write the cache {file.parent}: {error}") from error
+        raise CacheError(
+            f"cannot write the cache {file.parent} ({error.strerror}): choose another "
+            "folder by --config.data.cache=FOLDER"
+        ) from error
 
 
 def _read(clip: Path | Stored, fps: float) -> np.ndarray:
@@ -146,7 +162,7 @@ def _read(clip: Path | Stored, fps: float) -> np.ndarray:
 
 
 def _key(clip: Path | Stored, fps: float, spec: Preprocess) -> str:
-    """Name what a clip looks like: its source's state, rate and crop."""
+    """Identify the frames of a clip: its file's state, the rate and the crop."""
     if isinstance(clip, Path):
         path = clip.resolve()
         stat = path.stat() if path.exists() else None
@@ -158,7 +174,7 @@ def _key(clip: Path | Stored, fps: float, spec: Preprocess) -> str:
 
 
 def _load(file: Path, *names: str) -> dict[str, np.ndarray] | None:
-    """Read some or all arrays of an .npz; None where it is not there or not whole."""
+    """Read some or all arrays of an .npz; None where it is absent or incomplete."""
     try:
         with _LOADING, file.open("rb") as opened, np.load(opened) as arrays:
             return {name: arrays[name] for name in names or arrays.files}
@@ -167,6 +183,7 @@ def _load(file: Path, *names: str) -> dict[str, np.ndarray] | None:
 
 
 def _to_jpeg(frames: np.ndarray) -> dict[str, np.ndarray]:
+    """Compress frames (T S S 3) to one run of bytes and the end of each frame in it."""
     buffer, ends = io.BytesIO(), []
     for frame in frames:
         image = Image.fromarray(frame)

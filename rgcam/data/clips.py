@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 @runtime_checkable
 class Indexed(Protocol):
-    """Clips by number: a list of arrays, or what reads one when it is asked for."""
+    """Clips by number: a list of arrays, or an object that reads one when indexed."""
 
     def __len__(self) -> int: ...
 
@@ -26,8 +26,8 @@ class Clips(NamedTuple):
         names: N names, for messages.
         groups: N names of recordings; clips of one are not independent.
         lengths: (N,) int64 T of each clip.
-        mirrored: the same clips seen in a mirror, or None where a mirror image
-            is no example of its class.
+        mirrored: the same clips flipped left to right, or None where training does
+            not use these.
     """
 
     inputs: Indexed

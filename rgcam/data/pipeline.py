@@ -1,12 +1,12 @@
 """Clips -> batches, by Grain: shuffled, augmented, padded, shared among processes.
 
 Batch n of a run is a function of the seed and n alone, whatever the number of threads,
-workers and processes: a run's place in its data is its step.
+workers and processes, so that a run resumes from the number of its step.
 """
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import grain
 import numpy as np
@@ -15,12 +15,13 @@ from jaxtyping import Int
 
 from rgcam.data import augment
 from rgcam.data.augment import Augmentation
-from rgcam.data.clips import Batch, Clips
+from rgcam.data.cache import CacheError
+from rgcam.data.clips import Batch, Clips, Indexed
 from rgcam.errors import InputError
 
 POOL = 8  # batches whose clips are sorted by length together
-THREADS = 2  # that load batches ahead, in this process or in each worker
-AHEAD = 4  # batches
+THREADS = 2  # threads that load batches, in this process or in each worker
+PREFETCH = 4  # batches that are loaded ahead
 
 
 class Loaded(NamedTuple):
@@ -68,9 +69,9 @@ class Plan:
 
     def __getitem__(self, step: int) -> tuple[Int[np.ndarray, " B"], int]:
         """Return the clips of batch ``step`` and their padded length."""
-        chosen = self._order(step // self.per_epoch)[step % self.per_epoch]
-        longest = int(self.lengths[chosen].max())
-        return chosen, min(-(-longest // self.bucket) * self.bucket, self.length)
+        clips = self._order(step // self.per_epoch)[step % self.per_epoch]
+        longest = int(self.lengths[clips].max())
+        return clips, min(-(-longest // self.bucket) * self.bucket, self.length)
 
     def _shuffled(self, epoch: int) -> Int[np.ndarray, "batches B"]:
         rng = np.random.default_rng((self.seed, 0, epoch))
@@ -85,12 +86,12 @@ class Plan:
     def _by_length(self, clips: np.ndarray) -> np.ndarray:
         return np.argsort(self.lengths[clips], kind="stable")
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the cache behind: worker processes make their own."""
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out the cache of orders, which cannot be pickled."""
         return {k: v for k, v in self.__dict__.items() if k != "_order"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up a plan in a worker process."""
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Restore a plan in a worker process, with a cache of its own."""
         self.__dict__.update(state)
         self._order = functools.lru_cache(2)(self._shuffled)
 
@@ -124,10 +125,10 @@ class TrainingBatches:
 
     def __getitem__(self, step: int) -> Loaded:
         """Load batch ``step``: this process's rows of it."""
-        chosen, length = self.plan[step]
-        rows = range(len(chosen))[self.rows]
-        views = [self._view(int(chosen[row]), step, row) for row in rows]
-        return collate(self.clips, chosen[self.rows], views, length, self.like)
+        batch, length = self.plan[step]
+        rows = range(len(batch))[self.rows]
+        views = [self._view(int(batch[row]), step, row) for row in rows]
+        return collate(self.clips, batch[self.rows], views, length, self.like)
 
     def _view(self, index: int, step: int, row: int) -> np.ndarray | str:
         rng = np.random.default_rng((self.plan.seed, 1, step, row))
@@ -154,9 +155,10 @@ def training_batches(
     """
     if not flags.FLAGS.is_parsed():  # Grain's workers read flags
         flags.FLAGS.mark_as_parsed()
-    options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
-    loading: Any = source  # indexed by whole numbers only
-    batches = grain.MapDataset.source(loading)[first:].to_iter_dataset(options)
+    options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=PREFETCH)
+    # Grain's type asks for slices too; it indexes by whole numbers only.
+    dataset = grain.MapDataset.source(source)  # pyrefly: ignore[bad-argument-type]
+    batches = dataset[first:].to_iter_dataset(options)
     if workers:
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(workers))
     yield from batches
@@ -174,23 +176,23 @@ def evaluation_batches(
     Lengths are padded to a multiple of ``multiple``, so that few shapes compile.
 
     Yields:
-        The clips of the global batch, -1 where there is none, and this process's
-        rows of the batch.
+        The clips of the global batch, -1 in rows that only fill it up, and this
+        process's rows of the batch.
     """
     like, rows = example(clips), _rows(batch_size, share)
     order = np.argsort(clips.lengths, kind="stable")
     for start in range(0, len(order), batch_size):
-        chosen = np.full(batch_size, -1)
+        batch = np.full(batch_size, -1)
         part = order[start : start + batch_size]
-        chosen[: len(part)] = part
+        batch[: len(part)] = part
         length = -(-int(clips.lengths[part].max()) // multiple) * multiple
-        views = [_whole(clips, int(i)) for i in chosen[rows]]
-        yield chosen, collate(clips, chosen[rows], views, length, like)
+        views = [_whole_clip(clips, int(i)) for i in batch[rows]]
+        yield batch, collate(clips, batch[rows], views, length, like)
 
 
 def collate(
     clips: Clips,
-    chosen: Int[np.ndarray, " b"],
+    indices: Int[np.ndarray, " b"],
     views: Sequence[np.ndarray | str],
     length: int,
     like: np.ndarray,
@@ -198,15 +200,15 @@ def collate(
     """Pad the views of some clips to one length; a broken one becomes an empty row.
 
     Args:
-        clips: that they are of.
-        chosen: their numbers; -1: none.
-        views: (t ...) each, or what is wrong with the clip; "" for none.
+        clips: all clips.
+        indices: numbers of those in the batch; -1: none.
+        views: (t ...) each, or the error of reading the clip; "" where there is none.
         length: T.
         like: one step of any clip, for its shape and type.
     """
-    inputs = np.zeros((len(chosen), length, *like.shape), like.dtype)
-    labels = clips.labels[chosen].astype(np.int32)
-    lengths = np.zeros(len(chosen), np.int32)
+    inputs = np.zeros((len(indices), length, *like.shape), like.dtype)
+    labels = clips.labels[indices].astype(np.int32)
+    lengths = np.zeros(len(indices), np.int32)
     for row, view in enumerate(views):
         if isinstance(view, str):
             labels[row] = -1
@@ -217,10 +219,12 @@ def collate(
     return Loaded(Batch(inputs, labels, lengths), broken)
 
 
-def read(inputs: Any, names: Sequence[str], index: int) -> np.ndarray | str:
+def read(inputs: Indexed, names: Sequence[str], index: int) -> np.ndarray | str:
     """Return a clip, or one sentence that says why it cannot be read any more."""
     try:
         return inputs[index]
+    except CacheError:
+        raise
     except (InputError, OSError) as error:
         text = str(error)
         return text if names[index] in text else f"{names[index]}: {text}"
@@ -232,15 +236,15 @@ def example(clips: Clips) -> np.ndarray:
     Raises:
         InputError: there is none.
     """
-    found = ""
+    clip: np.ndarray | str = "there is none"
     for index in range(len(clips.labels)):
-        found = read(clips.inputs, clips.names, index)
-        if not isinstance(found, str):
-            return found[0]
-    raise InputError(f"none of the clips can be read: {found or 'there is none'}")
+        clip = read(clips.inputs, clips.names, index)
+        if not isinstance(clip, str):
+            return clip[0]
+    raise InputError(f"none of the clips can be read: {clip}")
 
 
-def _whole(clips: Clips, index: int) -> np.ndarray | str:
+def _whole_clip(clips: Clips, index: int) -> np.ndarray | str:
     return read(clips.inputs, clips.names, index) if index >= 0 else ""
 
 

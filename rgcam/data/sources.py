@@ -5,11 +5,12 @@ import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from tqdm import tqdm
 
 from rgcam import files
@@ -19,10 +20,37 @@ from rgcam.data.tfds import prepare
 from rgcam.errors import InputError
 from rgcam.models import classifiers, layers, preprocessing
 from rgcam.models.backbones import Preprocess
+from rgcam.types import Variables
 
-CHUNK = {"cpu": 2}  # frames a call; 2 fit the cache: 10 ms a frame, 16 with 16 at once
+# Frames per call of a frozen backbone. On a CPU two stay in its cache: 10 ms per frame,
+# where 16 at once take 16 ms.
+CHUNK = {"cpu": 2}
 DEVICE_CHUNK = 64
 IN_MEMORY = 4 << 30  # bytes of features of one split; more are read from disk
+
+
+class DataConfig(TypedDict, total=False):
+    """The ``data`` part of a config; ``rgcam.training.config`` describes each field."""
+
+    source: str
+    root: str
+    group: str
+    groups_per_class: bool
+    cache: str | None
+    fps: float
+    length: int
+    train_clips: int
+    test_clips: int
+    random_labels: bool
+    augment: Mapping[str, Any]  # the fields of ``Augmentation``, of several types
+    split: str
+    split_seed: int
+    test_groups: str
+    test_list: str
+    test_fraction: float
+    fold: int
+    validation_groups: str
+    validation_fraction: float
 
 
 class Source(NamedTuple):
@@ -35,7 +63,8 @@ class Source(NamedTuple):
         classes: names of the C classes.
         split: how train and test were divided, for every table that quotes a figure.
         unreadable: one sentence for each clip that was left out.
-        warning: what the split makes of the figures, or "".
+        warning: what to keep in mind with figures on this split, or "".
+        notes: one sentence for each kind of thing in the folder that is no clip.
     """
 
     train: clips.Clips
@@ -45,69 +74,97 @@ class Source(NamedTuple):
     split: str
     unreadable: tuple[str, ...] = ()
     warning: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Frozen(NamedTuple):
-    """The frozen blocks of a backbone, computed once a clip and kept on disk.
+    """The frozen blocks of a backbone, computed once per clip and kept on disk.
 
     Attributes:
         apply: normalised frames (T S S 3) float32 -> features (T h w K).
-        name: what tells these blocks and weights from any others.
+        name: identifies these blocks and their weights.
     """
 
     apply: Callable[[np.ndarray], np.ndarray]
     name: str
 
 
-def load(config: Mapping[str, Any], spec: Preprocess, frozen: Frozen | None) -> Source:
+def load(config: DataConfig, spec: Preprocess, frozen: Frozen | None) -> Source:
     """Load the clips that ``config.data`` describes.
 
-    With ``random_labels`` those of the training clips change places, by one fixed
-    seed: what can be learnt is by heart only (Zhang et al., arXiv:1611.03530), and an
-    explanation of such a model is what a right one must differ from.
+    With ``random_labels`` the labels of the training clips are permuted, by one fixed
+    seed: a model can only learn them by heart (Zhang et al., arXiv:1611.03530), and the
+    explanation of a model that learnt something must differ from such a model's.
 
     Args:
         config: the ``data`` part of a config; its ``source`` is folder, dataset or one
             of ``synthetic.draw.KINDS``.
-        spec: what the model's frames look like.
+        spec: size, crop and normalisation of the model's frames.
         frozen: the clips are then features from ``frozen_features``; None: frames.
 
     Raises:
         InputError: another source, or what ``scan`` and ``split`` raise.
     """
-    drawn = config["source"] in draw.KINDS
-    found = (_drawn if drawn else _read)(config, spec, frozen)
+    if config["source"] in draw.KINDS:
+        source = _drawn(config, spec, frozen)
+    else:
+        source = _read(config, spec, frozen)
     if not config.get("random_labels"):
-        return found
-    labels = np.random.default_rng(0).permutation(found.train.labels)
-    return found._replace(train=found.train._replace(labels=labels))
+        return source
+    labels = np.random.default_rng(0).permutation(source.train.labels)
+    return source._replace(train=source.train._replace(labels=labels))
 
 
-def _read(config: Mapping[str, Any], spec: Preprocess, frozen: Frozen | None) -> Source:
+def _read(config: DataConfig, spec: Preprocess, frozen: Frozen | None) -> Source:
     """Read the clips of a folder or a dataset."""
-    items, classes = _scan(config)
-    place = Path(config["cache"] or files.default_cache_folder()).expanduser()
-    make = lambda items: cache.Frames(
-        [i.clip for i in items], spec, config["fps"], place
+    listing = _scan(config)
+    folder_of_cache = Path(config["cache"] or files.default_cache_folder())
+
+    def frames_of(items: Sequence[folder.Item]) -> cache.Frames:
+        return cache.Frames(
+            [item.clip for item in items],
+            spec,
+            config["fps"],
+            folder_of_cache.expanduser(),
+        )
+
+    readable, unreadable = _decode_all(listing.items, frames_of(listing.items))
+    parts = splits.split(
+        readable,
+        kind=config["split"],
+        seed=config["split_seed"],
+        test_groups=config["test_groups"],
+        test_list=config["test_list"],
+        test_fraction=config["test_fraction"],
+        fold=config["fold"],
+        validation_groups=config["validation_groups"],
+        validation_fraction=config["validation_fraction"],
     )
-    readable, unreadable = _decode_all(items, make(items))
-    parts = splits.split(readable, **{_SPLIT[n]: config[n] for n in _SPLIT})
-    names = classes if config["groups_per_class"] else None
+    # Where groups are numbered in each class anew, a group's name holds its class.
+    class_names = listing.classes if config["groups_per_class"] else None
     mirror = augment.from_config(config["augment"]).mirror
-    train, validation, test = (
-        _clips(part, names, make(part), frozen, mirror and part is parts.train)
-        if part
-        else None
-        for part in parts[:3]
-    )
-    assert train is not None and test is not None  # ``split`` sees to it
+
+    def clips_of(items: list[folder.Item], mirror: bool = False) -> clips.Clips:
+        return _clips(items, class_names, frames_of(items), frozen, mirror)
+
     return Source(
-        train, validation, test, classes, parts.name, unreadable, parts.warning
+        train=clips_of(parts.train, mirror),
+        validation=clips_of(parts.validation) if parts.validation else None,
+        test=clips_of(parts.test),
+        classes=listing.classes,
+        split=parts.name,
+        unreadable=unreadable,
+        warning=parts.warning,
+        notes=listing.notes,
     )
 
 
 def frozen_features(
-    module: Any, params: Any, *, stop: int | None = None, cells: int = 0
+    module: nn.Module,
+    params: Variables,
+    *,
+    stop: int | None = None,
+    cells: int = 0,
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Make a function frames (T S S 3) -> features, compiled once for any T.
 
@@ -118,76 +175,87 @@ def frozen_features(
         cells: average A over so many cells a side, to (T cells cells K): all that the
             head reads; 0: keep A.
     """
+    assert isinstance(module, classifiers.FrameCNN | classifiers.LRCN)
     size = CHUNK.get(jax.default_backend(), DEVICE_CHUNK)
     see = jax.jit(functools.partial(classifiers.see, view=module.view))
 
     @jax.jit
-    def chunk(params, seen):
-        maps: Any = module.backbone.apply({"params": params}, seen, stop=stop)
-        maps = classifiers.join(maps) if stop is None else maps
-        return layers.pool(maps, cells) if cells else maps
+    def chunk(params: Variables, views: jax.Array) -> jax.Array:
+        features = module.backbone.apply({"params": params}, views, stop=stop)
+        assert isinstance(features, jax.Array)  # ``apply`` may return variables too
+        if stop is None:
+            features = classifiers.join(features)
+        return layers.pool(features, cells) if cells else features
 
     def features(frames: np.ndarray) -> np.ndarray:
+        # Repeat the last frame, so that every call has the same shape.
         padding = -len(frames) % size
         padded = np.pad(frames, ((0, padding), (0, 0), (0, 0), (0, 0)), "edge")
-        seen = np.asarray(see(padded))
-        chunks = seen.reshape(-1, size, *seen.shape[1:])
-        made = [np.asarray(chunk(params, jnp.asarray(c))) for c in chunks]
-        return np.concatenate(made)[: len(frames)]
+        views = np.asarray(see(padded))
+        chunks = views.reshape(-1, size, *views.shape[1:])
+        outputs = [np.asarray(chunk(params, jnp.asarray(c))) for c in chunks]
+        return np.concatenate(outputs)[: len(frames)]
 
     return features
 
 
-def _drawn(
-    config: Mapping[str, Any], spec: Preprocess, frozen: Frozen | None
-) -> Source:
+def _drawn(config: DataConfig, spec: Preprocess, frozen: Frozen | None) -> Source:
     """Draw the clips of a module of ``synthetic.draw.KINDS``."""
     kind = config["source"]
-    shape = {"size": spec.size, "length": config["length"]}
-    parts = [
-        draw.draw_clips(kind, seed, config[count], **shape)
-        for seed, count in ((1, "train_clips"), (2, "test_clips"))
-    ]
-    if frozen is not None:
-        below = lambda frames: frozen.apply(preprocessing.normalize(frames, spec))
-        numbers = lambda part: range(len(part.labels))
-        parts = [
-            p._replace(inputs=[below(p.inputs[i]) for i in numbers(p)]) for p in parts
-        ]
-    return Source(parts[0], None, parts[1], draw.KINDS[kind].CLASSES, "fresh clips")
 
-
-def _scan(config: Mapping[str, Any]) -> tuple[list[folder.Item], tuple[str, ...]]:
-    if config["source"] not in _ROOT:
-        raise InputError(
-            f"data.source is {config['source']!r}; use folder, dataset, "
-            f"{' or '.join(draw.KINDS)}"
+    def draw_part(seed: int, count: int) -> clips.Clips:
+        part = draw.draw_clips(
+            kind, seed, count, size=spec.size, length=config["length"]
         )
-    if not config["root"]:
-        raise InputError(_ROOT[config["source"]])
-    if config["source"] == "dataset":
-        return prepare.scan(Path(config["root"]).expanduser())
-    return folder.scan(config["root"], config["group"])
+        if frozen is None:
+            return part
+        features = [
+            frozen.apply(preprocessing.normalize(part.inputs[i], spec))
+            for i in range(len(part.labels))
+        ]
+        return part._replace(inputs=features)
+
+    return Source(
+        train=draw_part(1, config["train_clips"]),
+        validation=None,
+        test=draw_part(2, config["test_clips"]),
+        classes=draw.KINDS[kind].CLASSES,
+        split="fresh clips",
+    )
+
+
+def _scan(config: DataConfig) -> folder.Listing:
+    source, root = config["source"], config["root"]
+    if source not in _MISSING_ROOT:
+        raise InputError(
+            f"data.source is {source!r}; use folder, dataset, {' or '.join(draw.KINDS)}"
+        )
+    if not root:
+        raise InputError(_MISSING_ROOT[source])
+    if source == "dataset":
+        return prepare.scan(Path(root).expanduser())
+    return folder.scan(root, config["group"])
 
 
 def _decode_all(
     items: Sequence[folder.Item], frames: cache.Frames
 ) -> tuple[list[folder.Item], tuple[str, ...]]:
-    """Decode every clip once; return the readable ones and what ails the others."""
+    """Decode every clip once; return the readable ones and the errors of the others."""
 
-    def problem(index: int) -> str:
+    def error_of(index: int) -> str:
         try:
             frames.decode(index)
+        except cache.CacheError:  # no clip could be kept: stop at the first
+            raise
         except InputError as error:
             return str(error)
         return ""
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = pool.map(problem, range(len(items)))
-        bar = tqdm(problems, "decoding", len(items), unit="clip", disable=None)
-        found = list(bar)
-    readable = [i for i, p in zip(items, found, strict=True) if not p]
-    unreadable = tuple(filter(None, found))
+        pending = pool.map(error_of, range(len(items)))
+        errors = list(tqdm(pending, "decoding", len(items), unit="clip", disable=None))
+    readable = [item for item, error in zip(items, errors, strict=True) if not error]
+    unreadable = tuple(filter(None, errors))
     if not readable:
         raise InputError(f"none of the {len(items)} clips can be read: {unreadable[0]}")
     return readable, unreadable
@@ -195,46 +263,49 @@ def _decode_all(
 
 def _clips(
     items: Sequence[folder.Item],
-    classes: Sequence[str] | None,
+    class_names: Sequence[str] | None,
     frames: cache.Frames,
     frozen: Frozen | None,
     mirror: bool,
 ) -> clips.Clips:
-    """Make a part's clips; with ``classes`` a group's name holds its class."""
-    labels = np.array([item.label for item in items], np.int32)
-    prefix = lambda label: f"{classes[label]} " if classes else ""
-    groups = [prefix(item.label) + item.group for item in items]
-    lengths = np.array([frames.length(i) for i in range(len(items))])
-    about = labels, [item.name for item in items], groups, lengths
-    if frozen is None:
-        mirrored = cache.Mirrored(frames) if mirror else None
-        return clips.Clips(frames, *about, mirrored)
-    plain, *other = (
-        _features(frames, frozen, mirrored)
-        for mirrored in ((False, True) if mirror else (False,))
+    """Describe the clips of a part; with ``class_names``, groups are named after them."""
+    groups = [
+        f"{class_names[item.label]} {item.group}" if class_names else item.group
+        for item in items
+    ]
+    inputs: clips.Indexed = frames
+    mirrored: clips.Indexed | None = cache.Mirrored(frames) if mirror else None
+    if frozen is not None:
+        inputs = _features(frames, frozen, mirrored=False)
+        mirrored = _features(frames, frozen, mirrored=True) if mirror else None
+    return clips.Clips(
+        inputs=inputs,
+        labels=np.array([item.label for item in items], np.int32),
+        names=[item.name for item in items],
+        groups=groups,
+        lengths=np.array([frames.length(i) for i in range(len(items))]),
+        mirrored=mirrored,
     )
-    return clips.Clips(plain, *about, other[0] if other else None)
 
 
 def _features(frames: cache.Frames, frozen: Frozen, mirrored: bool) -> clips.Indexed:
     """Compute what is not on disk; hold the features in memory where they fit."""
-    saved, held, size = cache.Features(frames, frozen.name, mirrored), [], 0
+    on_disk = cache.Features(frames, frozen.name, mirrored)
+    in_memory: list[np.ndarray] = []
+    size = 0
     for index in tqdm(range(len(frames)), "features", unit="clip", disable=None):
-        features = saved.make(index, frozen.apply)
+        features = on_disk.make(index, frozen.apply)
         size += features.nbytes
-        held.append(features) if size <= IN_MEMORY else held.clear()
-    return held or saved
+        if size <= IN_MEMORY:
+            in_memory.append(features)
+        else:
+            in_memory.clear()
+    return in_memory or on_disk
 
 
-_ROOT = {
+_MISSING_ROOT = {
     "folder": "say where your videos are: --config.data.root=FOLDER, which holds one "
     "sub-folder of videos for each class",
     "dataset": "say where the dataset was prepared: --config.data.root=FOLDER, the "
     "--data_dir of rgcam prepare",
-}
-_SPLIT = {  # field of the config: argument of ``split``
-    "split": "kind",
-    "split_seed": "seed",
-    **{name: name for name in ("test_groups", "test_list", "test_fraction", "fold")},
-    **{name: name for name in ("validation_groups", "validation_fraction")},
 }

@@ -22,7 +22,7 @@ class Parts(NamedTuple):
         validation: clips by which the best checkpoint is chosen; may be empty.
         test: clips to test on.
         name: of the split; every accuracy is quoted with it.
-        warning: what the split makes of an accuracy, or "".
+        warning: what to keep in mind with an accuracy on this split, or "".
     """
 
     train: list[Item]
@@ -47,8 +47,9 @@ def split(
     """Divide clips; but for ``paper`` no group is ever in two parts.
 
     Args:
-        items: from ``folder.scan`` or ``datasets.scan``.
-        kind: ``group``: whole groups, as the following fields say;
+        items: from ``folder.scan`` or ``prepare.scan``.
+        kind: ``group``: whole groups, as the following fields say, or the parts that
+            folders called train and test name where none of these is given;
             ``leave_one_group_out``: test on group number ``fold``; ``list``: on the
             clips of ``test_list``; ``paper``: on a quarter of the clips, drawn one by
             one (Yamashita et al.: 1,200 and 400 of UCF11's 1,600), so that clips of
@@ -56,8 +57,9 @@ def split(
         test_groups: groups to test on, separated by commas; whole numbers may be
             ranges: "3-7" is 3, 03, 4, ...
         test_list: text file with one test clip a line, relative to the root or by
-            file name, with or without its suffix; # starts a comment. UCF101's
-            official lists are such files. Fields of other kinds are not read.
+            file name, with or without its suffix; # starts a comment unless it is
+            part of a clip's name. UCF101's official lists are such files. Fields of
+            other kinds are not read.
         test_fraction: share of the groups to test on, drawn by ``seed``, where
             neither groups nor a list is given.
         fold: from 1.
@@ -79,28 +81,81 @@ def split(
                 "in place of validation_groups"
             )
         return _by_clip(items, seed, validation_fraction)
+    if kind == "group" and not (test_groups or test_list):
+        if any(item.part for item in items):
+            return _by_folder(
+                items, test_fraction, seed, validation_groups, validation_fraction
+            )
     groups, name = _test_groups(
         items, kind, test_groups, test_list, test_fraction, fold, seed
     )
-    rest = [item for item in items if item.group not in groups]
-    chosen = set()
-    if validation_groups:
-        chosen = _named_groups(rest, validation_groups)
-    elif validation_fraction:
-        chosen = _drawn_groups(rest, validation_fraction, seed, "validation")
-    return _checked(
-        [item for item in rest if item.group not in chosen],
-        [item for item in rest if item.group in chosen],
-        [item for item in items if item.group in groups],
-        name,
+    test = [item for item in items if item.group in groups]
+    others = [item for item in items if item.group not in groups]
+    train, validation = _without_validation(
+        others, validation_groups, validation_fraction, seed
+    )
+    return _checked(train, validation, test, name)
+
+
+def _without_validation(
+    items: Sequence[Item], groups: str, fraction: float, seed: int
+) -> tuple[list[Item], list[Item]]:
+    """Divide what is not tested on into clips to train on and validation clips."""
+    validation_groups: set[str] = set()
+    if groups:
+        validation_groups = _named_groups(items, groups)
+    elif fraction:
+        validation_groups = _drawn_groups(items, fraction, seed, "validation")
+    return (
+        [item for item in items if item.group not in validation_groups],
+        [item for item in items if item.group in validation_groups],
     )
 
 
+def _by_folder(
+    items: Sequence[Item],
+    test_fraction: float,
+    seed: int,
+    validation_groups: str,
+    validation_fraction: float,
+) -> Parts:
+    """Take the parts that the folders name; draw those that they do not."""
+    train = [item for item in items if item.part == "train"]
+    validation = [item for item in items if item.part == "validation"]
+    test = [item for item in items if item.part == "test"]
+    name = f"folders ({', '.join(sorted({item.part for item in items}))})"
+    if not test:
+        test_names = _drawn_groups(train, test_fraction, seed, "test")
+        test = [item for item in train if item.group in test_names]
+        train = [item for item in train if item.group not in test_names]
+        name += f", test groups drawn by seed {seed}"
+    if not validation:
+        train, validation = _without_validation(
+            train, validation_groups, validation_fraction, seed
+        )
+    shared = {item.group for item in train} & {item.group for item in test}
+    warning = ""
+    if shared:
+        warning = (
+            f"{len(shared)} recordings have clips in the training folder and in the "
+            f"test folder, such as {min(shared)}: the accuracy says little about new "
+            "recordings"
+        )
+    return _checked(train, validation, test, name, warning)
+
+
 def _test_groups(
-    items, kind, test_groups, test_list, test_fraction, fold, seed
+    items: Sequence[Item],
+    kind: str,
+    test_groups: str,
+    test_list: str,
+    test_fraction: float,
+    fold: int,
+    seed: int,
 ) -> tuple[set[str], str]:
+    """Return the groups to test on, and the name of the split."""
     if kind == "leave_one_group_out":
-        names = sorted({item.group for item in items}, key=_numerically)
+        names = sorted({item.group for item in items}, key=_number_first)
         if not 1 <= fold <= len(names):
             raise InputError(f"data.fold is {fold}; there are groups 1 to {len(names)}")
         return {names[fold - 1]}, f"leave-one-group-out {fold} of {len(names)}"
@@ -114,61 +169,93 @@ def _test_groups(
     return drawn, f"group ({len(drawn)} drawn, seed {seed})"
 
 
-def _by_clip(items: Sequence[Item], seed: int, validation: float) -> Parts:
+def _by_clip(items: Sequence[Item], seed: int, validation_fraction: float) -> Parts:
     order = np.random.default_rng(seed).permutation(len(items))
-    if validation:
-        _check_fraction(validation, "validation")
-    count = round(PAPER_SHARE * len(items))
-    kept = round(validation * (len(items) - count))
-    test, chosen, train = np.split(order, [count, count + kept])
-    pick = lambda numbers: [items[i] for i in sorted(numbers)]
-    name = f"paper (random by clip, seed {seed})"
+    if validation_fraction:
+        _check_fraction(validation_fraction, "validation")
+    test_count = round(PAPER_SHARE * len(items))
+    validation_count = round(validation_fraction * (len(items) - test_count))
+    test, validation, train = np.split(
+        order, [test_count, test_count + validation_count]
+    )
     warning = (
         "the paper's split divides groups: clips of one recording are on both sides, "
         "so this accuracy says little about new recordings; use --config.data.split="
         "group for one that does"
     )
-    return _checked(pick(train), pick(chosen), pick(test), name, warning)
+    return _checked(
+        [items[i] for i in sorted(train)],
+        [items[i] for i in sorted(validation)],
+        [items[i] for i in sorted(test)],
+        name=f"paper (random by clip, seed {seed})",
+        warning=warning,
+    )
 
 
-def _checked(train, validation, test, name: str, warning: str = "") -> Parts:
+def _checked(
+    train: list[Item],
+    validation: list[Item],
+    test: list[Item],
+    name: str,
+    warning: str = "",
+) -> Parts:
+    """Raise where a part is empty; warn where a class has no clip to train on."""
     for part, clips in (("train", train), ("test", test)):
         if not clips:
             raise InputError(f"the split leaves no clip to {part}; change the split")
-    return Parts(train, validation, test, name, warning)
+    warnings = [warning] if warning else []
+    trained = {item.label for item in train}
+    untrained = sorted(
+        {
+            Path(item.place).parent.name
+            for item in (*validation, *test)
+            if item.label not in trained
+        }
+    )
+    if untrained:
+        warnings.append(
+            f"the split leaves no clip to train on for {', '.join(untrained)}: the "
+            "model cannot learn these classes"
+        )
+    return Parts(train, validation, test, name, "; ".join(warnings))
 
 
-def _named_groups(items: Sequence[Item], wanted: str) -> set[str]:
+def _named_groups(items: Sequence[Item], text: str) -> set[str]:
+    """Return the groups that "1, 3-7, name" stands for; a group's own name first."""
     groups = {item.group for item in items}
-    chosen = set()
-    for part in filter(None, (p.strip() for p in wanted.split(","))):
-        found = {g for g in groups if _names(part, g)}
-        if not found:
+    if text in groups:
+        return {text}
+    named: set[str] = set()
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        matching = {part} & groups or {g for g in groups if _in_range(part, g)}
+        if not matching:
             raise InputError(
                 f"no clip belongs to group {part!r}, or it is the test set's already"
             )
-        chosen |= found
-    return chosen
+        named |= matching
+    return named
 
 
-def _names(part: str, group: str) -> bool:
-    """Tell whether "3", "3-7" or a name stands for this group."""
+def _in_range(part: str, group: str) -> bool:
+    """Tell whether "3" or "3-7" holds the number of this group."""
     bounds = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-    if bounds and group.isdigit():
-        first = int(bounds[1])
-        return first <= int(group) <= int(bounds[2] or first)
-    return part == group
+    if not bounds or not group.isdecimal():
+        return False
+    first = int(bounds[1])
+    return first <= int(group) <= int(bounds[2] or first)
 
 
-def _numerically(group: str) -> tuple[int, str]:
-    return (int(group) if group.isdigit() else 0, group)
+def _number_first(group: str) -> tuple[int, str]:
+    return (int(group) if group.isdecimal() else 0, group)
 
 
 def _listed_groups(items: Sequence[Item], file: Path) -> set[str]:
+    """Return the groups of the clips that a list names."""
     if not file.is_file():
         raise InputError(f"there is no test list {file}")
-    found = _find(items, _listed(file), file)
-    test, groups = {item.place for item in found}, {item.group for item in found}
+    listed = _listed_clips(items, file)
+    test = {item.place for item in listed}
+    groups = {item.group for item in listed}
     for item in items:
         if item.group in groups and item.place not in test:
             raise InputError(
@@ -178,39 +265,57 @@ def _listed_groups(items: Sequence[Item], file: Path) -> set[str]:
     return groups
 
 
-def _find(items: Sequence[Item], listed: Collection[str], file: Path) -> list[Item]:
-    """Return the clips that a list means, but for those of classes not here.
+def _listed_clips(items: Sequence[Item], file: Path) -> list[Item]:
+    """Return the clips that a list names, without those of classes that are not here.
 
     Raises:
-        InputError: a name is no clip's, or several clips'.
+        InputError: a line names no clip, or several.
     """
-    known, classes = {}, {item.place.split("/")[0] for item in items}
+    clips_of_name: dict[str, list[Item]] = {}
     for item in items:
         for name in _names_of(item.place):
-            known.setdefault(name, []).append(item)
-    elsewhere = lambda name: "/" in name and name.split("/")[0] not in classes
-    here = sorted(n for n in listed if _stem(n) in known or not elsewhere(n))
-    for name in here:
-        meant = known.get(_stem(name), [])
-        if not meant:
+            clips_of_name.setdefault(name, []).append(item)
+    folders = {part for item in items for part in item.place.split("/")[:-1]}
+    listed = {}
+    for line in _lines(file):
+        name = _clip_name(line, clips_of_name)
+        clips = clips_of_name.get(_stem(name), [])
+        elsewhere = "/" in name and name.split("/")[0] not in folders
+        if not name or (elsewhere and not clips):
+            continue
+        if not clips:
             raise InputError(f"{file} lists {name!r}, which is no clip of the data")
-        if len(meant) > 1:
+        if len(clips) > 1:
             raise InputError(
-                f"{file} lists {name!r}, which may be {meant[0].place} or "
-                f"{meant[1].place}: give it with its folder"
+                f"{file} lists {name!r}, which may be {clips[0].place} or "
+                f"{clips[1].place}: give it with its folder"
             )
-    return [known[_stem(name)][0] for name in here]
+        listed[clips[0].place] = clips[0]
+    return list(listed.values())
 
 
-def _listed(file: Path) -> set[str]:
-    """Read a list without its comments and labels."""
-    plain = lambda line: re.sub(r"\s+\d+$", "", line.split("#")[0].strip())
-    return set(filter(None, map(plain, _lines(file))))
+def _clip_name(line: str, clip_names: Collection[str]) -> str:
+    """Return the clip that a line names, without its label or comment; "": none.
+
+    A # may begin a comment or belong to a name, as in some of HMDB51; so may a number
+    at the end be a label or not. What is the name of a clip is taken as it stands.
+    """
+    line = line.strip()
+    before_comment = line.split("#")[0].strip()
+    readings = (line, _without_label(line), before_comment)
+    for reading in readings:
+        if reading and _stem(reading) in clip_names:
+            return reading
+    return _without_label(before_comment)
+
+
+def _without_label(line: str) -> str:
+    return re.sub(r"\s+\d+$", "", line)
 
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text().splitlines()
+        return file.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is no list of clips: {error}") from error
 

@@ -107,7 +107,7 @@ def _read_folder(
     model: Model, data: str, group: str, length: int
 ) -> Iterator[EvaluationClip]:
     """Read videos in a random order; the class of the sub-folder is explained."""
-    items, classes = folder.scan(data, group)
+    items, classes, _ = folder.scan(data, group)
     class_indices = [class_index(model, name) for name in classes]
     for index in np.random.default_rng(0).permutation(len(items)):
         item = items[index]

@@ -102,6 +102,7 @@ def explain_file(
     fps: float,
     start: float = 0.0,
     end: float | None = None,
+    stream: int | None = None,
     out: Out = None,
     window: int | None = None,
     max_bytes: int = 2 * 2**30,
@@ -116,6 +117,7 @@ def explain_file(
         fps: frames per second to sample.
         start: first second.
         end: last second; None: the video's end.
+        stream: number of the video stream; None: the file's default, or the largest.
         out: see ``attribution.long.explain_long``; so are window and max_bytes.
         window: frames to look back on; None: all.
         max_bytes: of results and working memory.
@@ -128,7 +130,7 @@ def explain_file(
     notes: list[str] = []
 
     def pieces() -> Iterator[np.ndarray]:
-        for clip in video.read_pieces(path, fps, start=start, end=end):
+        for clip in video.read_pieces(path, fps, start=start, end=end, stream=stream):
             times.append(clip.times)
             notes.extend(clip.notes)
             yield model.preprocess(clip.frames)
@@ -154,14 +156,20 @@ def explain_file(
 
 
 def whole_bytes(
-    model: Model, path: str, *, fps: float, start: float, end: float | None
+    model: Model,
+    path: str,
+    *,
+    fps: float,
+    start: float,
+    end: float | None,
+    stream: int | None = None,
 ) -> float:
     """Estimate from the header the bytes of all frames, or of all pairs if more.
 
     Returns:
         0 where the header does not say how long the video is.
     """
-    info, size = video.probe(path), model.description.preprocess.size
+    info, size = video.probe(path, stream), model.description.preprocess.size
     seconds = np.fmin(info.duration, np.inf if end is None else end) - start
     # A header may not know its duration or rate: fmin ignores NaN.
     steps = max(seconds, 0) * np.fmin(fps, info.fps)

@@ -86,3 +86,15 @@ def test_no_readable_clip_and_no_root(root, tmp_path):
         file.write_text("no video")
     with pytest.raises(InputError, match="none of the 6 clips can be read"):
         load(root, tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_named_not_the_clips(root, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(InputError, match="cannot write the cache .*data.cache=FOLDER"):
+        load(root, tmp_path)
+
+
+def test_what_is_no_clip_is_told(root, tmp_path):
+    (root / "a" / "notes.txt").touch()
+    (note,) = load(root, tmp_path).notes
+    assert note == "left out: files without a video's suffix (1), such as a/notes.txt"

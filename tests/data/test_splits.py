@@ -199,3 +199,89 @@ def test_the_official_training_list_has_labels(ucf_tree, tmp_path, suffix):
     items = folder.scan(ucf_tree, UCF)[0]
     parts = splits.split(items, test_list=str(tmp_path / "trainlist01.txt"))
     assert groups(parts.train) == {"01", "02"} and len(parts.test) == 32
+
+
+def named_items(*places):
+    labels = {
+        name: i for i, name in enumerate(sorted({p.split("/")[0] for p in places}))
+    }
+    return [folder.Item(Path(p), labels[p.split("/")[0]], p, p) for p in places]
+
+
+def test_a_clip_whose_name_begins_with_a_number_sign_can_be_listed(tmp_path):
+    """HMDB51 has such names; a known clip's name is never a comment."""
+    items = named_items("hug/#a_1.avi", "hug/b.avi", "kick/#c #2.avi", "kick/d.avi")
+    file = tmp_path / "list.txt"
+    file.write_text(
+        "# a comment\n#a_1.avi 2\n#c #2.avi\n#gone.avi\nb.avi # the third\n"
+    )
+    parts = splits.split(items, test_list=str(file))
+    assert {i.place for i in parts.test} == {
+        "hug/#a_1.avi",
+        "hug/b.avi",
+        "kick/#c #2.avi",
+    }
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    items = named_items("hug/a.avi", "hug/b.avi", "kick/c.avi")
+    file = tmp_path / "list.txt"
+    file.write_bytes(b"\xef\xbb\xbfa.avi\r\nc.avi\r\n")
+    parts = splits.split(items, test_list=str(file))
+    assert {i.place for i in parts.test} == {"hug/a.avi", "kick/c.avi"}
+
+
+def test_a_name_that_ends_in_a_number_is_no_label(tmp_path):
+    items = named_items("hug/take 1.avi", "hug/take 2.avi", "kick/c")
+    (tmp_path / "list.txt").write_text("hug/take 1\n")
+    parts = splits.split(items, test_list=str(tmp_path / "list.txt"))
+    assert {i.place for i in parts.test} == {"hug/take 1.avi"}
+
+
+def test_a_group_named_like_a_range_is_taken_by_its_name():
+    items = [
+        folder.Item(Path(f"{g}.mp4"), label, g, f"{'ab'[label]}/{g}.mp4")
+        for g in ("3-7", "3", "5", "8")
+        for label in (0, 1)
+    ]
+    assert groups(splits.split(items, test_groups="3-7").test) == {"3-7"}
+    assert groups(splits.split(items, test_groups="3-5").test) == {"3", "5"}
+
+
+def part_items(parts):
+    return [
+        folder.Item(Path(name), label, name, f"{part}/{'ab'[label]}/{name}", part)
+        for part, names in parts.items()
+        for label in (0, 1)
+        for name in (f"{n}{label}" for n in names)
+    ]
+
+
+def test_folders_called_train_and_test_are_the_split():
+    items = part_items({"train": "123", "validation": "4", "test": "56"})
+    parts = splits.split(items)
+    assert [len(p) for p in parts[:3]] == [6, 2, 4]
+    assert {i.part for i in parts.test} == {"test"} and parts.warning == ""
+    assert parts.name == "folders (test, train, validation)"
+    chosen = splits.split(items, test_groups="10,20")  # groups that are asked for
+    assert groups(chosen.test) == {"10", "20"}
+
+
+def test_a_recording_in_both_folders_is_warned_of():
+    parts = splits.split(part_items({"train": "123", "test": "34"}))
+    assert parts.warning.startswith("2 recordings have clips in the training folder")
+
+
+def test_a_missing_test_folder_is_drawn_from_the_training_folder():
+    parts = splits.split(part_items({"train": "12345", "validation": "6"}))
+    assert {i.part for i in parts.test} == {"train"} and len(parts.test) == 2
+    assert not groups(parts.test) & groups(parts.train) and len(parts.validation) == 2
+
+
+def test_a_class_without_clips_to_train_on_is_told():
+    items = named_items("hug/a.avi", "hug/b.avi", "kick/c.avi")
+    parts = splits.split(items, test_groups="kick/c.avi")
+    assert parts.warning == (
+        "the split leaves no clip to train on for kick: the model cannot learn these "
+        "classes"
+    )

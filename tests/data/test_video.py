@@ -294,7 +294,7 @@ def test_start_and_end_are_a_slice(tmp_path, name, codec, options, seeks):
         np.testing.assert_array_equal(part.frames, whole.frames[i:j])
         np.testing.assert_array_equal(part.times, whole.times[i:j])
     np.testing.assert_array_equal(read_clip(path, start=2).frames, whole.frames[15:])
-    first = next(decoding.shots_from(path, 3, decoding.Tally()))[0]
+    first = next(decoding.timed_frames(path, 3, decoding.DecodeStats()))[0]
     assert (first > 1) is seeks
 
 
@@ -463,7 +463,7 @@ def test_a_film_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
         read_clip(path, max_bytes=10 * HEIGHT * WIDTH * 3)
     assert len(read_clip(path, max_bytes=18 * HEIGHT * WIDTH * 3).frames) == 18
     film = video.VideoInfo(320, 240, 3 * 3600.0, 30.0)
-    monkeypatch.setattr(video, "probe", lambda path: film)
+    monkeypatch.setattr(video, "probe", lambda path, stream: film)
     with pytest.raises(InputError) as caught:
         read_clip(path)
     assert str(caught.value).endswith(

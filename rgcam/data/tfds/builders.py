@@ -216,14 +216,16 @@ def frame_times(path: Path) -> tuple[np.ndarray, str]:
     Raises:
         InputError: fewer than two frames can be decoded.
     """
-    tally = decoding.Tally()
-    with contextlib.closing(decoding.shots_from(path, 0, tally)) as shots:
-        times = np.array([time for _, (time, _) in decoding.reaches(shots, tally)])
+    stats = decoding.DecodeStats()
+    with contextlib.closing(decoding.timed_frames(path, 0, stats)) as frames:
+        times = np.array(
+            [time for _, (time, _) in decoding.with_nearest_until(frames, stats)]
+        )
     if len(times) < 2:
         raise InputError(
             f"{path} has {len(times)} readable frames; a clip needs two or more"
         )
-    return times, "; ".join(decoding.notes(tally))
+    return times, "; ".join(decoding.notes(stats))
 
 
 def _read_ahead(

@@ -141,7 +141,7 @@ def prepare(
     if (path / INDEX).exists():
         return path
     root = fetch(source, data_dir)
-    items, classes = folder.scan(_class_root(root), pattern)
+    items, classes, _ = folder.scan(_class_root(root), pattern)
     if not path.exists():
         _check_readable(items)
         config = builders.download_config(beam, beam_options)
@@ -171,8 +171,8 @@ def fetch(source: str, data_dir: Path) -> Path:
     return path
 
 
-def scan(root: Path) -> tuple[list[folder.Item], tuple[str, ...]]:
-    """List the clips of a prepared dataset and its classes.
+def scan(root: Path) -> folder.Listing:
+    """List the clips of a prepared dataset and its classes; identical ones share a group.
 
     Args:
         root: the dataset's folder, or a --data_dir that holds one dataset.
@@ -183,11 +183,13 @@ def scan(root: Path) -> tuple[list[folder.Item], tuple[str, ...]]:
     """
     path = _dataset_in(root)
     index = read_index(path)
-    items = []
+    items, keys = [], []
     for number, (name, label, group, key) in enumerate(index.clips):
         clip = StoredClip(path, number, name.rsplit("/", 1)[-1], key)
-        items.append(folder.Item(clip, label, group, name))
-    return items, tuple(index.classes)
+        items.append(folder.Item(clip=clip, label=label, group=group, place=name))
+        keys.append(key)
+    items, notes = folder.join_copies(items, keys)
+    return folder.Listing(items, tuple(index.classes), notes)
 
 
 def write_index(path: Path, items: Sequence[folder.Item]) -> None:

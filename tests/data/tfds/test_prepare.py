@@ -90,13 +90,13 @@ def prepare_tree(root, data_dir):
 
 
 def test_clips_classes_and_groups(prepared):
-    items, classes = prepare.scan(prepared)
+    items, classes, _ = prepare.scan(prepared)
     assert classes == tuple(PREFIXES) and len(items) == 17
     assert {i.group for i in items} == {"01", "02", "24"}
 
 
 def test_bytes_times_and_boxes_are_the_published_ones(prepared, ucf11):
-    items, _ = prepare.scan(prepared)
+    items = prepare.scan(prepared).items
     for item in items:
         assert item.clip.read() == (ucf11 / item.place).read_bytes()
     records = {r["place"].decode(): r for r in prepare.records(prepared)}
@@ -107,7 +107,7 @@ def test_bytes_times_and_boxes_are_the_published_ones(prepared, ucf11):
 
 
 def test_splits_cache_and_pickle_take_stored_clips(prepared, tmp_path):
-    items, _ = prepare.scan(prepared)
+    items = prepare.scan(prepared).items
     parts = splits.split(items, kind="leave_one_group_out", fold=3)
     assert {i.group for i in parts.test} == {"24"} and len(parts.test) == 5
     spec = classifiers.preprocess_of({"backbone": "small"})
@@ -174,7 +174,7 @@ def test_an_interrupted_dataset_is_made_again(tree, tmp_path, monkeypatch):
 def test_nothing_that_can_be_read(tmp_path):
     for name in ("a", "b"):
         (tmp_path / "tree" / name).mkdir(parents=True)
-        (tmp_path / "tree" / name / "clip.mpg").write_bytes(b"0" * 99)
+        (tmp_path / "tree" / name / "clip_g1_.mpg").write_bytes(b"0" * 99)
     with pytest.raises(InputError, match="none of the 2 clips can be read: .*a/clip"):
         prepare_tree(tmp_path / "tree", tmp_path / "data")
     assert not (tmp_path / "data").exists()
@@ -194,7 +194,7 @@ def test_a_dataset_from_an_archive_on_a_server(ucf11, tmp_path, server):  # noqa
 
 
 def test_a_tree_like_ucf101s(tree, tmp_path):
-    items, classes = prepare.scan(prepare_tree(tree, tmp_path / "data"))
+    items, classes, _ = prepare.scan(prepare_tree(tree, tmp_path / "data"))
     assert classes == ("Dive", "Swing") and {i.group for i in items} == {"01", "02"}
 
 
@@ -285,7 +285,7 @@ def test_a_damaged_clip_is_kept_with_a_note(tree, tmp_path):
 
 def test_a_clip_that_was_added_later_is_listed_as_skipped(tree, tmp_path):
     place = prepare_tree(tree, tmp_path / "data")
-    items, _ = folder.scan(tree)
+    items = folder.scan(tree).items
     later = tree / "Dive" / "later.mpg"
     later.write_bytes(items[0].clip.read_bytes())
     prepare.write_index(place, folder.scan(tree)[0])
