@@ -31,6 +31,7 @@ from rgcam.data.synthetic import stickman
 from rgcam.models import classifiers
 from rgcam.report import writer
 from rgcam.training import step as training
+from rgcam.training.fields import Config
 
 BACKBONES = flags.DEFINE_list("backbones", ["small", "resnet18"], "small, resnet18")
 CLIPS = flags.DEFINE_integer("clips", 4, "of a step")
@@ -40,14 +41,14 @@ CHUNK = flags.DEFINE_integer("frames_at_once", 0, "rematerialised chunks; 0: non
 PEAK = flags.DEFINE_float("peak_tflops", 0, "of the device, for the utilisation")
 TORCH = flags.DEFINE_bool("torch", True, "measure PyTorch too")
 CLASSES, HIDDEN, WIDTH = 11, 256, 512
-OPTIONS = {
-    "optimizer": "adamw",
-    "learning_rate": 1e-4,
-    "backbone_rate": 1.0,
-    "warmup": 0.05,
-    "weight_decay": 1e-2,
-    "clip_norm": 5.0,
-}
+OPTIONS = Config(
+    optimizer="adamw",
+    learning_rate=1e-4,
+    backbone_rate=1.0,
+    warmup=0.05,
+    weight_decay=1e-2,
+    clip_norm=5.0,
+)
 
 
 def main(_) -> None:

@@ -270,7 +270,7 @@ def _canonical(
             )
         if flags[name].kind is bool:
             if assigned:
-                positive = positive == _truth(name, value)
+                positive = positive == truth(name, value)
             result.append(f"--{name}" if positive else f"--no-{name}")
             continue
         if not assigned and not words:
@@ -279,7 +279,7 @@ def _canonical(
     return result
 
 
-def _truth(name: str, text: str) -> bool:
+def truth(name: str, text: str) -> bool:
     """Return what a text says of a flag."""
     if text.lower() not in (*YES, *NO):
         raise InputError(f"--{name}={text} is neither true nor false")

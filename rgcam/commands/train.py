@@ -4,17 +4,27 @@ import dataclasses
 import functools
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+from jaxtyping import Array, Float
 
 from rgcam.commands import app
 from rgcam.commands import config as configs
 from rgcam.commands.options import Command, Options, option
 from rgcam.errors import InputError
 from rgcam.training import config as configuration
+from rgcam.training.fields import Config
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # modules that load the optimizer and the checkpoints
+    from rgcam.training.checkpoint import Writer
     from rgcam.training.progress import Progress
+    from rgcam.training.run import Run
+    from rgcam.training.step import TrainState
+
+Metrics: TypeAlias = Mapping[str, Float[Array, ""]]
+"""Scalars of one step, on the devices."""
 
 RUN = "run"
 PROCESSES = "several processes"
@@ -56,9 +66,7 @@ class TrainOptions(Options):
 def run(options: TrainOptions) -> None:
     """Build what the config describes, train it, test it."""
     # Imported here, because help should not wait for the optimizer and checkpoints.
-    from rgcam.models import zoo
-    from rgcam.training import checkpoint, mesh, results
-    from rgcam.training import run as runs
+    from rgcam.training import mesh
 
     if not options.workdir:
         raise InputError("say where the run is written: --workdir=FOLDER")
@@ -67,37 +75,79 @@ def run(options: TrainOptions) -> None:
     coordinated = options.coordinator or "JAX_COORDINATOR_ADDRESS" in os.environ
     if options.distributed or coordinated:
         mesh.start_distributed(options.coordinator, options.processes, options.process)
+    train_and_test(config, workdir, Path(options.export) if options.export else None)
+
+
+def train_and_test(config: Config, workdir: Path, export: Path | None) -> None:
+    """Train until all steps are taken, then test the best checkpoint.
+
+    Args:
+        config: of the run.
+        workdir: its folder, which exists.
+        export: folder to write the trained model in, or None.
+
+    Raises:
+        InputError: the run cannot begin, go on or be written.
+    """
+    from rgcam.models import zoo
+    from rgcam.training import checkpoint, mesh, results
+    from rgcam.training import run as runs
+
     first = mesh.is_first()  # the process that writes and prints
     configuration.keep(workdir, config, write=first)
-    prepared = runs.prepare(config)
+    parts = runs.prepare(config)
     if first:
-        zoo.write_description(workdir, prepared.description)
+        zoo.write_description(workdir, parts.description)
     with checkpoint.checkpointer(workdir, trains=True) as writer:
-        state, step = checkpoint.restore(writer, prepared.state)
-        state, finished = train(config, workdir, writer, prepared, state, step)
+        state, step = checkpoint.restore(writer, parts.state)
+        state = train(config, workdir, writer, parts, state, step)
         checkpoint.wait(writer)
-        if not finished:
-            return print(f"stopped by SIGTERM; the same command goes on: {workdir}")
+        if int(state.step) < parts.total:
+            print(f"stopped by SIGTERM; the same command goes on: {workdir}")
+            return
         state, step = checkpoint.restore(writer, state, best=True)
-    scores = results.test(config, prepared, state) | {"steps": step}
-    scores |= {"command": shlex.join(app.command_line())}
+    scores = results.test(
+        config, parts, state, steps=step, command=shlex.join(app.command_line())
+    )
     if first:
-        results.write(workdir, scores, prepared.source.classes)
-        print(results.text(scores, prepared.source.classes))
-    if first and options.export:
-        zoo.export(workdir, Path(options.export), scores)
+        results.write(workdir, scores, parts.source.classes)
+        print(results.text(scores, parts.source.classes))
+    if first and export:
+        zoo.export(workdir, export, scores.to_dict())
 
 
-def train(config, workdir, writer, run, state, first):
-    """Take the steps that are left; return the state and whether all were taken."""
+def train(
+    config: Config,
+    workdir: Path,
+    writer: "Writer",
+    parts: "Run",
+    state: "TrainState",
+    first: int,
+) -> "TrainState":
+    """Take the steps that are left, or those until SIGTERM.
+
+    Args:
+        config: of the run.
+        workdir: its folder.
+        writer: of its checkpoints.
+        parts: from ``rgcam.training.run.prepare``.
+        state: after ``first`` steps; its arrays are donated.
+        first: number of steps taken before.
+
+    Returns:
+        The state after the last step, which has been saved.
+
+    Raises:
+        InputError: the loss is not finite, too many clips have become unreadable, or a
+            file cannot be written.
+    """
     import jax
 
     from rgcam.data import pipeline
     from rgcam.training import checkpoint, mesh, results
+    from rgcam.training import progress as progresses
     from rgcam.training import run as runs
     from rgcam.training import step as training
-    from rgcam.training.interruptions import Breakage, Stop
-    from rgcam.training.progress import Progress
 
     step_fn = jax.jit(
         functools.partial(
@@ -108,41 +158,55 @@ def train(config, workdir, writer, run, state, first):
         ),
         donate_argnames="state",
     )
-    source = runs.training_source(config, run)
+    source = runs.training_source(config, parts)
     batches = pipeline.training_batches(source, first, config.data.workers)
-    broken = Breakage(len(run.plan.lengths), config.data.max_broken)
-    stop, previous = Stop(), None
-    bar = {"clips_per_step": config.batch_size, "writes": mesh.is_first()}
-    with Progress(workdir, first, run.total, **bar) as progress:
-        for step in range(first + 1, run.total + 1):
+    unreadable = progresses.UnreadableClips(
+        len(parts.plan.lengths), config.data.max_broken
+    )
+    stop = progresses.StopRequest()
+    pending: Metrics | None = None
+    with progresses.Progress(
+        workdir,
+        first,
+        parts.total,
+        config.batch_size,
+        writes=mesh.is_first(),
+    ) as progress:
+        for step in range(first + 1, parts.total + 1):
             with progress.waiting():
                 loaded = next(batches)
-                batch = mesh.divide(run.devices, loaded.batch)
-            progress.say(broken.add(loaded.broken))
+                batch = mesh.divide(parts.devices, loaded.batch)
+            progress.say(unreadable.add(loaded.broken))
             state, metrics = step_fn(state, batch)
-            watch(progress, previous)  # one step late, so the device never waits
-            previous = step, metrics
-            scores, saves = runs.due(config, run, step)
+            # Metrics are read one step late, so that the device never waits.
+            report(progress, step - 1, pending)
+            pending = metrics
+            due = runs.due(config, parts, step)
             stopping = stop(step)
-            if scores or saves or stopping:
-                watch(progress, previous)
-                previous = None
-                found = results.validate(config, run, state) if scores else None
-                progress.validated(step, found)
-                checkpoint.save(writer, state, found)
+            if due.validate or due.save or stopping:
+                report(progress, step, pending)
+                pending = None
+                scores = (
+                    results.validate(config, parts, state) if due.validate else None
+                )
+                progress.validated(step, scores)
+                checkpoint.save(writer, state, scores)
             if stopping:
                 break
-    return state, int(state.step) == run.total
+    return state
 
 
-def watch(progress: "Progress", previous) -> None:
-    """Count a step that was taken; stop where its numbers are none."""
-    from rgcam.training import interruptions
+def report(progress: "Progress", step: int, metrics: Metrics | None) -> None:
+    """Count a step with its metrics, if there are any.
 
-    if previous is not None:
-        step, metrics = previous
+    Raises:
+        InputError: the metrics are not finite.
+    """
+    from rgcam.training import progress as progresses
+
+    if metrics is not None:
         numbers = {name: float(value) for name, value in metrics.items()}
-        interruptions.check_finite(step, numbers)
+        progresses.check_finite(step, numbers)
         progress.add(step, numbers)
 
 

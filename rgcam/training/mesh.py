@@ -5,7 +5,7 @@ mesh's one axis computes the same numbers as on one device.
 """
 
 import os
-from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -15,6 +15,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rgcam.errors import InputError
 
 AXIS = "data"
+
+Tree = TypeVar("Tree")
+"""A pytree of arrays; what is returned has the same structure."""
 
 
 def start_distributed(
@@ -67,11 +70,11 @@ def check_batch(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
         )
 
 
-def repeat(mesh: Mesh, tree: Any) -> Any:
+def repeat(mesh: Mesh, tree: Tree) -> Tree:
     """Put the whole of every array on every device."""
     sharding = NamedSharding(mesh, PartitionSpec())
 
-    def put(leaf):
+    def put(leaf: jax.Array | np.ndarray) -> jax.Array:
         if _is_key(leaf):
             data = put(jax.random.key_data(leaf))
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
@@ -81,17 +84,17 @@ def repeat(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map(put, tree)
 
 
-def divide(mesh: Mesh, tree: Any) -> Any:
+def divide(mesh: Mesh, tree: Tree) -> Tree:
     """Put this process's rows (b, ...) of a global batch (B, ...) on its devices."""
     sharding = NamedSharding(mesh, PartitionSpec(AXIS))
 
-    def put(rows):
+    def put(rows: np.ndarray) -> jax.Array:
         return jax.make_array_from_process_local_data(sharding, np.asarray(rows))
 
     return jax.tree.map(put, tree)
 
 
-def gather(tree: Any) -> Any:
+def gather(tree: Tree) -> Tree:
     """Return a divided tree (B, ...) as numpy arrays, whole, on every process."""
     if jax.process_count() == 1:
         return jax.tree.map(np.asarray, tree)
@@ -112,6 +115,6 @@ def _number(variable: str) -> int | None:
         raise InputError(f"{variable}={text!r} is not a whole number") from error
 
 
-def _is_key(leaf: Any) -> bool:
+def _is_key(leaf: object) -> bool:
     dtype = getattr(leaf, "dtype", None)
     return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)

@@ -1,16 +1,25 @@
-"""A run's numbers: on the terminal, in a JSON-lines file and for TensorBoard."""
+"""The progress of a run: its metrics, and the conditions under which it stops early.
+
+Metrics are shown on the terminal and written as JSON lines and for TensorBoard. A run
+stops early at SIGTERM, when too many clips have become unreadable, or when the loss is
+not finite.
+"""
 
 import contextlib
 import json
-import os
+import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
+from typing import TextIO
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from rgcam import files
 from rgcam.errors import InputError
 
 METRICS = "metrics.jsonl"
@@ -22,9 +31,9 @@ class Progress:
 
     ``metrics.jsonl`` has one object a line: step, seconds since the start of this
     process, the means of the metrics over the steps since the last line, clips/s, and
-    ``waiting``: the share of that time in which the next batch was waited for. Lines
-    of steps that a killed run took beyond its last checkpoint are removed.
-    TensorBoard files lie in ``tensorboard/``. Use it as a context manager.
+    ``waiting``: the share of that time spent waiting for the next batch. Lines of steps
+    that a killed run took beyond its last checkpoint are removed. TensorBoard files are
+    in ``tensorboard/``. Use it as a context manager.
     """
 
     def __init__(
@@ -49,9 +58,13 @@ class Progress:
         """
         self.clips, self.every, self.writes = clips_per_step, every, writes
         self.start = self.marked = time.monotonic()
-        self.waited, self.rows = 0.0, []
-        self.bar = tqdm(initial=first, total=total, unit="step", disable=_quiet(writes))
-        self.board = self.lines = None
+        self.waited = 0.0
+        self.rows: list[Mapping[str, float]] = []
+        # None: a bar where there is a terminal.
+        quiet = None if writes else True
+        self.bar = tqdm(initial=first, total=total, unit="step", disable=quiet)
+        self.board: SummaryWriter | None = None
+        self.lines: TextIO | None = None
         if writes:
             self.lines = _open_lines(workdir, first)
             self.board = SummaryWriter(str(workdir / "tensorboard"))
@@ -65,7 +78,7 @@ class Progress:
                 part.close()
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> Generator[None]:
         """Count the time inside as waiting for input."""
         began = time.monotonic()
         yield
@@ -89,7 +102,8 @@ class Progress:
         self.bar.set_postfix(shown | {"clips/s": f"{rate:.0f}"})
         means |= {"clips_per_second": rate, "waiting": self.waited / seconds}
         self.write(step, means)
-        self.rows, self.waited, self.marked = [], 0.0, time.monotonic()
+        self.rows = []
+        self.waited, self.marked = 0.0, time.monotonic()
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """Write one line of numbers, and the same for TensorBoard."""
@@ -108,7 +122,7 @@ class Progress:
             self.board.add_scalar(name, value, step)
 
     def validated(self, step: int, scores: Mapping[str, float] | None) -> None:
-        """Write what the validation clips scored, if they were."""
+        """Write the scores of the validation clips, if they were scored."""
         self.flush(step)
         if scores:
             self.write(step, {f"validation_{n}": v for n, v in scores.items()})
@@ -117,21 +131,78 @@ class Progress:
     def say(self, sentences: Iterable[str]) -> None:
         """Print above the bar, once for all processes."""
         for sentence in sentences if self.writes else ():
-            self.bar.write(sentence)
+            self.bar.write(files.printable(sentence))
 
 
-def _quiet(writes: bool) -> bool | None:
-    return None if writes else True  # None: a bar where there is a terminal
+class UnreadableClips:
+    """Count the training clips that became unreadable during a run; too many end it."""
+
+    def __init__(self, clips: int, share: float):
+        """Start with none.
+
+        Args:
+            clips: number of training clips.
+            share: of them that may become unreadable.
+        """
+        self.sentences: set[str] = set()
+        self.clips, self.share = clips, share
+
+    def add(self, sentences: Iterable[str]) -> list[str]:
+        """Count some clips; return a message for each that was not counted before.
+
+        Args:
+            sentences: one for each unreadable clip of a batch.
+
+        Raises:
+            InputError: more than the allowed share of the clips is unreadable.
+        """
+        new = [s for s in dict.fromkeys(sentences) if s not in self.sentences]
+        self.sentences |= set(new)
+        if len(self.sentences) > self.share * self.clips:
+            raise InputError(
+                f"{len(self.sentences)} of {self.clips} training clips cannot be read "
+                f"any more, above --config.data.max_broken={self.share}: {new[0]}"
+            )
+        return [f"skipped from now on: {sentence}" for sentence in new]
 
 
-def _open_lines(workdir: Path, first: int):
+class StopRequest:
+    """Whether to stop: SIGTERM was sent to this process or to another one of the run."""
+
+    def __init__(self):
+        self.received = False
+        signal.signal(signal.SIGTERM, self._receive)
+
+    def __call__(self, step: int) -> bool:
+        """Return the answer after ``step``, the same in every process."""
+        if jax.process_count() > 1:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self.received
+
+    def _receive(self, *_: object) -> None:
+        self.received = True
+
+
+def check_finite(step: int, metrics: Mapping[str, float]) -> None:
+    """Stop a run whose metrics are not finite.
+
+    Raises:
+        InputError: names the step.
+    """
+    bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+    if bad:
+        raise InputError(
+            f"training diverged at step {step} ({bad[0]} is {metrics[bad[0]]:g}): "
+            "lower --config.learning_rate; the last good checkpoint is preserved"
+        )
+
+
+def _open_lines(workdir: Path, first: int) -> TextIO:
     """Open ``metrics.jsonl`` behind its line of step ``first``."""
     file = workdir / METRICS
     try:
-        kept = [line for line in _lines(file) if _step(line) <= first]
-        part = file.with_suffix(".part")
-        part.write_text("".join(line + "\n" for line in kept))
-        os.replace(part, file)
+        lines = [line for line in _lines(file) if _step(line) <= first]
+        files.write_text(file, "".join(line + "\n" for line in lines))
         return file.open("a")
     except OSError as error:
         raise InputError(f"cannot write in {workdir}: {error}") from error

@@ -1,132 +1,213 @@
-"""What a run scored: its measures, its text, and the only writer of its results."""
+"""What a trained model scores on clips: measures, text, and the files of the results."""
 
-import json
-import os
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Int
 from matplotlib.figure import Figure
 
+from rgcam import files
 from rgcam.data import clips as data
-from rgcam.data import pipeline
+from rgcam.data import pipeline, sources
 from rgcam.errors import InputError
 from rgcam.metrics import statistics
 from rgcam.training import mesh, step
+from rgcam.training.fields import Config
 from rgcam.training.run import Run
 
 
-class Decisions(NamedTuple):
-    """What a model says of N clips, and what is true.
+class Scored(NamedTuple):
+    """The predictions of a model for N clips, with their labels.
 
     Attributes:
-        clips: numbers of the clips.
-        labels: their classes.
-        lengths: their steps.
+        clips: (N,) numbers of the clips.
+        labels: (N,) their classes.
+        lengths: (N,) their steps.
         predictions: fields of (N,) arrays.
         broken: one sentence for each clip that could not be read.
     """
 
-    clips: np.ndarray
-    labels: np.ndarray
-    lengths: np.ndarray
+    clips: Int[np.ndarray, " N"]
+    labels: Int[np.ndarray, " N"]
+    lengths: Int[np.ndarray, " N"]
     predictions: step.Predictions
     broken: tuple[str, ...]
 
 
-def decide(
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Results:
+    """What ``results.json`` holds.
+
+    Attributes:
+        split: how training and test clips were divided.
+        warning: what the split makes of the accuracy, or "".
+        left_out: one sentence for each clip that could not be read.
+        clips: number of test clips, N.
+        groups: number of their recordings.
+        accuracy: share of the N clips whose predicted class is the label. The predicted
+            class of an LRCN is that of the last step; of a frame CNN, that of the mean
+            of its frames' log-probabilities.
+        interval_95: its 95 % confidence interval over groups.
+        accuracy_last_step: accuracy of the prediction at the last step.
+        accuracy_mean_of_steps: accuracy of the mean log-probability over steps.
+        accuracy_of_steps: share of all steps whose predicted class is the label.
+        loss: mean over the clips of the cross-entropy of their steps, in nats.
+        accuracy_by_class: by the name of the class; None: no test clip has it.
+        confusion: (C, C) numbers of clips, rows true and columns predicted classes.
+        unreadable: one sentence for each test clip that became unreadable later.
+        steps: of training.
+        command: the command line.
+    """
+
+    split: str
+    warning: str
+    left_out: tuple[str, ...]
+    clips: int
+    groups: int
+    accuracy: float
+    interval_95: tuple[float, float]
+    accuracy_last_step: float
+    accuracy_mean_of_steps: float
+    accuracy_of_steps: float
+    loss: float
+    accuracy_by_class: dict[str, float | None]
+    confusion: list[list[int]]
+    unreadable: tuple[str, ...]
+    steps: int
+    command: str
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields as plain data."""
+        return dataclasses.asdict(self)
+
+
+def score(
     devices: Mesh, state: step.TrainState, clips: data.Clips, batch_size: int
-) -> Decisions:
-    """Score every clip, on all devices; every process returns the whole."""
+) -> Scored:
+    """Score every clip, on all devices; every process returns all of them."""
     step_fn = jax.jit(step.eval_step)
     share = jax.process_index(), jax.process_count()
-    parts, broken = [], []
-    for chosen, loaded in pipeline.evaluation_batches(
+    parts: list[Scored] = []
+    for numbers, loaded in pipeline.evaluation_batches(
         clips, batch_size=batch_size, share=share
     ):
         batch = mesh.divide(devices, loaded.batch)
-        found = mesh.gather((batch.labels, batch.lengths, step_fn(state, batch)))
-        keep = found[0] >= 0
-        parts.append(jax.tree.map(lambda x, keep=keep: x[keep], (chosen, *found)))
-        broken += loaded.broken
-    joined: Any = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-    return Decisions(*joined[:4], broken=tuple(broken))
+        labels, lengths, predictions = mesh.gather(
+            (batch.labels, batch.lengths, step_fn(state, batch))
+        )
+        readable = labels >= 0
+        parts.append(
+            Scored(
+                clips=numbers[readable],
+                labels=labels[readable],
+                lengths=lengths[readable],
+                predictions=step.Predictions(*(x[readable] for x in predictions)),
+                broken=loaded.broken,
+            )
+        )
+    return Scored(
+        clips=np.concatenate([part.clips for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        lengths=np.concatenate([part.lengths for part in parts]),
+        predictions=jax.tree.map(
+            lambda *x: np.concatenate(x), *(part.predictions for part in parts)
+        ),
+        broken=tuple(sentence for part in parts for sentence in part.broken),
+    )
 
 
-def validate(config: Any, run: Run, state: step.TrainState) -> dict[str, float]:
-    """Return the validation clips' accuracy and loss: the best is chosen by them."""
+def validate(config: Config, run: Run, state: step.TrainState) -> dict[str, float]:
+    """Return accuracy and loss of the validation clips, which rank the checkpoints."""
     assert run.source.validation is not None
-    found = decide(run.devices, state, run.source.validation, config.batch_size)
-    right = _decided(found, config.model.kind) == found.labels
-    loss = found.predictions.loss
-    return {"accuracy": float(right.mean()), "loss": float(loss.mean())}
+    scored = score(run.devices, state, run.source.validation, config.batch_size)
+    correct = _predicted(scored, config.model.kind) == scored.labels
+    loss = np.asarray(scored.predictions.loss)
+    return {"accuracy": float(correct.mean()), "loss": float(loss.mean())}
 
 
-def test(config: Any, run: Run, state: step.TrainState) -> dict[str, Any]:
-    """Score the test clips: all that ``results.json`` says but step and command."""
-    clips, classes = run.source.test, run.source.classes
-    found = decide(run.devices, state, clips, config.batch_size)
-    about = {
-        "split": run.source.split,
-        "warning": run.source.warning,
-        "left_out": list(run.source.unreadable),
-    }
-    return about | measure(found, clips, classes, config.model.kind)
+def test(
+    config: Config, run: Run, state: step.TrainState, *, steps: int, command: str
+) -> Results:
+    """Score the test clips.
+
+    Args:
+        config: of the run.
+        run: its parts.
+        state: the trained state.
+        steps: number of steps that it was trained for.
+        command: the command line, for the record.
+    """
+    scored = score(run.devices, state, run.source.test, config.batch_size)
+    return measure(
+        scored,
+        run.source,
+        kind=config.model.kind,
+        steps=steps,
+        command=command,
+    )
 
 
 def measure(
-    decisions: Decisions, clips: data.Clips, classes: tuple[str, ...], kind: str
-) -> dict[str, Any]:
-    """Compute everything that ``results.json`` says of the test clips.
+    scored: Scored, source: sources.Source, *, kind: str, steps: int, command: str
+) -> Results:
+    """Compute the results from the predictions for the test clips.
 
     Args:
-        decisions: from ``decide``.
-        clips: that were decided.
-        classes: names of the C classes.
-        kind: "cnn", decided by the mean of its frames' log-probabilities, or "lrcn",
-            decided at the last step.
+        scored: from ``score``, of the test clips.
+        source: all clips, their classes and split.
+        kind: "cnn", predicted by the mean of its frames' log-probabilities, or "lrcn",
+            predicted at the last step.
+        steps: number of steps of the training.
+        command: the command line, for the record.
     """
-    labels, found = decisions.labels, decisions.predictions
-    decided = _decided(decisions, kind)
-    groups = [clips.groups[i] for i in decisions.clips]
-    table = statistics.confusion(labels, decided, len(classes))
-    right = decided == labels
-    return {
-        "clips": len(labels),
-        "groups": len(set(groups)),
-        "accuracy": float(right.mean()),
-        "interval_95": statistics.bootstrap_interval(right, groups),
-        "accuracy_last_step": float((found.last == labels).mean()),
-        "accuracy_mean_of_steps": float((found.mean == labels).mean()),
-        "accuracy_of_steps": float(found.right_steps.sum() / decisions.lengths.sum()),
-        "loss": float(found.loss.mean()),
-        "accuracy_by_class": statistics.class_accuracy(table, classes),
-        "confusion": table.tolist(),
-        "unreadable": list(decisions.broken),
-    }
+    labels, predictions = scored.labels, scored.predictions
+    predicted = _predicted(scored, kind)
+    groups = [source.test.groups[i] for i in scored.clips]
+    table = statistics.confusion(labels, predicted, len(source.classes))
+    correct = predicted == labels
+    correct_steps = np.asarray(predictions.correct_steps)
+    return Results(
+        split=source.split,
+        warning=source.warning,
+        left_out=source.unreadable,
+        clips=len(labels),
+        groups=len(set(groups)),
+        accuracy=float(correct.mean()),
+        interval_95=statistics.bootstrap_interval(correct, groups),
+        accuracy_last_step=float((np.asarray(predictions.last) == labels).mean()),
+        accuracy_mean_of_steps=float((np.asarray(predictions.mean) == labels).mean()),
+        accuracy_of_steps=float(correct_steps.sum() / scored.lengths.sum()),
+        loss=float(np.asarray(predictions.loss).mean()),
+        accuracy_by_class=statistics.class_accuracy(table, source.classes),
+        confusion=table.tolist(),
+        unreadable=scored.broken,
+        steps=steps,
+        command=command,
+    )
 
 
-def write(workdir: Path, results: Mapping[str, Any], classes: tuple[str, ...]) -> None:
+def write(workdir: Path, results: Results, classes: tuple[str, ...]) -> None:
     """Write ``results.json`` and ``confusion.png``.
 
     Raises:
         InputError: the folder cannot be written.
     """
     try:
-        part = workdir / "results.part"
-        part.write_text(json.dumps(results, indent=2) + "\n")
-        os.replace(part, workdir / "results.json")
-        figure = confusion_figure(np.array(results["confusion"]), classes)
-        figure.savefig(workdir / "confusion.png", dpi=150)
+        files.write_json(workdir / "results.json", results.to_dict())
+        figure = confusion_figure(np.array(results.confusion), classes)
+        with files.atomic(workdir / "confusion.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=150)
     except OSError as error:
         raise InputError(f"cannot write the results in {workdir}: {error}") from error
 
 
-def confusion_figure(table: np.ndarray, classes: tuple[str, ...]) -> Figure:
-    """Draw a confusion table (C, C): rows true, shade the share of the row."""
+def confusion_figure(table: Int[np.ndarray, "C C"], classes: tuple[str, ...]) -> Figure:
+    """Draw a confusion table: rows true, columns predicted, shade the share of the row."""
     size = 2.2 + 0.42 * len(classes)
     figure = Figure(figsize=(size + 0.6, size), layout="constrained")
     axes = figure.subplots()
@@ -139,44 +220,43 @@ def confusion_figure(table: np.ndarray, classes: tuple[str, ...]) -> Figure:
     ticks = range(len(classes))
     axes.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(ticks, classes)
-    axes.set(xlabel="decided", ylabel="true class")
+    axes.set(xlabel="predicted class", ylabel="true class")
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     return figure
 
 
-def text(results: Mapping[str, Any], classes: tuple[str, ...]) -> str:
-    """Say in text what ``measure`` found."""
-    table = np.array(results["confusion"])
-    shares = results["accuracy_by_class"].items()
+def text(results: Results, classes: tuple[str, ...]) -> str:
+    """Return the results as text."""
+    shares = results.accuracy_by_class.items()
     width = max(map(len, classes))
-    low, high = results["interval_95"]
+    low, high = results.interval_95
     return "\n".join(
         [
-            "confusion (rows: true class, columns: decided)",
-            statistics.confusion_text(table, classes),
+            "confusion (rows: true class, columns: predicted class)",
+            statistics.confusion_text(np.array(results.confusion), classes),
             "",
             *(f"{n:>{width}} {s:7.1%}" for n, s in shares if s is not None),
             "",
-            f"{results['clips']} test clips of {results['groups']} groups, split "
-            f"{results['split']}: {results['accuracy']:.1%} right "
+            f"{results.clips} test clips of {results.groups} groups, split "
+            f"{results.split}: accuracy {results.accuracy:.1%} "
             f"(95 % interval over groups {low:.1%} to {high:.1%})",
-            f"last step {results['accuracy_last_step']:.1%}, mean of the steps "
-            f"{results['accuracy_mean_of_steps']:.1%}, single steps "
-            f"{results['accuracy_of_steps']:.1%}",
+            f"accuracy at the last step {results.accuracy_last_step:.1%}, of the mean "
+            f"over steps {results.accuracy_mean_of_steps:.1%}, of single steps "
+            f"{results.accuracy_of_steps:.1%}",
             *_warnings(results),
         ]
     )
 
 
-def _warnings(results: Mapping[str, Any]) -> Iterable[str]:
-    if results["warning"]:
-        yield f"warning: {results['warning']}"
-    if results["left_out"]:
-        yield f"{len(results['left_out'])} clips could not be read and were left out"
-    if results["unreadable"]:
-        yield f"{len(results['unreadable'])} test clips broke after that"
+def _warnings(results: Results) -> Iterator[str]:
+    if results.warning:
+        yield f"warning: {results.warning}"
+    if results.left_out:
+        yield f"{len(results.left_out)} clips could not be read and were skipped"
+    if results.unreadable:
+        yield f"{len(results.unreadable)} test clips became unreadable after that"
 
 
-def _decided(decisions: Decisions, kind: str) -> np.ndarray:
-    found = decisions.predictions
-    return np.asarray(found.mean if kind == "cnn" else found.last)
+def _predicted(scored: Scored, kind: str) -> Int[np.ndarray, " N"]:
+    predictions = scored.predictions
+    return np.asarray(predictions.mean if kind == "cnn" else predictions.last)

@@ -1,8 +1,7 @@
-"""A config -> what a training run is made of: data, model and first state."""
+"""A config -> the parts of a training run: data, model and first state."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,16 +9,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rgcam.data import augment, pipeline, sources
-from rgcam.data import clips as data
 from rgcam.errors import InputError
 from rgcam.models import backbones, classifiers, layers, torch_files, zoo
 from rgcam.models.zoo import Description
 from rgcam.training import mesh
 from rgcam.training import step as training
+from rgcam.training.fields import Config
+from rgcam.training.step import Params
 
 
 class Run(NamedTuple):
-    """What ``prepare`` makes of a config.
+    """The parts of a run, from ``prepare``.
 
     Attributes:
         description: of the model that is trained.
@@ -41,35 +41,48 @@ class Run(NamedTuple):
 
 
 class Backbone(NamedTuple):
-    """Where a run's backbone comes from, and what of it is trained.
+    """Where a run's backbone comes from, and which part of it is trained.
 
     Attributes:
         params: its weights before training; None: random.
-        name: what tells those weights from others.
-        stock: they are the pretrained ones of its name, found again without a file.
+        name: identifies those weights.
+        stock: they are the pretrained weights of its name, which can be found again
+            without a file.
         start: first block that is trained; None: none is.
     """
 
-    params: Any
+    params: Params | None
     name: str
     stock: bool
     start: int | None
 
 
-def prepare(config: Any) -> Run:
-    """Load the data of a config and make the state in which it begins."""
+def prepare(config: Config) -> Run:
+    """Load the data of a config and make the state in which it begins.
+
+    Raises:
+        InputError: the config cannot be trained on these devices, or its data or
+            weights cannot be read.
+    """
     devices = mesh.make()
     mesh.check_batch(devices, config.batch_size, config.accumulate)
     arch = config.model.to_dict()
-    spec, options = classifiers.preprocess_of(arch), _augmentation(config)
+    spec, augmentation = classifiers.preprocess_of(arch), _augmentation(config)
     backbone = _backbone(config, classifiers.build(arch, 1).backbone)
-    cached = backbone.start != 0 and not augment.changes_pixels(options)
-    frozen = _frozen(arch, backbone) if cached else None
-    source = sources.load(config.data.to_dict(), spec, frozen)
-    plan = _plan(config, source.train)
-    frozen = backbone.stock and backbone.start is None and cached
-    fps = config.data.fps
-    description = Description(arch, source.classes, spec, fps, frozen)
+    # Features are computed once where the pixels are the same in every epoch.
+    cached = backbone.start != 0 and not augment.changes_pixels(augmentation)
+    source = sources.load(
+        config.data.to_dict(),
+        spec,
+        _frozen_blocks(config, backbone) if cached else None,
+    )
+    description = Description(
+        arch=arch,
+        classes=source.classes,
+        preprocess=spec,
+        fps=config.data.fps,
+        frozen=backbone.stock and backbone.start is None and cached,
+    )
     module = classifiers.build(arch, len(source.classes))
     forward = training.scorer(
         module,
@@ -78,34 +91,68 @@ def prepare(config: Any) -> Run:
         chunk=config.frames_at_once,
         dtype=config.dtype,
     )
+    plan = pipeline.Plan(
+        source.train.lengths,
+        batch_size=config.batch_size,
+        length=config.data.length,
+        bucket=config.data.bucket,
+        seed=config.seed,
+    )
     total = plan.per_epoch * config.epochs
-    tx = training.optimizer(config.to_dict(), total)
-    params, rest = _first_params(config, description, module, backbone)
-    state = training.create_state(forward, params, tx, config.seed, rest)
-    state = mesh.repeat(devices, state)
-    return Run(description, module, source, plan, state, devices, total)
-
-
-def training_source(config: Any, run: Run) -> pipeline.TrainingBatches:
-    """Describe the run's batches: this process's share of each."""
-    share = jax.process_index(), jax.process_count()
-    options = _augmentation(config)
-    return pipeline.TrainingBatches(
-        run.source.train, run.plan, options, run.total, share
+    params, frozen = _first_params(config, description, module, backbone)
+    state = training.create_state(
+        forward,
+        params,
+        training.optimizer(config, total),
+        config.seed,
+        frozen,
+    )
+    return Run(
+        description=description,
+        module=module,
+        source=source,
+        plan=plan,
+        state=mesh.repeat(devices, state),
+        devices=devices,
+        total=total,
     )
 
 
-def due(config: Any, run: Run, step: int) -> tuple[bool, bool]:
-    """Tell whether after ``step`` the validation clips are scored, the state saved."""
-    epochs, rest = divmod(step, run.plan.per_epoch)
+def training_source(config: Config, run: Run) -> pipeline.TrainingBatches:
+    """Describe the run's batches: this process's share of each."""
+    return pipeline.TrainingBatches(
+        run.source.train,
+        run.plan,
+        _augmentation(config),
+        run.total,
+        share=(jax.process_index(), jax.process_count()),
+    )
+
+
+class Due(NamedTuple):
+    """What is done after a step.
+
+    Attributes:
+        validate: score the validation clips.
+        save: write a checkpoint.
+    """
+
+    validate: bool
+    save: bool
+
+
+def due(config: Config, run: Run, step: int) -> Due:
+    """Tell what is done after ``step``."""
+    epoch, steps_into_epoch = divmod(step, run.plan.per_epoch)
     last = step == run.total
-    chosen = epochs % config.evaluate_every == 0 and not rest
-    scores = run.source.validation is not None and (chosen or last)
-    every = config.checkpoint_steps or run.plan.per_epoch
-    return scores, step % every == 0 or last
+    scheduled = epoch % config.evaluate_every == 0 and steps_into_epoch == 0
+    return Due(
+        validate=run.source.validation is not None and (scheduled or last),
+        save=step % (config.checkpoint_steps or run.plan.per_epoch) == 0 or last,
+    )
 
 
-def start_from(model: zoo.Model, params: Any) -> Any:
+def start_from(model: zoo.Model, params: Params) -> Params:
     """Take the backbone and frame head of a trained model, as the paper's LRCN does.
 
     Raises:
@@ -114,8 +161,7 @@ def start_from(model: zoo.Model, params: Any) -> Any:
     source = model.variables["params"]
     shared = [n for n in ("backbone", "frame_head") if n in params and n in source]
     for name in shared:
-        shapes = [jax.tree.map(np.shape, tree[name]) for tree in (params, source)]
-        if shapes[0] != shapes[1]:
+        if _shapes(params[name]) != _shapes(source[name]):
             raise InputError(
                 f"init_from={model.name}: its {name} has another shape than this "
                 "config's; use the same backbone, head and width"
@@ -123,68 +169,92 @@ def start_from(model: zoo.Model, params: Any) -> Any:
     return params | {name: jax.tree.map(np.asarray, source[name]) for name in shared}
 
 
-def _augmentation(config: Any) -> augment.Augmentation:
+def _shapes(params: Params) -> Params:
+    return jax.tree.map(np.shape, params)
+
+
+def _augmentation(config: Config) -> augment.Augmentation:
     return augment.from_config(config.data.augment.to_dict())
 
 
-def _plan(config: Any, clips: data.Clips) -> pipeline.Plan:
-    return pipeline.Plan(
-        clips.lengths,
-        batch_size=config.batch_size,
-        length=config.data.length,
-        bucket=config.data.bucket,
-        seed=config.seed,
-    )
+def _backbone(config: Config, module: nn.Module) -> Backbone:
+    """Find the weights that a config's backbone begins with.
 
+    Args:
+        config: its fields model.backbone, weights, init_from and finetune.
+        module: the backbone.
 
-def _backbone(config: Any, module: nn.Module) -> Backbone:
-    """Find the weights that a config's backbone begins with."""
-    name, blocks = config.model.backbone, module.block_count
-    if not -1 <= config.finetune <= blocks:
-        raise InputError(
-            f"finetune is {config.finetune}; give 0 (frozen), -1 (everything) or the "
-            f"number of last blocks, of {blocks}"
-        )
-    first = {0: None, -1: 0}.get(config.finetune, blocks - config.finetune)
+    Raises:
+        InputError: there are no such weights, or fewer blocks than are to be trained.
+    """
+    name, start = config.model.backbone, _first_trained(config.finetune, module)
     if config.init_from:
         model = zoo.load_model(config.init_from)
-        params = model.variables["params"]["backbone"]
-        stock = model.description.frozen
-        return Backbone(params, name if stock else _digest(name, params), stock, first)
-    if name == "small" and first != 0:
+        params, stock = model.variables["params"]["backbone"], model.description.frozen
+    elif name == "small" and start != 0:
         raise InputError(
             "model.backbone=small has no pretrained weights to freeze: set "
             "--config.finetune=-1 or choose efficientnet_lite0"
         )
-    if name == "small":
-        return Backbone(None, name, False, first)
-    params = torch_files.pretrained(name, config.weights or None)["params"]
-    stock = not config.weights
-    return Backbone(params, name if stock else _digest(name, params), stock, first)
+    elif name == "small":
+        return Backbone(params=None, name=name, stock=False, start=start)
+    else:
+        params = torch_files.pretrained(name, config.weights or None)["params"]
+        stock = not config.weights
+    return Backbone(
+        params=params,
+        name=name if stock else _digest(name, params),
+        stock=stock,
+        start=start,
+    )
 
 
-def _digest(name: str, params: Any) -> str:
+def _first_trained(finetune: int, module: nn.Module) -> int | None:
+    """Return the first block of a backbone that is trained; None: none is."""
+    blocks = module.block_count
+    if not -1 <= finetune <= blocks:
+        raise InputError(
+            f"finetune is {finetune}; give 0 (frozen), -1 (everything) or the "
+            f"number of last blocks, of {blocks}"
+        )
+    if finetune == 0:
+        return None
+    return 0 if finetune == -1 else blocks - finetune
+
+
+def _digest(name: str, params: Params) -> str:
     leaves = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params))
     return f"{name}-{hashlib.sha256(leaves).hexdigest()[:12]}"
 
 
-def _frozen(arch: Mapping[str, Any], backbone: Backbone) -> sources.Frozen:
+def _cells(config: Config, start: int | None) -> int:
+    """Return how many cells a side the stored features are averaged over; 0: none."""
+    return layers.GRID.get(config.model.head, 0) if start is None else 0
+
+
+def _frozen_blocks(config: Config, backbone: Backbone) -> sources.Frozen:
     """Describe the features of the blocks that are not trained."""
-    cells = layers.GRID.get(arch["head"], 0) if backbone.start is None else 0
+    cells, view = _cells(config, backbone.start), config.model.view
     apply = sources.frozen_features(
-        classifiers.build(arch, 1), backbone.params, stop=backbone.start, cells=cells
+        classifiers.build(config.model.to_dict(), 1),
+        backbone.params,
+        stop=backbone.start,
+        cells=cells,
     )
-    view = arch.get("view", "rgb")
-    name = [backbone.name, *([] if view == "rgb" else [view])]
-    name += [f"to{backbone.start}"] if backbone.start is not None else []
-    name += [{1: "pooled"}.get(cells, f"grid{cells}")] if cells else []
+    name = [backbone.name]
+    if view != "rgb":
+        name.append(view)
+    if backbone.start is not None:
+        name.append(f"to{backbone.start}")
+    if cells:
+        name.append("pooled" if cells == 1 else f"grid{cells}")
     return sources.Frozen(apply, "-".join(name))
 
 
 def _first_params(
-    config: Any, description: Description, module: nn.Module, backbone: Backbone
-) -> tuple[Any, Any]:
-    """Return what is trained and what is frozen and yet part of the checkpoints."""
+    config: Config, description: Description, module: nn.Module, backbone: Backbone
+) -> tuple[Params, Params]:
+    """Return the parameters that are trained, and those that are only saved with them."""
     params = zoo.initial_params(description, module, config.seed)
     if config.init_from:
         params = start_from(zoo.load_model(config.init_from), params)

@@ -3,29 +3,22 @@
 import json
 
 import pytest
-from ml_collections import config_dict
 
 from rgcam.errors import InputError
 from rgcam.training import config as configuration
+from rgcam.training import fields
 from rgcam.training.config import base_config
 
 
 def make(**changes):
     config = base_config()
     config.update_from_flattened_dict(changes)
-    return config_dict.FrozenConfigDict(config)
+    return fields.make_config(config.to_dict())
 
 
 def test_the_folder_is_made(tmp_path):
     folder = configuration.make_folder(str(tmp_path / "a" / "b"))
     assert folder.is_dir()
-
-
-def test_a_config_that_was_checked_is_frozen():
-    config = configuration.check(base_config())
-    assert config.epochs == base_config().epochs
-    with pytest.raises(AttributeError):
-        config.epochs = 3
 
 
 def test_going_on_with_the_same_config(tmp_path):
@@ -60,7 +53,7 @@ def test_only_the_first_process_writes(tmp_path):
 def test_a_damaged_config_is_one_sentence(tmp_path):
     for content in ("{", "[1]", "3"):
         (tmp_path / "config.json").write_text(content)
-        with pytest.raises(InputError, match="config.json is no config of a run"):
+        with pytest.raises(InputError, match="config.json is not the config of a run"):
             configuration.keep(tmp_path, make())
 
 
@@ -75,4 +68,46 @@ def test_experiments_load_from_any_folder(tmp_path, monkeypatch):
     shipped = configuration.find_experiment("base").parent.glob("*.py")
     for file in shipped:
         config = configuration.load_experiment(file.stem)
-        assert configuration.check(config).seed == 0
+        assert fields.make_config(config.to_dict()).seed == 0
+
+
+def test_a_run_that_was_begun_before_a_field_existed_goes_on(tmp_path):
+    configuration.keep(tmp_path, make())
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["data"]["train_clips"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    configuration.keep(tmp_path, make())
+    other = make(**{"data.train_clips": 5})
+    with pytest.raises(InputError, match="data.train_clips 4000 -> 5"):
+        configuration.keep(tmp_path, other)
+
+
+@pytest.mark.parametrize(
+    "body, message",
+    [
+        ("return {'epochs': 3}", "returns dict; it must return a ConfigDict"),
+        ("raise RuntimeError", "with get_config.*RuntimeError"),
+        ("return open('absent')", "with get_config"),
+    ],
+)
+def test_an_experiment_that_fails_is_one_sentence(tmp_path, body, message):
+    file = tmp_path / "mine.py"
+    file.write_text(f"def get_config():\n    {body}\n")
+    with pytest.raises(InputError, match=message):
+        configuration.load_experiment(str(file))
+
+
+def test_an_experiment_with_a_mistyped_field_is_told_the_close_match(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from rgcam.training.config import base_config\n"
+        "def get_config():\n"
+        "    config = base_config()\n"
+        "    config.epohcs = 3\n"
+        "    return config\n"
+    )
+    config = configuration.load_experiment(str(file))
+    with pytest.raises(
+        InputError, match="^unknown config field epohcs: did you mean epochs.$"
+    ):
+        fields.make_config(config.to_dict())

@@ -1,5 +1,6 @@
 """What a run scored, by hand, and the files that say so."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,55 +9,77 @@ import pytest
 from jax.sharding import Mesh
 
 from rgcam.data import clips as data
+from rgcam.data import sources
 from rgcam.errors import InputError
 from rgcam.training import mesh, results, step
 
 CLASSES = ("a", "b", "c")
 
 
-def decisions():
-    """Four clips of two groups; the first three are right at their last step."""
-    found = step.Predictions(
+def scored():
+    """Four clips of two groups; the first three are correct at their last step."""
+    predictions = step.Predictions(
         last=np.array([0, 1, 2, 0]),
         mean=np.array([0, 1, 1, 0]),
-        right_steps=np.array([3, 1, 2, 0]),
+        correct_steps=np.array([3, 1, 2, 0]),
         loss=np.array([0.1, 0.2, 0.3, 2.0]),
     )
     labels, lengths = np.array([0, 1, 2, 2]), np.array([4, 2, 2, 2])
-    return results.Decisions(np.arange(4), labels, lengths, found, ("clip9: gone",))
+    return results.Scored(
+        clips=np.arange(4),
+        labels=labels,
+        lengths=lengths,
+        predictions=predictions,
+        broken=("clip9: gone",),
+    )
 
 
-def clips():
-    names = list("wxyz")
-    return data.Clips([], np.array([0, 1, 2, 2]), names, list("ppqq"), np.full(4, 4))
+def source(classes=CLASSES):
+    clips = data.Clips(
+        inputs=[],
+        labels=np.array([0, 1, 2, 2]),
+        names=list("wxyz"),
+        groups=list("ppqq"),
+        lengths=np.full(4, 4),
+    )
+    return sources.Source(
+        train=clips,
+        validation=None,
+        test=clips,
+        classes=classes,
+        split="group (3-7)",
+    )
 
 
-def measured(kind="lrcn"):
-    about = {"split": "group (3-7)", "warning": "", "left_out": [], "steps": 5}
-    return about | results.measure(decisions(), clips(), CLASSES, kind)
+def measured(kind="lrcn", classes=CLASSES):
+    return results.measure(
+        scored(), source(classes), kind=kind, steps=5, command="rgcam train"
+    )
 
 
 def test_measures_by_hand():
     found = measured()
-    assert found["accuracy"] == found["accuracy_last_step"] == 0.75
-    assert found["accuracy_mean_of_steps"] == 0.5
-    assert found["accuracy_of_steps"] == 6 / 10
-    assert found["loss"] == pytest.approx(0.65)
-    assert found["clips"] == 4 and found["groups"] == 2
-    assert found["interval_95"] == (0.5, 1.0)  # group p is right, q half right
-    assert found["accuracy_by_class"] == {"a": 1, "b": 1, "c": 0.5}
-    assert found["confusion"] == [[1, 0, 0], [0, 1, 0], [1, 0, 1]]
-    assert found["unreadable"] == ["clip9: gone"]
+    assert found.accuracy == found.accuracy_last_step == 0.75
+    assert found.accuracy_mean_of_steps == 0.5
+    assert found.accuracy_of_steps == 6 / 10
+    assert found.loss == pytest.approx(0.65)
+    assert found.clips == 4 and found.groups == 2
+    assert found.interval_95 == (0.5, 1.0)  # group p is all correct, q half
+    assert found.accuracy_by_class == {"a": 1, "b": 1, "c": 0.5}
+    assert found.confusion == [[1, 0, 0], [0, 1, 0], [1, 0, 1]]
+    assert found.unreadable == ("clip9: gone",)
 
 
-def test_a_cnn_decides_by_the_mean_of_its_steps():
-    assert measured("cnn")["accuracy"] == 0.5
+def test_a_cnn_predicts_by_the_mean_of_its_steps():
+    assert measured("cnn").accuracy == 0.5
 
 
 def test_the_text_names_split_interval_and_what_is_missing():
-    text = results.text(measured() | {"warning": "groups are divided"}, CLASSES)
-    assert "split group (3-7): 75.0% right (95 % interval over groups 50.0%" in text
-    assert "warning: groups are divided" in text and "1 test clips broke" in text
+    found = dataclasses.replace(measured(), warning="groups are divided")
+    text = results.text(found, CLASSES)
+    assert "split group (3-7): accuracy 75.0% (95 % interval over groups 50.0%" in text
+    assert "warning: groups are divided" in text
+    assert "1 test clips became unreadable" in text
 
 
 def test_files(tmp_path):
@@ -68,7 +91,7 @@ def test_files(tmp_path):
         results.write(tmp_path / "file", measured(), CLASSES)
 
 
-def test_decide_scores_every_clip_once_whatever_the_devices():
+def test_score_returns_every_clip_once_whatever_the_devices():
     rng = np.random.default_rng(0)
     inputs = [rng.normal(size=(n, 3)).astype(np.float32) for n in (3, 9, 4, 6, 2)]
     labels = np.array([0, 1, 2, 0, 1], np.int32)
@@ -76,7 +99,7 @@ def test_decide_scores_every_clip_once_whatever_the_devices():
     source = data.Clips(inputs, labels, names, names, lengths)
     state = step.create_state(lambda v, x: x, {}, optax.identity(), 0)
     one, many = (
-        results.decide(
+        results.score(
             Mesh(np.array(mesh.make().devices[:n]), ("data",)), state, source, 4
         )
         for n in (1, 4)

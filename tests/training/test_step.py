@@ -1,5 +1,6 @@
 """The pure steps: losses by hand, masks, learning, and every way to save memory."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,16 +12,17 @@ import pytest
 from rgcam.data.clips import Batch
 from rgcam.models import classifiers, preprocessing
 from rgcam.models.backbones import Preprocess, SmallCNN
+from rgcam.training import fields
 from rgcam.training import step as training
 
-CONFIG = {
-    "optimizer": "adamw",
-    "backbone_rate": 1.0,
-    "learning_rate": 1e-2,
-    "warmup": 0.1,
-    "weight_decay": 0.0,
-    "clip_norm": 1.0,
-}
+CONFIG = fields.Config(
+    optimizer="adamw",
+    backbone_rate=1.0,
+    learning_rate=1e-2,
+    warmup=0.1,
+    weight_decay=0.0,
+    clip_norm=1.0,
+)
 SPEC = Preprocess(16, None, 127.5, 127.5)
 
 
@@ -97,17 +99,28 @@ def test_optimizer_warms_up_and_clips():
     assert optax.tree.norm(updates) == 0  # the rate starts at 0
 
 
+@pytest.mark.parametrize("steps", [1, 2, 100])
+def test_a_run_that_warms_up_throughout_has_a_schedule(steps):
+    """optax refuses a cosine schedule that never decays."""
+    tx = training.optimizer(dataclasses.replace(CONFIG, warmup=1.0), steps)
+    params = {"w": jnp.zeros(2)}
+    updates, _ = tx.update({"w": jnp.ones(2)}, tx.init(params), params)
+    assert np.isfinite(updates["w"]).all()
+
+
 def test_eval_step_by_hand():
     scores = np.log(
         [[[0.6, 0.4], [0.6, 0.4], [0.4, 0.6]], [[0.1, 0.9], [0.8, 0.2], [0.5, 0.5]]]
     ).astype(np.float32)
-    state = training.create_state(lambda v, x: x, {}, optax.identity(), seed=0)
+    state = training.create_state(
+        lambda v, x: jnp.asarray(x), {}, optax.identity(), seed=0
+    )
     batch = Batch(scores, np.array([0, 1], np.int32), np.array([3, 2], np.int32))
     found = training.eval_step(state, batch)
     assert found.last.tolist() == [1, 0]  # clip 1 ends at its second step
     # clip 0: log .6*.6*.4 = log .144 > log .4*.4*.6; clip 1: .08 < .18
     assert found.mean.tolist() == [0, 1]
-    assert found.right_steps.tolist() == [2, 1]
+    assert found.correct_steps.tolist() == [2, 1]
     expected = [-np.log(0.6 * 0.6 * 0.4) / 3, -np.log(0.9 * 0.2) / 2]
     np.testing.assert_allclose(found.loss, expected, rtol=1e-5)
 
@@ -135,7 +148,7 @@ def test_broken_rows_count_for_nothing():
         labels=np.append(batch.labels, [-1, -1]).astype(np.int32),
         lengths=np.append(batch.lengths, [0, 0]).astype(np.int32),
     )
-    for loss in training.LOSSES:
+    for loss in fields.LOSSES:
         step = functools.partial(training.train_step, loss=loss)
         one, two = step(state, batch)[1], step(state, empty)[1]
         for name in one:
@@ -240,13 +253,14 @@ def test_the_backbone_learns_at_its_own_rate_and_biases_do_not_decay():
         n: {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
         for n in ("backbone", "scores")
     }
-    for name in training.OPTIMIZERS:
-        config = CONFIG | {
-            "optimizer": name,
-            "backbone_rate": 0.25,
-            "weight_decay": 0.5,
-            "warmup": 0.0,
-        }
+    for name in fields.OPTIMIZERS:
+        config = dataclasses.replace(
+            CONFIG,
+            optimizer=name,
+            backbone_rate=0.25,
+            weight_decay=0.5,
+            warmup=0.0,
+        )
         tx = training.optimizer(config, 10)
         zero = jax.tree.map(jnp.zeros_like, params)
         updates, _ = tx.update(zero, tx.init(params), params)
