@@ -40,7 +40,7 @@ def run(options: PreviewOptions) -> None:
         raise InputError(f"--show={options.show} must be 1 or more")
     config = configs.load(options.config, options.overrides)
     spec = classifiers.preprocess_of(config.model.to_dict())
-    source = sources.load(config.data.to_dict(), spec, None)
+    source = sources.load(config.data.for_loading(), spec, None)
     plan = pipeline.Plan(
         source.train.lengths,
         batch_size=options.show,

@@ -7,13 +7,16 @@ a config and the record of a run are derived from them.
 import dataclasses
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, cast
 
 from rgcam.data import splits
 from rgcam.data.synthetic import draw
 from rgcam.errors import InputError
 from rgcam.models import classifiers, layers
 from rgcam.types import Fields
+
+if TYPE_CHECKING:  # help need not wait for what loads clips
+    from rgcam.data.sources import DataConfig
 
 LOSSES = ("every_step", "last_half", "last_step")
 OPTIMIZERS = ("adamw", "sgd")
@@ -254,6 +257,10 @@ class DataFields(Record):
         at_least=0,
         at_most=1,
     )
+
+    def for_loading(self) -> "DataConfig":
+        """Return the fields as ``rgcam.data.sources.load`` takes them."""
+        return cast("DataConfig", self.to_dict())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,7 @@ def prepare(config: Config) -> Run:
     # Features are computed once where the pixels are the same in every epoch.
     cached = backbone.start != 0 and not augment.changes_pixels(augmentation)
     source = sources.load(
-        config.data.to_dict(),
+        config.data.for_loading(),
         spec,
         _frozen_blocks(config, backbone) if cached else None,
     )
