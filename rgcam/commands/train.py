@@ -1,5 +1,6 @@
 """``rgcam train``: train, resume, test and export a model."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from jaxtyping import Array, Float
 
+from rgcam import files
 from rgcam.commands import app
 from rgcam.commands import config as configs
 from rgcam.commands.options import Command, Options, option
@@ -75,7 +77,15 @@ def run(options: TrainOptions) -> None:
     coordinated = options.coordinator or "JAX_COORDINATOR_ADDRESS" in os.environ
     if options.distributed or coordinated:
         mesh.start_distributed(options.coordinator, options.processes, options.process)
-    train_and_test(config, workdir, Path(options.export) if options.export else None)
+    export = Path(options.export) if options.export else None
+    # The process that writes locks the folder: a second run would remove the checkpoint
+    # that this one is writing.
+    with (
+        files.locked(workdir, instead="another --workdir")
+        if mesh.is_first()
+        else contextlib.nullcontext()
+    ):
+        train_and_test(config, workdir, export)
 
 
 def train_and_test(config: Config, workdir: Path, export: Path | None) -> None:
@@ -97,21 +107,25 @@ def train_and_test(config: Config, workdir: Path, export: Path | None) -> None:
     configuration.keep(workdir, config, write=first)
     parts = runs.prepare(config)
     if first:
+        for note in parts.source.notes:
+            print(f"note: {files.printable(note)}")
         zoo.write_description(workdir, parts.description)
     with checkpoint.checkpointer(workdir, trains=True) as writer:
         state, step = checkpoint.restore(writer, parts.state)
         state = train(config, workdir, writer, parts, state, step)
         checkpoint.wait(writer)
         if int(state.step) < parts.total:
-            print(f"stopped by SIGTERM; the same command goes on: {workdir}")
+            folder = files.printable(str(workdir))
+            print(f"stopped by SIGTERM; the same command goes on: {folder}")
             return
         state, step = checkpoint.restore(writer, state, best=True)
     scores = results.test(
         config, parts, state, steps=step, command=shlex.join(app.command_line())
     )
     if first:
-        results.write(workdir, scores, parts.source.classes)
+        # The text first: it is there even where the files cannot be written.
         print(results.text(scores, parts.source.classes))
+        results.write(workdir, scores, parts.source.classes)
     if first and export:
         zoo.export(workdir, export, scores.to_dict())
 

@@ -1,7 +1,9 @@
 """What a trained model scores on clips: measures, text, and the files of the results."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +49,7 @@ class Results:
         split: how training and test clips were divided.
         warning: what the split makes of the accuracy, or "".
         left_out: one sentence for each clip that could not be read.
+        notes: one sentence for each kind of file in the folder that is no clip.
         clips: number of test clips, N.
         groups: number of their recordings.
         accuracy: share of the N clips whose predicted class is the label. The predicted
@@ -67,6 +70,7 @@ class Results:
     split: str
     warning: str
     left_out: tuple[str, ...]
+    notes: tuple[str, ...]
     clips: int
     groups: int
     accuracy: float
@@ -175,6 +179,7 @@ def measure(
         split=source.split,
         warning=source.warning,
         left_out=source.unreadable,
+        notes=source.notes,
         clips=len(labels),
         groups=len(set(groups)),
         accuracy=float(correct.mean()),
@@ -200,14 +205,18 @@ def write(workdir: Path, results: Results, classes: tuple[str, ...]) -> None:
     try:
         files.write_json(workdir / "results.json", results.to_dict())
         figure = confusion_figure(np.array(results.confusion), classes)
-        with files.atomic(workdir / "confusion.png") as temporary:
+        with files.atomic(workdir / "confusion.png") as temporary, _any_glyph():
             figure.savefig(temporary, format="png", dpi=150)
     except OSError as error:
         raise InputError(f"cannot write the results in {workdir}: {error}") from error
 
 
 def confusion_figure(table: Int[np.ndarray, "C C"], classes: tuple[str, ...]) -> Figure:
-    """Draw a confusion table: rows true, columns predicted, shade the share of the row."""
+    """Draw a confusion table: rows true, columns predicted, shade the share of the row.
+
+    Names of classes are drawn as they stand: $ begins no formula, and what is not UTF-8
+    is escaped.
+    """
     size = 2.2 + 0.42 * len(classes)
     figure = Figure(figsize=(size + 0.6, size), layout="constrained")
     axes = figure.subplots()
@@ -218,19 +227,27 @@ def confusion_figure(table: Int[np.ndarray, "C C"], classes: tuple[str, ...]) ->
             colour = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=colour)
     ticks = range(len(classes))
-    axes.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, classes)
+    names = [files.printable(name) for name in classes]
+    axes.set_xticks(
+        ticks,
+        names,
+        rotation=45,
+        ha="right",
+        rotation_mode="anchor",
+        parse_math=False,
+    )
+    axes.set_yticks(ticks, names, parse_math=False)
     axes.set(xlabel="predicted class", ylabel="true class")
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     return figure
 
 
 def text(results: Results, classes: tuple[str, ...]) -> str:
-    """Return the results as text."""
+    """Return the results as text, which any terminal and file can hold."""
     shares = results.accuracy_by_class.items()
     width = max(map(len, classes))
     low, high = results.interval_95
-    return "\n".join(
+    lines = "\n".join(
         [
             "confusion (rows: true class, columns: predicted class)",
             statistics.confusion_text(np.array(results.confusion), classes),
@@ -246,6 +263,15 @@ def text(results: Results, classes: tuple[str, ...]) -> str:
             *_warnings(results),
         ]
     )
+    return files.printable(lines)
+
+
+@contextlib.contextmanager
+def _any_glyph() -> Generator[None]:
+    """Let a character that no installed font has be drawn as a box, without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        yield
 
 
 def _warnings(results: Results) -> Iterator[str]:

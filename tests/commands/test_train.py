@@ -1,12 +1,14 @@
 """train.py as a person calls it, and as machines stop it."""
 
 import json
+import os
 import signal
 
 import jax
 import numpy as np
 import pytest
 
+from rgcam import files
 from rgcam.data.synthetic import stickman
 from rgcam.models import zoo
 from rgcam.report import writer
@@ -154,6 +156,20 @@ def test_training_mistakes_are_one_sentence(call, tmp_path):
     assert code == 2 and "--config.data.root=FOLDER" in one_sentence(err)
 
 
+def test_a_second_run_in_a_folder_is_one_sentence_and_changes_nothing(call, tmp_path):
+    """Without a lock it would remove the checkpoint that the first is writing."""
+    unfinished = tmp_path / "checkpoints" / "4.orbax-checkpoint-tmp"
+    unfinished.mkdir(parents=True)
+    with files.locked(tmp_path, instead="x"):
+        before = sorted(tmp_path.rglob("*"))
+        code, _, err = call("train", CNN, f"--workdir={tmp_path}", *TINY)
+        assert sorted(tmp_path.rglob("*")) == before
+    assert code == 2
+    assert f"writes in {tmp_path}: wait until it ends, or give another --workdir" in (
+        one_sentence(err)
+    )
+
+
 @pytest.mark.slow
 def test_a_diverging_run_stops_at_once_and_keeps_the_last_checkpoint(
     call, tmp_path, monkeypatch
@@ -178,14 +194,70 @@ def test_a_diverging_run_stops_at_once_and_keeps_the_last_checkpoint(
 @pytest.fixture
 def videos(tmp_path):
     """Make root/<class>/<clip>: two classes, five recordings of two clips each."""
-    for c, name in enumerate(("left", "right")):
-        (tmp_path / "videos" / name).mkdir(parents=True)
-        for group in range(5):
+    return write_videos(tmp_path / "videos", ("left", "right"), 5)
+
+
+def write_videos(root, classes, groups):
+    for c, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for group in range(groups):
             for part in range(2):
                 clip = stickman.clip((c, group, part), size=64).frames
-                file = tmp_path / "videos" / name / f"v_g{group}_c{part}.mp4"
-                writer.write_video(file, clip, 7.5)
-    return tmp_path / "videos"
+                writer.write_video(root / name / f"v_g{group}_c{part}.mp4", clip, 7.5)
+    return root
+
+
+def of_folder(root, cache):
+    """Return the options that train a small model on a folder of videos."""
+    return [
+        f"--config={ROOT / 'configs/folder_lrcn.py'}",
+        f"--config.data.root={root}",
+        f"--config.data.cache={cache}",
+        "--config.data.group=_g([0-9]+)_",
+        "--config.model.backbone=small",
+        "--config.model.hidden=6",
+        "--config.finetune=-1",
+        "--config.batch_size=8",
+        "--config.data.length=8",
+    ]
+
+
+@pytest.mark.slow
+def test_class_folders_and_files_of_any_name_are_trained_on(call, tmp_path):
+    """One class is a broken formula of TeX, one is not UTF-8, and so is one clip."""
+    broken = os.fsdecode(b"caf\xe9")
+    root = write_videos(tmp_path / "videos", ("$^$", broken), 3)
+    os.rename(root / "$^$" / "v_g0_c0.mp4", root / "$^$" / f"{broken}_g0_.mp4")
+    (root / "$^$" / f"{broken}_g1_.mp4").write_text("no video")
+    run = tmp_path / "run"
+    code, out, err = call(
+        "train",
+        *of_folder(root, tmp_path / "cache"),
+        "--config.data.test_groups=2",
+        "--config.data.validation_groups=1",
+        "--config.epochs=1",
+        f"--workdir={run}",
+    )
+    assert code == 0, err
+    assert r"caf\xe9" in out and "$^$" in out
+    (run / "confusion.png").stat()
+    results = json.loads((run / "results.json").read_text("utf-8"))
+    assert set(results["accuracy_by_class"]) == {"$^$", broken}
+    assert "_g1_.mp4" in results["left_out"][0]
+    assert zoo.load_model(run).classes == ("$^$", broken)
+
+
+def test_a_cache_folder_that_cannot_be_written_is_named_with_its_option(call, tmp_path):
+    root = write_videos(tmp_path / "videos", ("left", "right"), 2)
+    (tmp_path / "file").write_text("in the way")
+    cache = tmp_path / "file" / "cache"
+    code, _, err = call(
+        "train", *of_folder(root, cache), f"--workdir={tmp_path / 'run'}"
+    )
+    assert code == 2
+    error = one_sentence(err)
+    assert str(cache) in error and "--config.data.cache=FOLDER" in error
+    assert "can be read" not in error
 
 
 @pytest.mark.slow
@@ -194,21 +266,13 @@ def test_a_folder_with_validation_and_a_clip_that_vanishes(
 ):
     (videos / "left" / "v_g9_c0.mp4").write_text("no video")
     part = [
-        f"--config={ROOT / 'configs/folder_lrcn.py'}",
-        f"--config.data.root={videos}",
-        f"--config.data.cache={tmp_path / 'cache'}",
-        "--config.data.group=_g([0-9]+)_",
+        *of_folder(videos, tmp_path / "cache"),
         "--config.data.test_groups=4",
         "--config.data.validation_groups=3",
-        "--config.model.backbone=small",
-        "--config.model.hidden=6",
-        "--config.finetune=-1",
-        "--config.batch_size=8",
         "--config.epochs=9",
         "--config.evaluate_every=3",
         "--config.data.max_broken=0.2",
         "--config.data.augment.crop=0.8",
-        "--config.data.length=8",
     ]
     cached = {}
 

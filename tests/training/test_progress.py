@@ -63,6 +63,13 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         Progress(tmp_path, 0, 3, 4)
 
 
+def test_a_sentence_with_a_name_that_is_not_utf8_is_printed(tmp_path, capsys):
+    with Progress(tmp_path, 0, 3, 4) as progress:
+        progress.say([os.fsdecode(b"caf\xe9.mp4 is gone")])
+    captured = capsys.readouterr()
+    assert r"caf\xe9.mp4 is gone" in captured.out + captured.err
+
+
 def test_sigterm_requests_a_stop_and_does_nothing_else():
     before = signal.getsignal(signal.SIGTERM)
     try:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import optax
 import pytest
 from jax.sharding import Mesh
 
+from rgcam import files
 from rgcam.data import clips as data
 from rgcam.data import sources
 from rgcam.errors import InputError
@@ -89,6 +91,22 @@ def test_files(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot write the results"):
         results.write(tmp_path / "file", measured(), CLASSES)
+
+
+@pytest.mark.parametrize("name", ["$^$", r"$\frac{1$", os.fsdecode(b"caf\xe9"), "日本"])
+def test_any_class_name_is_drawn_and_printed_as_it_stands(tmp_path, name):
+    classes = ("a", name, "c")
+    found = measured(classes=classes)
+    results.write(tmp_path, found, classes)
+    assert (tmp_path / "confusion.png").read_bytes()[:4] == b"\x89PNG"
+    saved = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert saved["accuracy_by_class"][name] == 1
+    figure = results.confusion_figure(np.array(found.confusion), classes)
+    (axes, _) = figure.axes
+    for label in (axes.get_xticklabels()[1], axes.get_yticklabels()[1]):
+        assert label.get_text() == files.printable(name)
+        assert not label.get_parse_math()
+    assert files.printable(name) in results.text(found, classes).encode().decode()
 
 
 def test_score_returns_every_clip_once_whatever_the_devices():
