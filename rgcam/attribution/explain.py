@@ -15,9 +15,11 @@ function behind it that every caller with features at hand uses (several classes
 reports).
 """
 
+import contextlib
 import functools
 import math
-from typing import NamedTuple, overload
+import operator
+from typing import NamedTuple, SupportsIndex, overload
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +29,7 @@ from rgcam.attribution import causal, gradcam, gradients, perturbation, targets
 from rgcam.attribution.perturbation import Baseline
 from rgcam.attribution.targets import Index, ScoreFunction, Target
 from rgcam.errors import InputError
-from rgcam.models.cut import CausalModel, CutModel, cut, features
+from rgcam.models.cut import CausalModel, CutModel, FramewiseModel, cut, features
 from rgcam.types import Tensor, Variables
 
 CAMS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
@@ -115,7 +117,7 @@ def explain(
     method: str = "gradcam",
     baseline: Baseline | None = None,
     relu: bool | None = None,
-    length: Index | None = None,
+    length: Index | object = None,  # validated below, with a sentence
     beta: bool = True,
     precision: str = PRECISION,
 ) -> Explanation:
@@ -142,8 +144,14 @@ def explain(
             it so, previous for the others.
         relu: rectify the maps (Eq. 2); False keeps their sign. None: rectify those of
             the CAMs, as published, and keep the sign of the others.
-        length: number of valid frames where the end is padding. Rows and columns
-            of beta, maps and matrix beyond it are 0. Needs out == in.
+        length: number of valid frames, 1 to T, where the end is padding. The result
+            is the explanation of the valid frames, with 0 for everything beyond them.
+            A model that never looks ahead, frame by frame below the cut
+            (``FramewiseModel``) and causal above it (``CausalModel``), is explained in
+            the padded shape, so that one compiled program serves all lengths; a traced
+            one outside 1 to T gives NaN. For any other model, and for a function of the
+            scores, the padding is cut off first, which takes a program for each length
+            and a length that is not traced.
         beta: False leaves beta out: T' T K numbers, for long clips most of the memory
             and half of the time. Methods without a weight per channel have none.
         precision: of matrix products and convolutions, as of
@@ -156,10 +164,12 @@ def explain(
 
     Raises:
         InputError: frames that are not (T, S, S, 3) floats, a class index that the
-            model does not have, or an unknown method or baseline.
+            model does not have, an unknown method or baseline, a length that is not
+            1 to T, or a traced one where the padding must be cut off.
     """
     _check_frames(frames)
     check_method(method, baseline)
+    valid_frames = None if length is None else _check_length(length, len(frames))
     if callable(target):
         score_function, index = target, None
     else:
@@ -176,12 +186,28 @@ def explain(
         baseline=name,
         precision=precision,
     )
-    arguments = (module, variables, frames, index, length, maps, options)
+    sees_padding = valid_frames is not None and (
+        score_function is not None or not _never_looks_ahead(module)
+    )
+    in_shape = None if sees_padding else valid_frames
+    arguments = (module, variables, frames, index, in_shape, maps, options)
     if index is not None and not isinstance(index, jax.core.Tracer):
         # Only traces, and the trace is used again by the call below.
         shapes = _explain.eval_shape(*arguments)
         targets.check(index, shapes.scores.shape[-1])
-    return _explain(*arguments)
+    if not sees_padding:
+        return _explain(*arguments)
+    if isinstance(valid_frames, jax.core.Tracer):
+        raise InputError(
+            "length is traced (by jax.jit or jax.vmap), and "
+            f"{type(module).__name__ if score_function is None else 'a target function'}"
+            " may look ahead into the padding: give length as a Python integer, or a "
+            "class of a model that is both a CausalModel and a FramewiseModel of "
+            "rgcam.models.cut"
+        )
+    return _explain_cut_clip(
+        module, variables, frames, index, int(valid_frames), maps, options
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("module", "options"))
@@ -212,6 +238,37 @@ def _explain(
         return jax.vmap(explain_one, out_axes=axes)(index)
 
 
+def _explain_cut_clip(
+    module: CutModel,
+    variables: Variables,
+    frames: Tensor,
+    index: Int[Array, "..."] | None,
+    valid_frames: int,
+    baseline_maps: Float[Tensor, "..."] | None,
+    options: StaticOptions,
+) -> Explanation:
+    """Explain the valid frames alone; add zeros up to the shapes of the padded clip."""
+    padded = _explain.eval_shape(
+        module, variables, frames, index, None, baseline_maps, options
+    )
+    frames = frames[:valid_frames]
+    if (
+        baseline_maps is not None and baseline_maps.ndim == 4
+    ):  # of every step of A, which may have fewer than T
+        features_of = functools.partial(features, module)
+        steps = jax.eval_shape(features_of, variables, frames).shape[0]
+        baseline_maps = jnp.asarray(baseline_maps)[:steps]
+    explanation = _explain(
+        module, variables, frames, index, None, baseline_maps, options
+    )
+
+    def add_zeros(values: Array, shaped: jax.ShapeDtypeStruct) -> Array:
+        sizes = zip(values.shape, shaped.shape, strict=True)
+        return jnp.pad(values, [(0, size - valid) for valid, size in sizes])
+
+    return jax.tree.map(add_zeros, explanation, padded)
+
+
 def explain_features(
     module: CutModel,
     variables: Variables,
@@ -230,9 +287,24 @@ def explain_features(
         features: A.
         index: class; None: the predicted class, or ``options.score_function``.
         options: static options.
-        length: number of valid frames.
+        length: number of valid frames, of a ``CausalModel`` and a class; see
+            ``explain``.
         baseline_maps: the baseline's feature maps where ``options`` names none.
+
+    Raises:
+        InputError: ``length`` for a model or a target that may look ahead.
     """
+    valid = jnp.ones(len(features), bool)
+    if length is not None:
+        if options.score_function is not None or not isinstance(module, CausalModel):
+            raise InputError(
+                f"length={length} is for a class of a CausalModel (rgcam.models.cut): "
+                f"{type(module).__name__}, or a function of its scores, may look ahead "
+                "into the padding, so cut it off the features"
+            )
+        # Whatever the padding holds, NaN included, it enters no product.
+        valid = jnp.arange(len(features)) < length
+        features = jnp.where(valid[:, None, None, None], features, 0)
     with jax.default_matmul_precision(options.precision):
         if options.method == "gradcam":
             scores, beta, maps = _gradcam(
@@ -243,10 +315,15 @@ def explain_features(
                 module, variables, features, index, options, length, baseline_maps
             )
     if length is not None:  # nothing is attributed to padding, nor by it
-        valid = jnp.arange(len(features)) < length
-        valid = valid[:, None] & valid
-        maps = jnp.where(valid[..., None, None], maps, 0)
-        beta = None if beta is None else jnp.where(valid[..., None], beta, 0)
+        scores = jnp.where(valid[:, None], scores, 0)
+        pairs = valid[:, None] & valid
+        # Traced, a length out of range cannot be rejected: it gives NaN, as a class does.
+        exists = (1 <= length) & (length <= len(features))
+        mask = lambda values, pairs: jnp.where(
+            exists, jnp.where(pairs, values, 0), jnp.nan
+        )
+        maps = mask(maps, pairs[..., None, None])
+        beta = None if beta is None else mask(beta, pairs[..., None])
     maps = jax.nn.relu(maps) if options.relu else maps
     return Explanation(
         scores=scores,
@@ -456,6 +533,26 @@ def _other_method(
         options.method, module, variables, features, replacement, target, length
     )
     return scores, beta, maps
+
+
+def _never_looks_ahead(module: CutModel) -> bool:
+    """Tell whether padding at the end is known to change nothing before it."""
+    return isinstance(module, CausalModel) and isinstance(module, FramewiseModel)
+
+
+def _check_length(length: object, steps: int) -> Index:
+    """Return a valid length as an integer, or a traced one as it is."""
+    if isinstance(length, jax.core.Tracer):
+        if jnp.issubdtype(length.dtype, jnp.integer) and length.ndim == 0:
+            return length
+    elif not isinstance(length, bool) and isinstance(length, SupportsIndex):
+        with contextlib.suppress(TypeError):  # an array of several numbers or of floats
+            if 1 <= operator.index(length) <= steps:
+                return operator.index(length)
+    raise InputError(
+        f"length is {length!r}: give the number of valid frames, a whole number from "
+        f"1 to {steps}"
+    )
 
 
 def _check_frames(frames: Tensor) -> None:

@@ -148,9 +148,12 @@ def baseline_features(
     # exp(-0) = 1: a Gaussian of infinite width weights all frames equally.
     width = jnp.inf if baseline == "mean" else BLUR_FRAMES
     weights = jnp.exp(-(((steps[:, None] - steps) / width) ** 2) / 2)
-    weights = weights * (True if length is None else steps < length)
-    # At the ends, the weights of the frames that exist sum to 1.
-    weights = weights / weights.sum(1, keepdims=True)
+    if length is not None:
+        weights = jnp.where(jnp.arange(len(features)) < length, weights, 0)
+    # At the ends, the weights of the frames that exist sum to 1. Far behind them, where
+    # there is padding alone, all weights are 0.
+    total = weights.sum(1, keepdims=True)
+    weights = weights / jnp.where(total > 0, total, 1)
     return jnp.einsum("st,thwk->shwk", weights, features)
 
 

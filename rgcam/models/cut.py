@@ -137,7 +137,7 @@ def features(
     variables: Variables,
     frames: Float[Tensor, "T S S 3"],
     previous: Float[Tensor, "S S 3"] | None = None,
-) -> Float[Array, "T h w K"]:
+) -> Float[Array, "in h w K"]:
     """Compute the feature map A by chunks of frames, in float32 or wider.
 
     A frame's activations are a hundred times its pixels: those of a whole clip leave
@@ -150,6 +150,9 @@ def features(
         variables: its variables.
         frames: preprocessed frames of one clip.
         previous: the frame before the first, where the clip continues a longer one.
+
+    Returns:
+        A; one step for each frame, or fewer of a model that strides over time.
     """
     frames = jnp.asarray(frames)
     if isinstance(module, FramewiseModel):

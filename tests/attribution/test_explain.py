@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rgcam.attribution import explain as attribution
+from rgcam.attribution import perturbation
 from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
 from rgcam.models import classifiers, zoo
@@ -150,7 +151,7 @@ def test_contrast_of_two_classes(method):
         np.testing.assert_allclose(contrast.matrix, difference, rtol=1e-3, atol=1e-5)
 
 
-def test_several_targets_batches_and_padding():
+def test_several_targets_and_batches():
     module, variables, frames = small("fc")
     single = explain("fc", "path")
     several = explain("fc", "path", [0, TARGET])
@@ -159,10 +160,6 @@ def test_several_targets_batches_and_padding():
     batch = np.stack([frames, frames[::-1]])
     both = jax.vmap(lambda v, x: run(module, v, x), (None, 0))(variables, batch)
     np.testing.assert_allclose(both.maps[0], single.maps, rtol=1e-3, atol=1e-5)
-    padded = np.concatenate([frames, np.ones_like(frames[:2])])
-    masked = run(module, variables, padded, length=T)
-    np.testing.assert_allclose(masked.maps[:T, :T], single.maps, rtol=1e-3, atol=1e-5)
-    assert not masked.matrix[T:].any() and not masked.matrix[:, T:].any()
 
 
 def test_reference_maps_as_baseline():
@@ -232,3 +229,210 @@ def test_products_are_computed_at_the_asked_precision():
     assert "precision = [HIGHEST, HIGHEST]" in lowered()
     assert "precision = [DEFAULT, DEFAULT]" not in lowered()
     assert "precision = [HIGHEST, HIGHEST]" not in lowered(precision="default")
+
+
+# length=: the explanation of a padded clip is that of its valid frames.
+
+STEPS, VALID = 7, 4
+FRAMES = random((STEPS, 3, 3, 3))
+PADDED_BY = ("gradcam", "gradcam++", "gradient", "path", "fade", "occlusion", "cells")
+
+
+class Attention(nn.Module):
+    """Every score depends on all frames, earlier and later ones."""
+
+    def features(self, frames):
+        return nn.relu(frames)
+
+    @nn.compact
+    def classify(self, features):
+        vectors = nn.Dense(6)(features.mean((1, 2)))
+        return nn.Dense(C)(nn.tanh(nn.softmax(vectors @ vectors.STEPS) @ vectors))
+
+
+class Bidirectional(Attention):
+    @nn.compact
+    def classify(self, features):
+        back = nn.RNN(nn.GRUCell(6), reverse=True, keep_order=True)
+        ahead = nn.RNN(nn.GRUCell(6))
+        vectors = features.mean((1, 2))
+        return nn.Dense(C)(jnp.concatenate([ahead(vectors), back(vectors)], -1))
+
+
+class ManyToOne(Attention):
+    """One score for the whole clip."""
+
+    @nn.compact
+    def classify(self, features):
+        return nn.Dense(C)(nn.RNN(nn.GRUCell(6))(features.mean((1, 2))))[-1:]
+
+
+class Strided(Attention):
+    """A 3D CNN in small: two frames make one step of A."""
+
+    def features(self, frames):
+        pairs = frames[: len(frames) // 2 * 2].reshape(-1, 2, *frames.shape[1:])
+        return nn.relu(pairs.sum(1))
+
+
+class LooksAhead(Given):
+    """Causal above the cut, but each feature map shows the next frame too."""
+
+    def features(self, frames):
+        return nn.relu(frames + jnp.roll(frames, -1, 0))
+
+
+@functools.cache
+def initialised(kind):
+    module = kind(lrcn("fc")) if issubclass(kind, Given) else kind()
+    features = module.apply({}, FRAMES, method="features")
+    variables = module.init(jax.random.key(1), features, method="classify")
+    variables = jax.tree.map(lambda x: x + 0.3 * random(x.shape, x.size), variables)
+    return module, variables
+
+
+@functools.cache
+def framewise():
+    """Return an LRCN, which never looks ahead, its variables and frames."""
+    module, frames = lrcn("fc"), random((STEPS, 16, 16, 3))
+    return module, classifiers.init(module, jax.random.key(0), frames), frames
+
+
+def assert_padded(padded, short, steps, out):
+    """Compare with the explanation of the valid frames; beyond it all is 0."""
+    assert padded.matrix.shape == (out, steps)
+    for values, expected in zip(padded, short, strict=True):
+        if expected is None:
+            assert values is None
+            continue
+        size = np.abs(expected).max()
+        inside = tuple(slice(n) for n in expected.shape)
+        np.testing.assert_allclose(
+            values[inside], expected, rtol=1e-4, atol=1e-5 * size
+        )
+        beyond = np.array(values)
+        beyond[inside] = 0
+        assert not beyond.any()
+
+
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "path", "cells"])
+@pytest.mark.parametrize("kind", [Attention, Bidirectional, LooksAhead])
+def test_a_model_that_looks_ahead_does_not_see_the_padding(kind, method):
+    module, variables = initialised(kind)
+    run = functools.partial(attribution.explain, module, variables, method=method)
+    short = run(FRAMES[:VALID], TARGET)
+    whole = run(FRAMES, TARGET)
+    assert not np.allclose(whole.matrix[:VALID, :VALID], short.matrix, rtol=0.01)
+    assert_padded(run(FRAMES, TARGET, length=VALID), short, STEPS, STEPS)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "path", "shapley"])
+@pytest.mark.parametrize(
+    ("kind", "steps", "out"), [(ManyToOne, STEPS, 1), (Strided, STEPS // 2, STEPS // 2)]
+)
+def test_output_steps_need_not_be_frames(kind, steps, out, method):
+    module, variables = initialised(kind)
+    run = functools.partial(attribution.explain, module, variables, method=method)
+    short = run(FRAMES[:VALID], TARGET)
+    assert_padded(run(FRAMES, TARGET, length=VALID), short, steps, out)
+    whole = run(FRAMES, TARGET)
+    assert_padded(run(FRAMES, TARGET, length=STEPS), whole, steps, out)
+
+
+@pytest.mark.parametrize("target", [None, [2, 0]])
+def test_the_valid_frames_alone_give_the_prediction_and_several_classes(target):
+    module, variables = initialised(Attention)
+    run = functools.partial(attribution.explain, module, variables)
+    short = run(FRAMES[:VALID], target)
+    padded = run(FRAMES, target, length=VALID)
+    np.testing.assert_allclose(
+        padded.maps[..., :VALID, :VALID, :, :], short.maps, rtol=1e-4, atol=1e-7
+    )
+    assert padded.beta.shape == (*short.beta.shape[:-3], STEPS, STEPS, 3)
+
+
+def test_baseline_maps_of_every_step_are_cut_too():
+    module, variables = initialised(Attention)
+    baseline = random(FRAMES.shape, 3)
+    run = functools.partial(attribution.explain, module, variables, method="path")
+    short = run(FRAMES[:VALID], TARGET, baseline=baseline[:VALID])
+    padded = run(FRAMES, TARGET, baseline=baseline, length=VALID)
+    assert_padded(padded, short, STEPS, STEPS)
+
+
+def centred(scores):
+    return scores[:, 0] - scores[:, 0].mean()
+
+
+def test_a_function_of_the_scores_does_not_see_the_padding():
+    module, variables, frames = framewise()
+    run = functools.partial(attribution.explain, module, variables)
+    assert_padded(
+        run(frames, centred, length=VALID), run(frames[:VALID], centred), STEPS, STEPS
+    )
+
+
+@pytest.mark.parametrize("method", PADDED_BY)
+def test_one_program_serves_all_lengths_of_a_model_that_never_looks_ahead(method):
+    module, variables, frames = framewise()
+    run = functools.partial(attribution.explain, module, variables, method=method)
+    padded = frames.copy()
+    padded[VALID:] = np.nan  # whatever the padding holds
+    masked = run(padded, TARGET, length=VALID)
+    programs = attribution._explain._cache_size()
+    run(padded, TARGET, length=VALID - 1)
+    assert attribution._explain._cache_size() == programs
+    assert_padded(masked, run(frames[:VALID], TARGET), STEPS, STEPS)
+
+
+def test_a_blur_far_behind_the_valid_frames_is_a_number():
+    features = jnp.asarray(random((80, 1, 1, 1)))
+    blurred = perturbation.baseline_features(features, "blur", 2)
+    assert np.isfinite(blurred).all()
+    expected = perturbation.baseline_features(features[:2], "blur")
+    np.testing.assert_allclose(blurred[:2], expected, rtol=1e-5)
+
+
+def test_traced_lengths_are_for_models_that_never_look_ahead():
+    module, variables, frames = framewise()
+    lengths = jnp.asarray([VALID, STEPS, 0, STEPS + 1])
+    run = functools.partial(attribution.explain, module, variables, frames, TARGET)
+    batch = jax.vmap(lambda length: run(length=length))(lengths)
+    for row, length in enumerate((VALID, STEPS)):
+        short = attribution.explain(module, variables, frames[:length], TARGET)
+        assert_padded(jax.tree.map(lambda x, r=row: x[r], batch), short, STEPS, STEPS)
+    assert np.isnan(batch.maps[2:]).all() and np.isnan(batch.beta[2:]).all()
+    for kind in (Attention, LooksAhead):
+        blind = functools.partial(attribution.explain, *initialised(kind), FRAMES, 1)
+        with pytest.raises(InputError, match="length is traced.*" + kind.__name__):
+            jax.vmap(lambda length, run=blind: run(length=length))(lengths)
+    with pytest.raises(InputError, match="length is traced.*a target function"):
+        jax.jit(
+            lambda length: attribution.explain(
+                module, variables, frames, centred, length=length
+            )
+        )(VALID)
+
+
+@pytest.mark.parametrize(
+    "length",
+    [99, STEPS + 1, 0, -1, 7.5, True, "4", [4], np.array([4, 5]), np.float32(4)],
+)
+def test_a_length_that_is_not_a_number_of_frames_is_rejected(length):
+    for module, variables, frames in ((*initialised(Attention), FRAMES), framewise()):
+        with pytest.raises(InputError, match="length is .*whole number from 1 to 7"):
+            attribution.explain(module, variables, frames, TARGET, length=length)
+
+
+@pytest.mark.parametrize("length", [np.int64(VALID), jnp.int32(VALID)])
+def test_any_kind_of_integer_is_a_length(length):
+    module, variables = initialised(Attention)
+    run = functools.partial(attribution.explain, module, variables, FRAMES, TARGET)
+    np.testing.assert_array_equal(run(length=length).maps, run(length=VALID).maps)
+
+
+def test_features_are_masked_for_causal_models_alone():
+    module, variables = initialised(Attention)
+    features = module.apply({}, FRAMES, method="features")
+    with pytest.raises(InputError, match="Attention.*may look ahead"):
+        attribution.class_maps(module, variables, features, TARGET, VALID)
