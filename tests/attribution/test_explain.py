@@ -247,7 +247,7 @@ class Attention(nn.Module):
     @nn.compact
     def classify(self, features):
         vectors = nn.Dense(6)(features.mean((1, 2)))
-        return nn.Dense(C)(nn.tanh(nn.softmax(vectors @ vectors.STEPS) @ vectors))
+        return nn.Dense(C)(nn.tanh(nn.softmax(vectors @ vectors.T) @ vectors))
 
 
 class Bidirectional(Attention):
