@@ -2,65 +2,43 @@
 
 Both are Linen modules with the same two pure methods, for one video:
 
-    features: frames (T, S, S, 3) -> A (T, h, w, K); ``below(see(frames, view))``
+    features: frames (T, S, S, 3) -> A (T, h, w, K); ``below(see(frames))``
     classify: A (T, h, w, K)      -> scores (T, C), pre-softmax
 
-``__call__`` is ``classify(features(frames))``; ``jax.vmap`` adds the batch. Both
-models are causal, and cut once more inside ``classify``, at their first linear map:
-
-    drive:    A -> u (T, D), affine, frame by frame
-    response: S (K, D), what u answers to an offset d (K) alike in all cells of A: d @ S
-    shares:   A -> (T, h, w, D), what each cell adds to u: ``drive(A) - drive(0)``
-    begin:    the carry before the first frame
-    advance:  carry, u of some frames -> the next carry, their scores
-
-so that ``classify(A)`` is ``advance(begin(), drive(A))[1]``. ``rgcam.attribution.causal`` goes
-through ``advance`` alone: neither (h, w) nor K take part in its reverse passes.
+``__call__`` is ``classify(features(frames))``; ``jax.vmap`` adds the batch. Both models are
+causal, and cut once more inside ``classify``, at their first linear map, by the methods of
+``cut.SharingModel``: drive, response, shares, begin and advance. ``classify(A)`` is
+``advance(begin(), drive(A))[1]``. ``rgcam.attribution.causal`` differentiates ``advance``
+alone, so that neither (h, w) nor K take part in its reverse passes.
 """
-
-import functools
-from collections.abc import Mapping
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rgcam.errors import InputError
-from rgcam.models.backbones import Preprocess, SmallCNN
+from rgcam.models.backbones import Backbone, Preprocess, SmallCNN
 from rgcam.models.cut import Carry
+from rgcam.models.description import BACKBONES as BACKBONES
+from rgcam.models.description import KINDS as KINDS
+from rgcam.models.description import VIEWS as VIEWS
+from rgcam.models.description import check_architecture, check_backbone
 from rgcam.models.efficientnet import VARIANTS, EfficientNetLite
-from rgcam.models.layers import (
-    CELLS,
-    GRID,
-    HEADS,
-    FrameHead,
-    Recurrent,
-    cell_contributions,
-)
-from rgcam.models.resnet import REPEATS, ResNet
-from rgcam.types import Tensor
-
-KINDS = ("cnn", "lrcn")
-BACKBONES = {
-    "small": SmallCNN,
-    **{n: functools.partial(EfficientNetLite, *v[1:]) for n, v in VARIANTS.items()},
-    **{f"resnet{n}": functools.partial(ResNet, n) for n in REPEATS},
-}
-VIEWS = ("rgb", "difference", "rgb+difference")
+from rgcam.models.layers import CELLS, GRID, FrameHead, Recurrent, cell_contributions
+from rgcam.models.resnet import ResNet
+from rgcam.types import Fields, Tensor, Variables
 
 
 def see(frames: Float[Tensor, "T S S 3"], view: str) -> Float[Array, "T V S S 3"]:
-    """Return the V pictures that a backbone sees of each frame.
+    """Return the V images that a backbone receives of each frame.
 
     ``rgb``: the frame. ``difference``: half its change from the frame before (of the
     first: none), the RGB difference of Wang et al., Temporal Segment Networks
     (arXiv:1608.00859). ``rgb+difference``: both.
     """
     frames = jnp.asarray(frames)
-    pictures = {"rgb": frames, "difference": change(frames) / 2}
-    return jnp.stack([pictures[name] for name in view.split("+")], 1)
+    images = {"rgb": frames, "difference": change(frames) / 2}
+    return jnp.stack([images[name] for name in view.split("+")], 1)
 
 
 def change(x: Float[Array, "T *D"]) -> Float[Array, "T *D"]:
@@ -69,14 +47,14 @@ def change(x: Float[Array, "T *D"]) -> Float[Array, "T *D"]:
 
 
 class Classifier(nn.Module):
-    """What the two models share: backbone -> A, the cut, and the frame head."""
+    """What the two models have in common: backbone -> A, the cut, and the frame head."""
 
-    backbone: nn.Module
+    backbone: Backbone
     classes: int
-    head: str = "gap"  # HEADS
+    head: str = "gap"  # layers.HEADS
     width: int = 512  # of the fc head
-    dropout: float = 0.5  # on the frame vector, in training
-    view: str = "rgb"  # VIEWS
+    dropout: float = 0.5  # of the frame vector, in training
+    view: str = "rgb"  # description.VIEWS
 
     def setup(self):
         """Name the parts that an LRCN can start from: backbone and frame_head."""
@@ -95,23 +73,23 @@ class Classifier(nn.Module):
     ) -> Float[Array, "T h w K"]:
         """Return A, the last convolutional map of every frame, of frames (T, S, S, 3).
 
-        With ``start`` n, ``inputs`` is what block n - 1 made of V pictures a frame:
-        (T, V, h, w, K).
+        With ``start`` n, ``inputs`` are what block n - 1 returned for V images of each
+        frame, (T, V, h, w, K).
         """
         return self.below(inputs if start else self.see(inputs), start=start)
 
     def see(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "T V S S 3"]:
-        """Return the pictures that the backbone sees of each frame, one by one."""
+        """Return the images that the backbone receives of each frame."""
         return see(frames, self.view)
 
     def below(
-        self, seen: Float[Tensor, "T V H W C"], *, start: int = 0
+        self, images: Float[Tensor, "T V H W C"], *, start: int = 0
     ) -> Float[Array, "T h w K"]:
-        """Return A of what is seen; the maps of several pictures are joined along K.
+        """Return A of images; the maps of several images of a frame are joined along K.
 
-        With ``start`` n, ``seen`` is instead what block n - 1 of the backbone made.
+        With ``start`` n, ``images`` are instead what block n - 1 of the backbone returned.
         """
-        return join(self.backbone(seen, start=start))
+        return join(self.backbone(images, start=start))
 
     def classify(
         self, features: Float[Tensor, "T h w K"], *, train: bool = False
@@ -123,32 +101,52 @@ class Classifier(nn.Module):
     def drive(
         self, features: Float[Tensor, "T h w K"], *, train: bool = False
     ) -> Float[Array, "T D"]:
-        """Return u, affine in A and frame by frame: all up to the first bend."""
+        """Return u, affine in A and frame by frame: all before the first non-linearity."""
         vectors = self.frame_head(features)
         return vectors if self.head == "fc" else self.project(vectors, train)
 
     def response(self, channels: int) -> Float[Array, "{channels} D"]:
-        """Return S: an offset d (K) alike in all cells of A adds ``d @ S`` to u."""
+        """Return S: an offset d (K), the same in all cells of A, adds ``d @ S`` to u."""
         if self.head == "fc":
             return self.frame_head.response(channels)
-        cells = GRID[self.head] ** 2  # each cell's mean moves by the whole offset
-        return self.kernel(cells * channels).reshape(cells, channels, -1).sum(0)
+        cells = GRID[self.head] ** 2  # the mean of each region changes by all of d
+        return (
+            self.projection_kernel(cells * channels).reshape(cells, channels, -1).sum(0)
+        )
 
     def shares(self, features: Float[Tensor, "T h w K"]) -> Float[Array, "T h w D"]:
-        """Return what each cell of A adds to u, linear: ``drive(A) - drive(0)``."""
+        """Return what each cell of A adds to u: their sum is ``drive(A) - drive(0)``."""
         if self.head == "fc":
             return self.frame_head.shares(features)
         side, channels = GRID[self.head], features.shape[-1]
-        kernel = self.kernel(side * side * channels)
+        kernel = self.projection_kernel(side * side * channels)
         return cell_contributions(features, kernel.reshape(side, side, channels, -1))
 
     def advance(
         self, carry: Carry, drive: Float[Tensor, "T D"], *, train: bool = False
     ) -> tuple[Carry, Float[Array, "T C"]]:
-        """Go on from ``carry`` over a stretch of frames; return their scores."""
+        """Continue from ``carry`` over some frames; return the next carry, their scores."""
         if self.head == "fc":
             drive = self.project(nn.relu(drive), train)
-        return self.decide(carry, drive, train)
+        return self.score(carry, jnp.asarray(drive), train)
+
+    def begin(self) -> Carry:
+        """Return the carry before the first frame."""
+        raise NotImplementedError
+
+    def project(self, vectors: Float[Array, "T D"], train: bool) -> Float[Array, "T P"]:
+        """Return the linear map of the frame vectors that ``score`` continues from."""
+        raise NotImplementedError
+
+    def projection_kernel(self, size: int) -> Float[Array, "{size} P"]:
+        """Return the matrix of ``project`` for vectors of this size."""
+        raise NotImplementedError
+
+    def score(
+        self, carry: Carry, projected: Float[Array, "T P"], train: bool
+    ) -> tuple[Carry, Float[Array, "T C"]]:
+        """Return the next carry, and the scores of what ``project`` returned."""
+        raise NotImplementedError
 
 
 class FrameCNN(Classifier):
@@ -158,35 +156,40 @@ class FrameCNN(Classifier):
     """
 
     def begin(self) -> Carry:
-        """Return what is carried from frame to frame: nothing."""
+        """Return (): nothing is carried from frame to frame."""
         return ()
 
-    def project(self, vectors, train):
-        """Return the scores of frame vectors."""
+    def project(self, vectors: Float[Array, "T D"], train: bool) -> Float[Array, "T C"]:
+        """Return the scores of the frame vectors."""
         return self.scores(self.drop(vectors, deterministic=not train))
 
-    def kernel(self, size):
-        """Return the matrix of ``project``."""
+    def projection_kernel(self, size: int) -> Float[Array, "{size} C"]:
+        """Return the kernel of the scores."""
         return self.scores.variables["params"]["kernel"]
 
-    def decide(self, carry, drive, train):
-        """Return the carry and the scores, which ``project`` made."""
-        return carry, drive
+    def score(
+        self, carry: Carry, projected: Float[Array, "T C"], train: bool
+    ) -> tuple[Carry, Float[Array, "T C"]]:
+        """Return both as they are: ``project`` returns scores."""
+        return carry, projected
 
 
 class LRCN(Classifier):
     """Long-term recurrent convolutional network (Donahue et al., arXiv:1411.4389).
 
     backbone -> frame head -> dropout -> LSTM or GRU -> dropout -> scores per step.
-    Causal: scores at t' depend on frames t <= t' only, so padding at the end of a
-    clip leaves the rows before it unchanged. With ``differences`` the vector of step t
-    is [v[t], v[t] - v[t - 1]], of the first [v[0], 0]: what moves, for a head that
-    averages over space. The drive then holds the shares of v in both halves.
+    Causal: scores at t' depend on frames t <= t' only, so padding at the end of a clip
+    leaves the rows before it unchanged.
+
+    With ``differences`` the input of step t is [v[t], v[t] - v[t - 1]] (of the first
+    [v[0], 0]) for the frame vectors v: motion, for a head that averages over space. With
+    the kernels W1 and W2 of its halves, the gates receive
+    ``v[t] W1 + v[t] W2 - v[t - 1] W2``; the drive is [v W1, v W2], frame by frame.
     """
 
-    cell: str = "lstm"  # CELLS
-    hidden: int = 256  # units of the recurrent state
-    differences: bool = False  # whether steps also see how the frame vector changed
+    cell: str = "lstm"  # layers.CELLS
+    hidden: int = 256  # H, units of the recurrent state
+    differences: bool = False  # whether steps also receive how the frame vector changed
 
     def setup(self):
         """Name the parts; backbone and frame_head as in FrameCNN."""
@@ -194,50 +197,53 @@ class LRCN(Classifier):
         self.recurrent = Recurrent(self.cell, self.hidden)
 
     def begin(self) -> Carry:
-        """Return the cell's carry; with ``differences`` also v's share, and if any."""
+        """Return the cell's carry; with ``differences`` three parts.
+
+        These are the cell's carry, ``v W2`` of the frame before, and 1 where there has
+        been a frame before.
+        """
         if not self.differences:
             return self.recurrent.begin()
         size = len(CELLS[self.cell].GATES) * self.hidden
         return self.recurrent.begin(), jnp.zeros(size), jnp.zeros(())
 
-    def project(self, vectors, train):
-        """Return what frame vectors drive into the cell."""
+    def project(self, vectors: Float[Array, "T D"], train: bool) -> Float[Array, "T P"]:
+        """Return what the frame vectors add to the gates of the cell."""
         vectors = self.drop(vectors, deterministic=not train)
         if not self.differences:
             return self.recurrent.drive(vectors)
-        nothing = jnp.zeros_like(vectors)
-        own = self.recurrent.drive(jnp.concatenate([vectors, nothing], -1))
-        changed = vectors @ self.kernel(vectors.shape[-1])[:, own.shape[1] :]
-        return jnp.concatenate([own, changed], -1)
+        no_change = jnp.zeros_like(vectors)
+        from_vectors = self.recurrent.drive(jnp.concatenate([vectors, no_change], -1))
+        change_kernel = jnp.split(self.projection_kernel(vectors.shape[-1]), 2, -1)[1]
+        return jnp.concatenate([from_vectors, vectors @ change_kernel], -1)
 
-    def kernel(self, size):
-        """Return the matrix (size, D) of ``project``."""
+    def projection_kernel(self, size: int) -> Float[Array, "{size} P"]:
+        """Return the cell's input kernel; with ``differences`` [W1, W2]."""
         if not self.differences:
             return self.recurrent.response(size)
         halves = jnp.split(self.recurrent.response(2 * size), 2)
         return jnp.concatenate(halves, -1)
 
-    def decide(self, carry, drive, train):
-        """Go on with the cell; return its carry and the scores."""
-        rest = ()
-        if self.differences:
-            carry, drive, rest = _changes(carry, drive)
-        carry, states = self.recurrent.advance(carry, drive)
-        scores = self.scores(self.drop(states, deterministic=not train))
-        return ((carry, *rest) if self.differences else carry), scores
-
-
-def _changes(carry, drive):
-    """Add v's share and its change's: u1[t] + u2[t] - u2[t - 1]."""
-    carry, last, begun = carry
-    own, changed = jnp.split(drive, 2, axis=-1)
-    last = jnp.where(begun > 0, last, changed[0])
-    before = jnp.concatenate([last[None], changed[:-1]])
-    return carry, own + changed - before, (changed[-1], jnp.ones_like(begun))
+    def score(
+        self, carry: Carry, projected: Float[Array, "T P"], train: bool
+    ) -> tuple[Carry, Float[Array, "T C"]]:
+        """Continue with the cell; return the next carry, and the scores."""
+        if not self.differences:
+            carry, states = self.recurrent.advance(carry, projected)
+        else:
+            cell_carry, previous, started = carry
+            from_vectors, from_changes = jnp.split(projected, 2, axis=-1)
+            # The first frame has not changed: it is its own previous one.
+            previous = jnp.where(started > 0, previous, from_changes[0])
+            before = jnp.concatenate([previous[None], from_changes[:-1]])
+            drive = from_vectors + from_changes - before
+            cell_carry, states = self.recurrent.advance(cell_carry, drive)
+            carry = cell_carry, from_changes[-1], jnp.ones_like(started)
+        return carry, self.scores(self.drop(states, deterministic=not train))
 
 
 def join(maps: Float[Array, "T V h w K"]) -> Float[Array, "T h w VK"]:
-    """Join the maps of V pictures along the channels."""
+    """Join the maps of V images along the channels."""
     steps, views, height, width, channels = maps.shape
     moved = jnp.moveaxis(maps, 1, 3)
     return moved.reshape(steps, height, width, views * channels)
@@ -245,11 +251,12 @@ def join(maps: Float[Array, "T V h w K"]) -> Float[Array, "T h w VK"]:
 
 def init(
     module: nn.Module, key: Array, inputs: Tensor, method: str = "__call__"
-) -> Any:
+) -> Variables:
     """Initialise variables, with the forget gates of an LSTM open (bias 1).
 
-    Linen's LSTM starts at bias 0, under which the credit of frame 0 at step 63 is
-    some 1e-9 of the last frame's; 1 is the field's default (Jozefowicz et al. 2015).
+    Linen's LSTM starts at bias 0, with which the gradient of step 63 with respect to frame
+    0 is some 1e-9 of that with respect to the last frame; 1 is the field's default
+    (Jozefowicz et al. 2015).
 
     Args:
         module: FrameCNN or LRCN.
@@ -262,61 +269,65 @@ def init(
     return jax.tree.map_with_path(_open_forget_gate, variables)
 
 
-def build(arch: Mapping[str, Any], classes: int) -> nn.Module:
+def _open_forget_gate(path: tuple[object, ...], leaf: Array) -> Array:
+    names = [getattr(entry, "key", None) for entry in path]
+    return jnp.ones_like(leaf) if names[-2:] == ["hf", "bias"] else leaf
+
+
+def build(arch: Fields, classes: int) -> Classifier:
     """Build the module that an ``arch`` (as in a config or model.json) describes.
 
     Args:
-        arch: kind, backbone, head, width, dropout, for an LRCN cell and hidden; view
-            (rgb where there is none) and, of an LRCN, differences (or False).
+        arch: the fields of ``description.Architecture``.
         classes: C.
 
     Raises:
-        InputError: a field's value that is not one of the known ones, or differences
-            asked of a frame CNN.
+        InputError: a field is missing, unknown, or has a value that is not allowed.
     """
-    for field, known in _CHOICES.items():
-        if field in arch and arch[field] not in known:
-            raise InputError(
-                f"model.{field} is {arch[field]!r}; choose one of "
-                f"{', '.join(map(str, known))}"
-            )
-    common = {name: arch[name] for name in ("head", "width", "dropout")}
-    common["view"] = arch.get("view", "rgb")
-    backbone = BACKBONES[arch["backbone"]]()
-    differences = arch.get("differences", False)
-    if arch["kind"] == "lrcn":
-        recurrent = {name: arch[name] for name in ("cell", "hidden")}
-        recurrent["differences"] = differences
-        return LRCN(backbone, classes, **common, **recurrent)
-    if differences:
-        raise InputError(
-            "model.differences needs the frame before, and model.kind=cnn sees one "
-            "frame at a time: set model.kind=lrcn or model.differences=False"
+    fields = check_architecture(arch, "model.")
+    backbone, view = build_backbone(fields["backbone"]), fields.get("view", "rgb")
+    if fields["kind"] == "lrcn":
+        return LRCN(
+            backbone,
+            classes,
+            head=fields["head"],
+            width=fields["width"],
+            dropout=fields["dropout"],
+            view=view,
+            cell=fields["cell"],
+            hidden=fields["hidden"],
+            differences=fields.get("differences", False),
         )
-    return FrameCNN(backbone, classes, **common)
+    return FrameCNN(
+        backbone,
+        classes,
+        head=fields["head"],
+        width=fields["width"],
+        dropout=fields["dropout"],
+        view=view,
+    )
 
 
-def preprocess_of(arch: Mapping[str, Any]) -> Preprocess:
-    """Return how whole video frames become the input of ``arch``'s backbone."""
-    name = arch["backbone"]
+def build_backbone(name: str) -> Backbone:
+    """Build a backbone by one of the names ``description.BACKBONES``."""
     if name == "small":
-        return Preprocess(size=64, crop=None, offset=127.5, scale=127.5)
+        return SmallCNN()
     if name in VARIANTS:
-        return Preprocess(VARIANTS[name].size, crop=None, offset=127.0, scale=128.0)
+        return EfficientNetLite(depth=VARIANTS[name].depth, width=VARIANTS[name].width)
+    return ResNet(depth=int(name.removeprefix("resnet")))
+
+
+def preprocess_of(arch: Fields) -> Preprocess:
+    """Return how whole video frames become the input of ``arch``'s backbone.
+
+    Raises:
+        InputError: there is no such backbone.
+    """
+    backbone = check_backbone(arch, "model.")
+    if backbone == "small":
+        return Preprocess(size=64, crop=None, offset=127.5, scale=127.5)
+    if backbone in VARIANTS:
+        size = VARIANTS[backbone].size
+        return Preprocess(size=size, crop=None, offset=127.0, scale=128.0)
     mean, deviation = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's
     return Preprocess(size=224, crop=None, offset=mean, scale=deviation)
-
-
-_CHOICES = {
-    "kind": KINDS,
-    "backbone": BACKBONES,
-    "head": HEADS,
-    "cell": CELLS,
-    "view": VIEWS,
-    "differences": (False, True),
-}
-
-
-def _open_forget_gate(path, leaf):
-    names = [getattr(entry, "key", None) for entry in path]
-    return jnp.ones_like(leaf) if names[-2:] == ["hf", "bias"] else leaf

@@ -4,12 +4,11 @@ import dataclasses
 import difflib
 import functools
 import json
-import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,34 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from rgcam import files
 from rgcam.errors import InputError
 from rgcam.models import classifiers, preprocessing, torch_files
-from rgcam.models.backbones import Preprocess
+from rgcam.models.backbones import named_arrays
+from rgcam.models.description import Description, from_fields, to_fields
+from rgcam.types import Fields, Params
 
 BUNDLED = Path(__file__).parent / "bundled"
 DESCRIPTION, WEIGHTS = "model.json", "weights.npz"
-
-
-@dataclasses.dataclass(frozen=True)
-class Description:
-    """What model.json says: everything about a model but its weights.
-
-    Attributes:
-        arch: the fields of ``models.build``.
-        classes: class names, in the order of the scores.
-        preprocess: size, crop, offset and scale of ``backbones.Preprocess``.
-        fps: frames a second the model was trained at.
-        frozen: whether the backbone holds the pretrained weights of its name, which
-            are then not stored again.
-        results: how it was trained and what it scored.
-    """
-
-    arch: dict[str, Any]
-    classes: tuple[str, ...]
-    preprocess: Preprocess
-    fps: float
-    frozen: bool
-    results: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Model(NamedTuple):
@@ -54,13 +34,13 @@ class Model(NamedTuple):
         module: FrameCNN or LRCN.
         variables: its variables, float32.
         classes: names of the C classes.
-        preprocess: frames (T H W 3) uint8 -> model input (T S S 3) float32.
-        name: what ``load_model`` was asked for.
-        description: everything else that is known of it.
+        preprocess: frames (T, H, W, 3) uint8 -> model input (T, S, S, 3) float32.
+        name: the name or folder that ``load_model`` was called with.
+        description: architecture, preprocessing, training and results.
     """
 
     module: nn.Module
-    variables: Any
+    variables: dict[str, Params]
     classes: tuple[str, ...]
     preprocess: Callable[[np.ndarray], np.ndarray]
     name: str
@@ -71,39 +51,40 @@ def load_model(name: str | Path) -> Model:
     """Load a bundled model by name, or a training run or exported model by folder.
 
     Raises:
-        InputError: neither a bundled name nor a folder with a model; a checkpoint
-            that is damaged or of another model; weights that are not finite.
+        InputError: neither a bundled name nor a folder with a model; a description with
+            values that are not allowed; a checkpoint that is damaged or of another model;
+            weights that are not finite.
     """
     folder = _find(name)
     description = read_description(folder)
     module = classifiers.build(description.arch, len(description.classes))
-    template = jax.eval_shape(functools.partial(_init, description, module))
+    template = _template(description, module)
     exported = (folder / WEIGHTS).is_file()
-    read = _read_export if exported else _read_run
-    params = read(folder, template)
+    params = (_read_export if exported else _read_run)(folder, template)
     _check_finite(folder, params)
     if description.frozen:
-        params = params | {"backbone": pretrained_backbone(description.arch)}
+        backbone = torch_files.pretrained(description.arch["backbone"])
+        params = params | {"backbone": backbone["params"]}
     return Model(
-        module,
-        {"params": params},
-        description.classes,
-        functools.partial(preprocessing.preprocess, description.preprocess),
-        str(name),
-        description,
+        module=module,
+        variables={"params": params},
+        classes=description.classes,
+        preprocess=functools.partial(preprocessing.preprocess, description.preprocess),
+        name=str(name),
+        description=description,
     )
 
 
 def bundled_names() -> list[str]:
-    """Name the models that ship inside the package."""
+    """Return the names of the models that ship inside the package."""
     return sorted(p.parent.name for p in BUNDLED.glob(f"*/{DESCRIPTION}"))
 
 
 def load_cnn(model: str, cnn: str | None = None) -> Model | None:
-    """Load the frame CNN shown beside a model: ``cnn``, or NAME-cnn of a NAME-lrcn."""
+    """Load the frame-CNN baseline of a model: ``cnn``, or NAME-cnn of a NAME-lrcn."""
     sibling = model.replace("-lrcn", "-cnn")
-    known = model in bundled_names() and sibling in bundled_names()
-    name = cnn or (sibling if known and sibling != model else None)
+    bundled = {model, sibling} <= set(bundled_names())
+    name = cnn or (sibling if bundled and sibling != model else None)
     return load_model(name) if name else None
 
 
@@ -139,61 +120,6 @@ def class_index(model: Model, name: str) -> int:
     )
 
 
-def pretrained_backbone(arch: Mapping[str, Any]) -> Any:
-    """Return the parameters of a backbone that has pretrained weights."""
-    if arch["backbone"] == "small":
-        raise InputError(
-            "model.backbone=small has no pretrained weights: set "
-            "--config.finetune=-1 or choose efficientnet_lite0"
-        )
-    return torch_files.pretrained(arch["backbone"])["params"]
-
-
-def initial_params(description: Description, module: nn.Module, seed: int) -> Any:
-    """Initialise what is trained: everything, or all but the frozen backbone."""
-    return _init(description, module, seed)
-
-
-def write_description(folder: Path, description: Description) -> None:
-    """Write model.json."""
-    fields: dict[str, Any] = dataclasses.asdict(description)
-    fields["preprocess"] = description.preprocess._asdict()
-    _write_text(folder / DESCRIPTION, json.dumps(fields, indent=2) + "\n")
-
-
-def read_description(folder: Path) -> Description:
-    """Read model.json; InputError where it is not one."""
-    file = folder / DESCRIPTION
-    try:
-        fields = json.loads(file.read_text())
-        fields["preprocess"] = _preprocess(fields["preprocess"])
-        fields["classes"] = tuple(fields["classes"])
-        return Description(**fields)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{file} does not describe an rgcam model: {error}") from error
-
-
-def export(workdir: Path, folder: Path, results: Mapping[str, Any]) -> None:
-    """Write a run's best model as model.json and weights.npz, in half precision."""
-    description = read_description(workdir)
-    module = classifiers.build(description.arch, len(description.classes))
-    template = jax.eval_shape(functools.partial(_init, description, module))
-    params = _read_run(workdir, template)
-    flat = traverse_util.flatten_dict(params, sep="/")
-    folder.mkdir(parents=True, exist_ok=True)
-    half: dict[str, Any] = {
-        name: np.asarray(leaf, np.float16) for name, leaf in flat.items()
-    }
-    np.savez_compressed(folder / WEIGHTS, **half)
-    write_description(folder, dataclasses.replace(description, results=dict(results)))
-
-
-def _preprocess(fields: Mapping[str, Any]) -> Preprocess:
-    per_channel = lambda x: tuple(x) if isinstance(x, list) else x
-    plain: dict[str, Any] = {name: per_channel(x) for name, x in fields.items()}
-    return Preprocess(**plain)
-
-
 def _indices(names: Sequence[str], name: str) -> list[int]:
     return [index for index, other in enumerate(names) if other == name]
 
@@ -205,18 +131,8 @@ def _loose_name(name: str) -> str:
     return sign + re.sub(r"[\s_-]", "", name).casefold()
 
 
-def _find(name: str | Path) -> Path:
-    for folder in (BUNDLED / name, Path(name).expanduser()):
-        if (folder / DESCRIPTION).is_file():
-            return folder
-    known = ", ".join(bundled_names())
-    raise InputError(
-        f"there is no model {str(name)!r}: give a folder written by train.py or one "
-        f"of the bundled models: {known}"
-    )
-
-
-def _init(description: Description, module: nn.Module, seed: int = 0) -> Any:
+def initial_params(description: Description, module: nn.Module, seed: int) -> Params:
+    """Initialise what is trained: everything, or all but the frozen backbone."""
     size, key = description.preprocess.size, jax.random.key(seed)
     if not description.frozen:
         frames = jnp.zeros((2, size, size, 3), jnp.float32)
@@ -228,44 +144,100 @@ def _init(description: Description, module: nn.Module, seed: int = 0) -> Any:
 @functools.cache
 def cut_shape(module: nn.Module, size: int) -> tuple[int, int, int]:
     """Return (h, w, K) of a model's feature map, for frames of size x size."""
-    made = lambda: module.init_with_output(
-        jax.random.key(0), jnp.zeros((2, size, size, 3)), method="features"
+    frames = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+    init = functools.partial(module.init_with_output, method="features")
+    features, _ = jax.eval_shape(init, jax.random.key(0), frames)
+    return features.shape[1:]
+
+
+def write_description(folder: Path, description: Description) -> None:
+    """Write model.json.
+
+    Raises:
+        InputError: a field has a value that is not allowed.
+    """
+    files.write_json(folder / DESCRIPTION, to_fields(description))
+
+
+def read_description(folder: Path) -> Description:
+    """Read model.json.
+
+    Raises:
+        InputError: it cannot be read, or a field is missing, unknown, or has a value that
+            is not allowed; the message names the file, the field and the allowed values.
+    """
+    file = folder / DESCRIPTION
+    try:
+        return from_fields(json.loads(file.read_text("utf-8")))
+    # RecursionError: JSON nested too deeply.
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file} does not describe an rgcam model: {error}") from error
+
+
+def export(workdir: Path, folder: Path, results: Fields) -> None:
+    """Write a run's best model as model.json and weights.npz, in half precision.
+
+    Args:
+        workdir: the run's folder.
+        folder: where the model is written; created if missing.
+        results: what it scored, for model.json.
+
+    Raises:
+        InputError: the run has no description or no checkpoint that can be read.
+    """
+    description = read_description(workdir)
+    module = classifiers.build(description.arch, len(description.classes))
+    params = named_arrays(_read_run(workdir, _template(description, module)))
+    half_precision = {
+        name: np.asarray(leaf, np.float16) for name, leaf in params.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.atomic(folder / WEIGHTS) as part, part.open("wb") as file:
+        # No parameter has the name of NumPy's option.
+        np.savez_compressed(file, **half_precision)  # pyrefly: ignore[bad-argument-type]
+    write_description(folder, dataclasses.replace(description, results=dict(results)))
+
+
+def _find(name: str | Path) -> Path:
+    for folder in (BUNDLED / name, Path(name).expanduser()):
+        if (folder / DESCRIPTION).is_file():
+            return folder
+    raise InputError(
+        f"there is no model {str(name)!r}: give a folder written by train.py or one "
+        f"of the bundled models: {', '.join(bundled_names())}"
     )
-    return jax.eval_shape(made)[0].shape[1:]
 
 
-def _read_run(workdir: Path, template: Any) -> Any:
+def _template(description: Description, module: nn.Module) -> Params:
+    """Return the shapes of the parameters that are stored with a model."""
+    init = functools.partial(initial_params, description, module, seed=0)
+    return jax.eval_shape(init)
+
+
+def _read_run(workdir: Path, template: Params) -> Params:
     # Imports Orbax, which takes a second and which a bundled model does not need.
     from rgcam.models import checkpoint_files
 
     return checkpoint_files.read_params(workdir, template)
 
 
-def _read_export(folder: Path, template: Any) -> Any:
+def _read_export(folder: Path, template: Params) -> Params:
     file = folder / WEIGHTS
     try:
         with file.open("rb") as opened, np.load(opened) as arrays:
-            flat = {name: arrays[name].astype(np.float32) for name in arrays.files}
+            params = {name: arrays[name].astype(np.float32) for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{file} is damaged or holds no weights: {error}") from error
-    wanted: dict[str, Any] = traverse_util.flatten_dict(template, sep="/")
-    shapes = {name: leaf.shape for name, leaf in wanted.items()}
-    if {name: leaf.shape for name, leaf in flat.items()} != shapes:
+    shapes = {name: leaf.shape for name, leaf in named_arrays(template).items()}
+    if {name: leaf.shape for name, leaf in params.items()} != shapes:
         raise InputError(f"{file} holds the weights of another model than model.json's")
-    return traverse_util.unflatten_dict(flat, sep="/")
+    return traverse_util.unflatten_dict(params, sep="/")
 
 
-def _check_finite(folder: Path, params: Any) -> None:
-    flat: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
-    for name, leaf in flat.items():
-        if not np.isfinite(leaf).all():
+def _check_finite(folder: Path, params: Params) -> None:
+    for name, leaf in named_arrays(params).items():
+        if not np.isfinite(np.asarray(leaf)).all():
             raise InputError(
                 f"the weights of {folder} are not finite ({name} holds NaN or "
                 "infinity): its training diverged; give another model or train again"
             )
-
-
-def _write_text(file: Path, text: str) -> None:
-    part = file.with_suffix(".part")
-    part.write_text(text)
-    os.replace(part, file)

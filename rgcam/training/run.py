@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from rgcam.data import augment, pipeline, sources
 from rgcam.errors import InputError
 from rgcam.models import backbones, classifiers, layers, torch_files, zoo
-from rgcam.models.zoo import Description
+from rgcam.models.description import Description
 from rgcam.training import mesh
 from rgcam.training import step as training
 from rgcam.training.fields import Config

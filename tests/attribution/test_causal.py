@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rgcam.attribution import causal, explain
-from rgcam.models import classifiers
+from rgcam.models import classifiers, layers
 from rgcam.models import cut as model_cut
 from rgcam.models.backbones import SmallCNN
 from tests.attribution.test_gradcam import (
@@ -79,7 +79,7 @@ def test_equals_the_loop_in_float64():
 
 
 @pytest.mark.parametrize("without", [True, False])
-@pytest.mark.parametrize("head", classifiers.HEADS)
+@pytest.mark.parametrize("head", layers.HEADS)
 def test_maps_without_beta_are_the_same(monkeypatch, head, without):
     monkeypatch.setattr(causal, "cheaper_without_beta", lambda *_: without)
     cut, _, features = cut_of(lrcn(head), 9)

@@ -93,7 +93,7 @@ def test_relu_is_a_step_of_its_own():
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("head", classifiers.HEADS)
+@pytest.mark.parametrize("head", layers.HEADS)
 def test_equals_the_loop_over_pairs(head, cell):
     classify, features = head_of(lrcn(head, cell)), random((T, H, W, K))
     beta = jax.jit(lambda a: gradcam.importance_weights(classify, a, 2))(features)
@@ -101,7 +101,7 @@ def test_equals_the_loop_over_pairs(head, cell):
     assert relative(beta, beta_by_loop(classify, features, 2)) <= 1e-5
 
 
-@pytest.mark.parametrize("head", classifiers.HEADS)
+@pytest.mark.parametrize("head", layers.HEADS)
 def test_equals_finite_differences_in_float64(head):
     with jax.enable_x64(True):
         module = Float64LRCN(head)

@@ -6,7 +6,7 @@ import pytest
 
 from rgcam.attribution import explain
 from rgcam.metrics import verify
-from rgcam.models import classifiers
+from rgcam.models import classifiers, layers
 from rgcam.models.backbones import SmallCNN
 from tests.attribution.test_gradcam import C, T, lrcn, random
 
@@ -17,7 +17,7 @@ def explained(module):
     return module, variables, explain.explain(module, variables, frames, 2)
 
 
-@pytest.mark.parametrize("head", classifiers.HEADS)
+@pytest.mark.parametrize("head", layers.HEADS)
 @pytest.mark.parametrize("kind", ["lstm", "gru", "cnn"])
 def test_the_weights_of_explain_are_as_defined(kind, head):
     cnn = classifiers.FrameCNN(SmallCNN(), C, head=head, width=9)

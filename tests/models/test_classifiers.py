@@ -9,7 +9,7 @@ import pytest
 from flax import traverse_util
 
 from rgcam.errors import InputError
-from rgcam.models import classifiers
+from rgcam.models import classifiers, description, layers
 from rgcam.models.backbones import SmallCNN
 
 ARCH = {
@@ -29,8 +29,8 @@ def built(**fields):
     return module, classifiers.init(module, jax.random.key(0), FRAMES)
 
 
-@pytest.mark.parametrize("head", classifiers.HEADS)
-@pytest.mark.parametrize("kind", classifiers.KINDS)
+@pytest.mark.parametrize("head", layers.HEADS)
+@pytest.mark.parametrize("kind", description.KINDS)
 def test_call_is_classify_of_features(kind, head):
     module, variables = built(kind=kind, head=head)
     features = module.apply(variables, FRAMES, method="features")
@@ -95,7 +95,7 @@ def test_parameter_counts_by_hand():
 
 @pytest.mark.parametrize("field", ["kind", "backbone", "head", "cell"])
 def test_unknown_choice_is_one_sentence(field):
-    with pytest.raises(InputError, match=f"model.{field} is 'nope'; choose one of"):
+    with pytest.raises(InputError, match=f"model.{field} is 'nope'; it must be one of"):
         classifiers.build(ARCH | {field: "nope"}, classes=4)
 
 
@@ -155,9 +155,9 @@ def test_views_by_hand():
         "difference": [[0], [1], [3]],
         "rgb+difference": [[1, 0], [3, 1], [9, 3]],
     }.items():
-        seen = classifiers.see(frames, view)
-        assert seen.shape == (3, len(expected[0]), 2, 2, 3)
-        np.testing.assert_array_equal(seen[:, :, 0, 0, 0], expected)
+        images = classifiers.see(frames, view)
+        assert images.shape == (3, len(expected[0]), 2, 2, 3)
+        np.testing.assert_array_equal(images[:, :, 0, 0, 0], expected)
 
 
 def test_two_views_are_joined_along_the_channels():
@@ -191,7 +191,7 @@ def test_part_of_the_backbone_goes_on_from_what_was_kept():
 
 
 def test_every_backbone_is_built():
-    for name in classifiers.BACKBONES:
+    for name in description.BACKBONES:
         arch = ARCH | {"backbone": name}
         size = classifiers.preprocess_of(arch).size
         make = functools.partial(
@@ -206,7 +206,7 @@ def test_every_backbone_is_built():
 def test_what_each_backbone_reads():
     spec = lambda name: classifiers.preprocess_of({"backbone": name})
     assert [spec(f"efficientnet_lite{n}").size for n in range(3)] == [224, 240, 260]
-    for name in classifiers.BACKBONES:
+    for name in description.BACKBONES:
         offset, scale = (np.asarray(x, np.float32) for x in spec(name)[2:])
         zero, one = (0 - offset) / scale, (255 - offset) / scale
         assert (-2.2 < zero).all() and (zero < -0.9).all()
@@ -214,7 +214,7 @@ def test_what_each_backbone_reads():
         assert offset.shape == scale.shape == ((3,) if "resnet" in name else ())
 
 
-@pytest.mark.parametrize("kind", classifiers.KINDS)
+@pytest.mark.parametrize("kind", description.KINDS)
 def test_features_go_on_from_a_block(kind):
     module, variables = built(kind=kind)
     params = {"params": variables["params"]["backbone"]}
@@ -261,7 +261,7 @@ def test_differences_are_off_unless_asked_for_and_not_for_a_frame_cnn():
     same = jax.tree.map(np.shape, built(differences=False)[1])
     assert same == jax.tree.map(np.shape, built()[1])
     assert classifiers.build(ARCH | {"kind": "cnn", "differences": False}, 4)
-    with pytest.raises(InputError, match="model.differences needs the frame before"):
+    with pytest.raises(InputError, match="model.differences is True; it must be False"):
         classifiers.build(ARCH | {"kind": "cnn", "differences": True}, 4)
-    with pytest.raises(InputError, match="differences is 2; choose one of False, True"):
+    with pytest.raises(InputError, match="differences is 2; it must be true or false"):
         classifiers.build(ARCH | {"differences": 2}, 4)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgcam.models import classifiers, cut
+from rgcam.models import classifiers, cut, description
 
 ARCH = {
     "kind": "lrcn",
@@ -31,7 +31,7 @@ def built(view="rgb"):
     return module, classifiers.init(module, jax.random.key(0), FRAMES)
 
 
-@pytest.mark.parametrize("view", classifiers.VIEWS)
+@pytest.mark.parametrize("view", description.VIEWS)
 def test_features_are_those_of_all_frames_at_once(view):
     module, variables = built(view)
     whole = module.apply(variables, FRAMES, method="features")

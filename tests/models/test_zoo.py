@@ -12,6 +12,7 @@ import pytest
 from rgcam.errors import InputError
 from rgcam.models import classifiers, zoo
 from rgcam.models.backbones import Preprocess
+from rgcam.models.description import Description
 from rgcam.training import checkpoint
 from rgcam.training import step as training
 
@@ -36,7 +37,7 @@ OPTIMIZER = {
 
 def describe(**fields):
     spec = classifiers.preprocess_of(ARCH)._replace(size=32)
-    return zoo.Description(ARCH | fields, ("a", "b", "c"), spec, 7.5, False)
+    return Description(ARCH | fields, ("a", "b", "c"), spec, 7.5, False)
 
 
 def state_of(description, seed=0):
@@ -146,10 +147,13 @@ def test_damaged_exports_are_one_sentence(run, tmp_path):
         zoo.load_model(out)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"arch": {}}', '{"a": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"arch": {}}', b'{"a": 1}', b"\xff", b"[" * 100_000],
+)
 def test_a_damaged_description_is_one_sentence(run, content):
     folder, _ = run
-    (folder / "model.json").write_text(content)
+    (folder / "model.json").write_bytes(content)
     with pytest.raises(InputError, match="does not describe an rgcam model"):
         zoo.load_model(folder)
 
@@ -249,7 +253,7 @@ def test_description_survives_the_disk(tmp_path):
 
 def test_a_description_with_a_range_for_each_channel_survives(tmp_path):
     spec = Preprocess(224, None, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
-    description = zoo.Description(ARCH, ("a", "b"), spec, 7.5, False)
+    description = Description(ARCH, ("a", "b"), spec, 7.5, False)
     zoo.write_description(tmp_path, description)
     assert zoo.read_description(tmp_path) == description
 
