@@ -19,9 +19,6 @@ from jaxtyping import Array, Float
 
 from rgcam.models.backbones import Backbone, Preprocess, SmallCNN
 from rgcam.models.cut import Carry
-from rgcam.models.description import BACKBONES as BACKBONES
-from rgcam.models.description import KINDS as KINDS
-from rgcam.models.description import VIEWS as VIEWS
 from rgcam.models.description import check_architecture, check_backbone
 from rgcam.models.efficientnet import VARIANTS, EfficientNetLite
 from rgcam.models.layers import CELLS, GRID, FrameHead, Recurrent, cell_contributions

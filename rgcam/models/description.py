@@ -319,7 +319,7 @@ def _check_field(fields: Fields, name: str, field: _Field, prefix: str) -> None:
 
 
 def _number_or_rgb(
-    value: int | float | list[float],
+    value: int | float | list[int | float],
 ) -> float | tuple[float, float, float]:
     if isinstance(value, list):
         red, green, blue = map(float, value)

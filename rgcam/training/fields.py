@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, cast
 from rgcam.data import splits
 from rgcam.data.synthetic import draw
 from rgcam.errors import InputError
-from rgcam.models import classifiers, layers
+from rgcam.models import description, layers
 from rgcam.types import Fields
 
 if TYPE_CHECKING:  # help need not wait for what loads clips
@@ -128,10 +128,10 @@ class ModelFields(Record):
     """The model that is trained: ``model``."""
 
     kind: str = choice(
-        "lrcn", "recurrent, or each frame by itself (cnn)", classifiers.KINDS
+        "lrcn", "recurrent, or each frame by itself (cnn)", description.KINDS
     )
     backbone: str = choice(
-        "efficientnet_lite0", "network below the cut", classifiers.BACKBONES
+        "efficientnet_lite0", "network below the cut", description.BACKBONES
     )
     head: str = choice(
         "gap",
@@ -152,7 +152,7 @@ class ModelFields(Record):
     view: str = choice(
         "rgb",
         "input: frames, their change from the frame before, or both",
-        classifiers.VIEWS,
+        description.VIEWS,
     )
 
 

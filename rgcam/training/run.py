@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from rgcam.data import augment, pipeline, sources
 from rgcam.errors import InputError
 from rgcam.models import backbones, classifiers, layers, torch_files, zoo
-from rgcam.models.description import Description
+from rgcam.models.description import Description, check_architecture
 from rgcam.training import mesh
 from rgcam.training import step as training
 from rgcam.training.fields import Config
@@ -66,7 +66,7 @@ def prepare(config: Config) -> Run:
     """
     devices = mesh.make()
     mesh.check_batch(devices, config.batch_size, config.accumulate)
-    arch = config.model.to_dict()
+    arch = check_architecture(config.model.to_dict(), "model.")
     spec, augmentation = classifiers.preprocess_of(arch), _augmentation(config)
     backbone = _backbone(config, classifiers.build(arch, 1).backbone)
     # Features are computed once where the pixels are the same in every epoch.

@@ -1,6 +1,7 @@
 """Descriptions of models: each kind of value that a field must not have, and the message."""
 
 import copy
+import dataclasses
 import json
 import math
 
@@ -9,6 +10,7 @@ import pytest
 from rgcam.errors import InputError
 from rgcam.models import classifiers, description, zoo
 from rgcam.models.backbones import Preprocess
+from rgcam.training.fields import ModelFields
 
 FIELDS = {
     "arch": {
@@ -253,6 +255,30 @@ def test_a_description_that_could_not_be_read_is_not_written(tmp_path):
     with pytest.raises(InputError, match=r"fps is -1.0; it must be a number above 0"):
         zoo.write_description(tmp_path, model)
     assert not list(tmp_path.iterdir())
+
+
+def allows(name, value):
+    """Tell whether a model may have this value of a field of its architecture."""
+    try:
+        description.check_architecture(FIELDS["arch"] | {name: value}, "")
+    except InputError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(ModelFields), ids=lambda f: f.name)
+def test_a_training_config_allows_the_same_values_of_a_model(field):
+    """Except kind cnn: these fields ask for differences, which a frame CNN lacks."""
+    rule = field.metadata["rule"]
+    assert field.name in description.Architecture.__annotations__
+    assert allows(field.name, field.default)
+    values = rule.choices
+    if rule.low is not None:
+        near = 1 if field.type is int else 1e-9
+        values = [b + d for b in (rule.low, rule.high) for d in (-near, 0, near)]
+    for value in values:
+        expected = rule.allows(value) and value != "cnn"
+        assert allows(field.name, value) == expected, value
 
 
 @pytest.mark.parametrize("place", ["arch.hidden", "arch.width"])

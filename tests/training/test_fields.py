@@ -8,7 +8,7 @@ import pytest
 
 from rgcam.data import augment, splits
 from rgcam.errors import InputError
-from rgcam.models import classifiers
+from rgcam.models import description
 from rgcam.training import fields
 
 FIELDS = list(fields.every_field())
@@ -124,7 +124,7 @@ def test_a_range_is_said_in_words():
 
 def test_choices_are_those_of_the_functions_that_read_them():
     choices = {field.name: field.rule.choices for field in FIELDS}
-    assert choices["model.backbone"] == tuple(classifiers.BACKBONES)
+    assert choices["model.backbone"] == description.BACKBONES
     assert choices["data.split"] == tuple(splits.KINDS)
     assert set(fields.AugmentFields().to_dict()) == set(augment.Augmentation._fields)
 
