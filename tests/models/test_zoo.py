@@ -15,6 +15,7 @@ from rgcam.models.backbones import Preprocess
 from rgcam.models.description import Description
 from rgcam.training import checkpoint
 from rgcam.training import step as training
+from rgcam.training.fields import Config
 
 ARCH = {
     "kind": "lrcn",
@@ -25,14 +26,14 @@ ARCH = {
     "hidden": 6,
     "dropout": 0.0,
 }
-OPTIMIZER = {
-    "optimizer": "adamw",
-    "learning_rate": 0.1,
-    "backbone_rate": 1.0,
-    "warmup": 0,
-    "weight_decay": 0,
-    "clip_norm": 1,
-}
+CONFIG = Config(
+    optimizer="adamw",
+    learning_rate=0.1,
+    backbone_rate=1.0,
+    warmup=0.0,
+    weight_decay=0.0,
+    clip_norm=1.0,
+)
 
 
 def describe(**fields):
@@ -43,7 +44,7 @@ def describe(**fields):
 def state_of(description, seed=0):
     module = classifiers.build(description.arch, 3)
     params = zoo.initial_params(description, module, seed)
-    tx = training.optimizer(OPTIMIZER, 10)
+    tx = training.optimizer(CONFIG, 10)
     return training.create_state(module.apply, params, tx, 0)
 
 
