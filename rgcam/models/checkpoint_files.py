@@ -1,6 +1,6 @@
 """A run's Orbax checkpoints on disk: opened, ranked and read.
 
-Both sides use it: training, which also writes them, and the model zoo, which reads the
+Training uses it, which also writes them, and so does the model zoo, which reads the
 parameters of a finished run. Importing it loads Orbax, which takes a second.
 """
 
@@ -31,7 +31,7 @@ def checkpointer(workdir: Path, *, trains: bool = False) -> Generator[Writer]:
 
     Args:
         workdir: the run's folder.
-        trains: this is the run itself: what an interrupted save left is removed.
+        trains: this is the run itself: remnants of an interrupted save are removed.
 
     Raises:
         InputError: on leaving, if a save in the background failed.
@@ -65,10 +65,10 @@ def checkpointer(workdir: Path, *, trains: bool = False) -> Generator[Writer]:
 
 
 def wait(writer: Writer) -> None:
-    """Wait for the save under way.
+    """Wait for the save in progress.
 
     Raises:
-        InputError: it could not be written.
+        InputError: the checkpoint could not be written.
     """
     with saving(writer.directory):
         writer.wait()
@@ -79,10 +79,13 @@ def read_params(workdir: Path, template: Variables) -> Variables:
 
     Args:
         workdir: the run's folder.
-        template: tree of shapes.
+        template: shapes of the parameters.
+
+    Returns:
+        The parameters, with the structure of ``template``.
 
     Raises:
-        InputError: no checkpoint, or none that fits.
+        InputError: there is no checkpoint, or none that fits ``template``.
     """
     if not (workdir / CHECKPOINTS).is_dir():
         raise InputError(
@@ -95,12 +98,17 @@ def read_params(workdir: Path, template: Variables) -> Variables:
 
 
 def rank(metrics: Mapping[str, float] | PyTree) -> float:
-    """Order checkpoints by accuracy; of equal ones the smaller loss is better."""
+    """Return what checkpoints are compared by: accuracy; of equal ones, the smaller loss."""
     return metrics["accuracy"] - 1e-6 * metrics["loss"]
 
 
 def ranked_steps(writer: Writer, best: bool) -> list[int]:
-    """List the steps to try, in order."""
+    """List the steps of a run's checkpoints in the order in which to try them.
+
+    Args:
+        writer: the run's checkpoints.
+        best: the best comes first, not the newest.
+    """
     checkpoints = sorted(writer.checkpoints, key=lambda c: c.step, reverse=True)
     if best:  # those without metrics last; the newest of equals first
         checkpoints.sort(key=lambda c: -rank(c.metrics) if c.metrics else float("inf"))
@@ -110,7 +118,15 @@ def ranked_steps(writer: Writer, best: bool) -> list[int]:
 def first_readable(
     reader: Writer, steps: Iterable[int], template: PyTree
 ) -> tuple[int, dict[str, PyTree]]:
-    """Load the first step that is complete: Orbax does not check when it lists them.
+    """Load the first step that is complete, which Orbax does not check when it lists them.
+
+    Args:
+        reader: the run's checkpoints.
+        steps: to try, in order.
+        template: shapes, by the names of the parts of a checkpoint.
+
+    Returns:
+        The step, and the parts of its checkpoint.
 
     Raises:
         InputError: none can be read.
@@ -129,10 +145,10 @@ def first_readable(
 
 @contextlib.contextmanager
 def saving(folder: object) -> Generator[None]:
-    """Turn a failure to write a checkpoint into one sentence.
+    """Report a failure to write a checkpoint in one sentence.
 
     Raises:
-        InputError: so.
+        InputError: the block raised anything.
     """
     with quiet_threads():
         try:
@@ -151,7 +167,7 @@ def saving(folder: object) -> Generator[None]:
 
 @contextlib.contextmanager
 def quiet_threads() -> Generator[None]:
-    """Keep reports of a failure by Orbax's tasks and threads off the terminal."""
+    """Keep what Orbax's tasks and threads report of a failure off the terminal."""
     hook, log = sys.unraisablehook, logging.getLogger("asyncio")
     level = log.level
     sys.unraisablehook = lambda _: None
@@ -165,9 +181,9 @@ def quiet_threads() -> Generator[None]:
 
 
 def settle() -> None:
-    """Wait for what Orbax's threads still report of a failure."""
-    time.sleep(0.5)  # work on other arrays is still under way
-    gc.collect()  # reports come when the tasks are released
+    """Wait until Orbax's threads have reported a failure."""
+    time.sleep(0.5)  # work on other arrays is still in progress
+    gc.collect()  # tasks report when they are released
 
 
 def abstract(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rgcam.errors import InputError
 from rgcam.models.cut import Carry
 from rgcam.types import Tensor
 
@@ -25,7 +26,11 @@ GRID = {"gap": 1, "grid": 2}  # the head averages over GRID x GRID regions of th
 def pool(
     maps: Float[Tensor, "*T h w K"], cells: int
 ) -> Float[Array, "*T {cells} {cells} K"]:
-    """Average over a grid of ``cells`` x ``cells`` regions, as equal as h and w allow."""
+    """Average over a grid of ``cells`` x ``cells`` regions, as equal as h and w allow.
+
+    Raises:
+        InputError: h or w is smaller than ``cells``.
+    """
     for axis in (-3, -2):
         regions = [
             jax.lax.slice_in_dim(jnp.asarray(maps), start, stop, axis=axis)
@@ -46,6 +51,9 @@ def cell_contributions(
     Args:
         maps: feature maps.
         kernels: one kernel (K, D) for each of g x g regions.
+
+    Raises:
+        InputError: h or w is smaller than g.
     """
     maps = jnp.asarray(maps)
     row_regions, column_regions = (_regions(n, len(kernels)) for n in maps.shape[1:3])
@@ -61,6 +69,11 @@ def cell_contributions(
 
 def _regions(size: int, count: int) -> list[tuple[int, int]]:
     """Divide an axis into ``count`` regions; return where each starts and stops."""
+    if size < count:
+        raise InputError(
+            f"a feature map of {size} cells cannot be divided into {count} regions: "
+            "use larger frames, or the head gap"
+        )
     edges = [round(i * size / count) for i in range(count + 1)]
     return list(itertools.pairwise(edges))
 

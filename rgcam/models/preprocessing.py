@@ -1,6 +1,6 @@
 """From the frames of a video to a model's input: crop, resize, normalise.
 
-Apart from ``backbones``, which holds the ``Preprocess`` record, because it loads Pillow.
+The record ``Preprocess`` is in ``backbones``, because this module loads Pillow.
 """
 
 import numpy as np
@@ -8,13 +8,18 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from rgcam.models.backbones import Preprocess
+from rgcam.types import Box
 
 
-def crop_box(spec: Preprocess, height: int, width: int) -> tuple[int, int, int, int]:
-    """Return (top, left, bottom, right) in pixels of what the model sees of a frame."""
+def crop_box(spec: Preprocess, height: int, width: int) -> Box:
+    """Return the rectangle of a frame that the model sees, in pixels.
+
+    Returns:
+        (top, left, bottom, right); bottom and right are exclusive.
+    """
     if spec.crop is None:
         return 0, 0, height, width
-    side = round(spec.crop * min(height, width))
+    side = max(1, round(spec.crop * min(height, width)))
     top, left = (height - side) // 2, (width - side) // 2
     return top, left, top + side, left + side
 
@@ -39,5 +44,5 @@ def normalize(frames: UInt8[np.ndarray, "*T S S 3"], spec: Preprocess) -> np.nda
 def preprocess(
     spec: Preprocess, frames: UInt8[np.ndarray, "T H W 3"]
 ) -> Float[np.ndarray, "T S S 3"]:
-    """Make a clip's frames the model's input: crop, resize, normalise; float32."""
+    """Crop, resize and normalise a clip's frames to the model's input, float32."""
     return normalize(resize(frames, spec), spec)

@@ -44,9 +44,9 @@ class ResNet(Backbone):
     gradient of ResNet-50 faster than ``nn.Conv`` throughout (2 frames of 224 px: 980
     against 1697 ms; forward 272 against 300) and leaves ResNet-18 as it is. Dense
     layers on patches, as in ``backbones.Conv``, win gradients of ResNet-18 (32 frames
-    of 112 px: 4792 against 8112 ms; of 8 frames 583 against 622), but lose forward
-    (1509 against 1288 ms), compile 2 to 6 times longer and hold up to 2.5 times the
-    memory: not worth it (2 busy cores, jax 0.10.2, the fastest of 3 or 5 runs).
+    of 112 px: 4792 against 8112 ms; 8 frames: 583 against 622), but lose forward
+    (1509 against 1288 ms), compile 2 to 6 times longer and use up to 2.5 times the
+    memory, so they are not used (2 busy cores, jax 0.10.2, the fastest of 3 or 5 runs).
     """
 
     depth: int = 18  # 18, 34 or 50

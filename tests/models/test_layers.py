@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 
+from rgcam.errors import InputError
 from rgcam.models import layers
 
 
@@ -31,6 +32,13 @@ def test_contributions_of_cells_add_up_to_the_pooled_projection():
     alone[:, 2, 1] = maps[:, 2, 1]  # below and left: 2 of 3 rows, 3 of 5 columns
     part = np.einsum("tijk,ijkd->td", layers.pool(alone, 2), kernels)
     np.testing.assert_allclose(contributions[:, 2, 1], part, rtol=1e-4, atol=1e-5)
+
+
+def test_a_map_smaller_than_the_grid_is_an_error_and_not_nan():
+    maps, kernels = np.ones((2, 1, 3, 4), np.float32), np.ones((2, 2, 4, 6), np.float32)
+    for function, argument in ((layers.pool, 2), (layers.cell_contributions, kernels)):
+        with pytest.raises(InputError, match="of 1 cells cannot be divided into 2"):
+            function(maps, argument)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,13 @@ def test_crop_box_is_centred_and_relative_to_the_short_side():
     assert preprocessing.crop_box(SPEC, 160, 320) == (0, 0, 160, 320)
 
 
+def test_the_smallest_crop_has_one_pixel():
+    smallest = Preprocess(8, 1e-6, 0, 1)
+    assert preprocessing.crop_box(smallest, 100, 200) == (49, 99, 50, 100)
+    frames = np.full((2, 100, 200, 3), 7, np.uint8)
+    assert (preprocessing.resize(frames, smallest) == 7).all()
+
+
 def test_resize_shows_the_crop_only():
     frames = np.zeros((2, 16, 32, 3), np.uint8)
     frames[:, :, 8:24] = 200  # the centre crop
