@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from rgcam.attribution.maps import aggregate, choose_step
     from rgcam.data.video import Clip, read_clip
     from rgcam.errors import InputError
+    from rgcam.interop import from_equinox, from_functions, from_haiku, from_nnx
     from rgcam.models.classifiers import LRCN, FrameCNN
     from rgcam.models.zoo import Model, class_index, load_model
     from rgcam.report.notebook import show
@@ -88,6 +89,10 @@ _HOMES = {
     "class_index": "models.zoo",
     "explain": "attribution.explain",
     "explain_long": "attribution.long",
+    "from_equinox": "interop.equinox",
+    "from_functions": "interop.functions",
+    "from_haiku": "interop.haiku",
+    "from_nnx": "interop.nnx",
     "heatmaps": "attribution.gradcam",
     "importance_matrix": "attribution.gradcam",
     "importance_weights": "attribution.gradcam",
@@ -115,6 +120,10 @@ __all__ = [
     "evaluation",
     "explain",
     "explain_long",
+    "from_equinox",
+    "from_functions",
+    "from_haiku",
+    "from_nnx",
     "heatmaps",
     "importance_matrix",
     "importance_weights",

@@ -128,7 +128,8 @@ def explain(
 
     Args:
         module: Linen module with methods ``features`` (frames -> A) and
-            ``classify`` (A -> scores), hashable; see ``rgcam.models.cut``. A
+            ``classify`` (A -> scores), hashable; see ``rgcam.models.cut``. Models of
+            other frameworks come from ``rgcam.from_nnx`` and its siblings. A
             ``CausalModel`` is explained by ``rgcam.attribution.causal`` at a fraction
             of the cost.
         variables: its variables.
@@ -163,10 +164,12 @@ def explain(
         Explanation, in float32 or wider whatever the features' dtype.
 
     Raises:
-        InputError: frames that are not (T, S, S, 3) floats, a class index that the
-            model does not have, an unknown method or baseline, a length that is not
-            1 to T, or a traced one where the padding must be cut off.
+        InputError: a module without ``apply``, frames that are not (T, S, S, 3)
+            floats, a class index that the model does not have, an unknown method or
+            baseline, a length that is not 1 to T, or a traced one where the padding
+            must be cut off.
     """
+    _check_module(module)
     _check_frames(frames)
     check_method(method, baseline)
     valid_frames = None if length is None else _check_length(length, len(frames))
@@ -553,6 +556,14 @@ def _check_length(length: object, steps: int) -> Index:
         f"length is {length!r}: give the number of valid frames, a whole number from "
         f"1 to {steps}"
     )
+
+
+def _check_module(module: object) -> None:
+    if not isinstance(module, CutModel):
+        raise InputError(
+            f"a {type(module).__name__} has no method apply: pass a Flax Linen module, "
+            "or what rgcam.from_nnx, from_equinox, from_haiku or from_functions returns"
+        )
 
 
 def _check_frames(frames: Tensor) -> None:

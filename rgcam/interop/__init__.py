@@ -1,4 +1,25 @@
 """Models of other frameworks as the same two pure functions.
 
-Empty so far: docs/own-model.md has recipes for Flax NNX, Equinox and Haiku.
+Each function below returns ``module, variables``, which all of rgcam takes like a Linen
+module and its variables: ``rgcam.explain(module, variables, frames)`` by every method,
+``jax.vmap`` over clips, ``rgcam.metrics.selfcheck`` and ``rgcam.metrics.verify``. The
+frameworks are imported when a function is called.
+
+``nnx``        ``from_nnx``: Flax NNX modules
+``equinox``    ``from_equinox``: Equinox modules
+``haiku``      ``from_haiku``: functions that Haiku transforms
+``functions``  ``from_functions``: any two pure functions
 """
+
+from rgcam.interop.equinox import from_equinox
+from rgcam.interop.functions import FunctionModel, from_functions
+from rgcam.interop.haiku import from_haiku
+from rgcam.interop.nnx import from_nnx
+
+__all__ = [
+    "FunctionModel",
+    "from_equinox",
+    "from_functions",
+    "from_haiku",
+    "from_nnx",
+]

@@ -1,11 +1,13 @@
 """Is beta what Eq. 1 defines? Two slow computations of random entries; pure."""
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jaxtyping import Array, Float, Int
 
 from rgcam.attribution.explain import PRECISION, Explanation
@@ -82,8 +84,7 @@ def verify(
     pairs = np.stack(
         [rng.integers(steps, size=entries), rng.integers(channels, size=entries)]
     )
-    with jax.enable_x64(True):
-        columns = _central_differences(module, variables, features, target, pairs)
+    columns = _central_differences(module, variables, features, target, pairs)
     differences = np.abs(columns - beta[:, pairs[0], pairs[1]]).max()
 
     scale = np.abs(beta).max() or 1.0
@@ -120,22 +121,99 @@ def _central_differences(
     pairs: Int[np.ndarray, "2 entries"],
 ) -> Float[np.ndarray, "out entries"]:
     """Return beta[:, t, k] for pairs (t, k) by central differences in float64."""
-    double = lambda tree: jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
-    variables, features = double(variables), jnp.asarray(features, jnp.float64)
 
-    @jax.jit
-    def score(
-        variables: Variables, a: Float[Array, "in h w K"]
-    ) -> Float[Array, " out"]:
+    def classify(variables: Variables, a: Array) -> Array:
         return module.apply(variables, a, method="classify")[:, target]
 
-    size = EPSILON * float(features.std() or 1.0)
-    # All h w cells of the channel move together, so that the difference is the sum of
-    # their derivatives: Eq. 1 is the mean.
-    cells = features.shape[1] * features.shape[2]
-    columns = []
-    for t, k in pairs.T:
-        up = score(variables, features.at[t, :, :, k].add(size))
-        down = score(variables, features.at[t, :, :, k].add(-size))
-        columns.append(np.asarray(up - down) / (2 * size * cells))
+    program = jax.make_jaxpr(classify)(variables, features)
+    with jax.enable_x64(True):
+        *weights, features = [
+            _widen(x) for x in jax.tree.leaves((variables, jnp.asarray(features)))
+        ]
+        score = jax.jit(lambda weights, a: _evaluate(program, [*weights, a])[0])
+        size = EPSILON * float(features.std() or 1.0)
+        # All h w cells of the channel move together, so that the difference is the sum
+        # of their derivatives: Eq. 1 is the mean.
+        cells = features.shape[1] * features.shape[2]
+        columns = []
+        for t, k in pairs.T:
+            up = score(weights, features.at[t, :, :, k].add(size))
+            down = score(weights, features.at[t, :, :, k].add(-size))
+            columns.append(np.asarray(up - down) / (2 * size * cells))
     return np.stack(columns, 1)
+
+
+def _evaluate(program: ClosedJaxpr, inputs: Sequence[Array]) -> list[Array]:
+    """Evaluate a traced program with all of its floating-point numbers in float64.
+
+    Calling the model with float64 arrays does not suffice: what it creates or casts
+    itself, such as the float32 carry of ``flax.linen.LSTMCell``, would stay as it is.
+    """
+    jaxpr = program.jaxpr
+    values: dict[Var, Array] = dict(
+        zip(jaxpr.constvars, map(_widen, program.consts), strict=True)
+    )
+    values |= dict(zip(jaxpr.invars, inputs, strict=True))
+    read = lambda v: _widen(v.val) if isinstance(v, Literal) else values[v]
+    for equation in jaxpr.eqns:
+        outputs = _evaluate_equation(equation, [read(v) for v in equation.invars])
+        values |= dict(zip(equation.outvars, outputs, strict=True))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _evaluate_equation(equation: JaxprEqn, inputs: Sequence[Array]) -> Sequence[Array]:
+    """Evaluate one equation of a program; see ``_evaluate``."""
+    parameters, name = equation.params, equation.primitive.name
+    if name == "scan":
+        first, last = parameters["num_consts"], parameters["num_carry"]
+        last += first
+
+        def step(carry, x):
+            outputs = _evaluate(parameters["jaxpr"], [*inputs[:first], *carry, *x])
+            return outputs[: last - first], outputs[last - first :]
+
+        carry, stacked = jax.lax.scan(
+            step,
+            list(inputs[first:last]),
+            list(inputs[last:]),
+            length=parameters["length"],
+            reverse=parameters["reverse"],
+        )
+        return [*carry, *stacked]
+    if name == "while":
+        first, last = parameters["cond_nconsts"], parameters["body_nconsts"]
+        last += first
+        condition, body = parameters["cond_jaxpr"], parameters["body_jaxpr"]
+        return jax.lax.while_loop(
+            lambda carry: _evaluate(condition, [*inputs[:first], *carry])[0],
+            lambda carry: _evaluate(body, [*inputs[first:last], *carry]),
+            list(inputs[last:]),
+        )
+    if name == "cond":
+        branches = [
+            functools.partial(lambda branch, *x: _evaluate(branch, x), branch)
+            for branch in parameters["branches"]
+        ]
+        return jax.lax.switch(inputs[0], branches, *inputs[1:])
+    for key in ("jaxpr", "call_jaxpr"):  # jit, remat, functions with own derivatives
+        if key in parameters:
+            called = parameters[key]
+            if isinstance(called, Jaxpr):
+                called = ClosedJaxpr(called, ())
+            return _evaluate(called, inputs)
+    wide = {key: _widen_dtype(value) for key, value in parameters.items()}
+    outputs = equation.primitive.bind(*inputs, **wide)
+    return outputs if equation.primitive.multiple_results else [outputs]
+
+
+def _widen(x: Tensor) -> Array:
+    """Convert floating-point numbers to float64; others and random keys stay as is."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+
+def _widen_dtype(parameter: object) -> object:
+    """Replace a parameter that is a floating-point dtype by float64."""
+    if isinstance(parameter, np.dtype) and jnp.issubdtype(parameter, jnp.floating):
+        return np.dtype(np.float64)
+    return parameter

@@ -1,0 +1,112 @@
+"""Models of every framework by every function of rgcam that takes a model."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rgcam
+from rgcam import interop
+from rgcam.attribution.explain import METHODS
+from rgcam.errors import InputError
+from rgcam.metrics import selfcheck, verify
+from rgcam.models.cut import CausalModel, CutModel, FramewiseModel
+from tests.interop.cases import CASES, CLASSES, FRAMES, T
+
+TARGET = 1
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    return CASES[request.param]()
+
+
+def test_the_feature_map_is_that_of_the_framework(case):
+    e = rgcam.explain(case.module, case.variables, FRAMES, TARGET)
+    np.testing.assert_allclose(e.features, case.features(FRAMES), atol=1e-5)
+
+
+def test_beta_equals_a_loop_of_the_framework_s_own_gradients(case):
+    e = rgcam.explain(case.module, case.variables, FRAMES, TARGET, relu=False)
+    features = jnp.asarray(e.features)
+    rows = [case.gradient(features, step, TARGET).mean((1, 2)) for step in range(T)]
+    slow = np.stack(rows)
+    assert np.abs(slow).max() > 1e-4
+    np.testing.assert_allclose(e.beta, slow, rtol=1e-5, atol=1e-5 * np.abs(slow).max())
+    maps = np.einsum("otk,thwk->othw", slow, features)
+    np.testing.assert_allclose(e.maps, maps, atol=1e-5 * np.abs(maps).max())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_explains_past_frames_and_no_future_one(case, method):
+    e = rgcam.explain(case.module, case.variables, FRAMES, TARGET, method=method)
+    assert e.matrix.shape == (T, T) and np.isfinite(e.maps).all()
+    assert np.abs(np.asarray(e.matrix)[np.tril_indices(T)]).max() > 0
+    # The models are causal, which the generic path does not know: of differences of
+    # scores, one per cell, the rounding remains.
+    cells = e.maps.shape[2] * e.maps.shape[3]
+    rounding = 2 * cells * np.finfo(np.float32).eps * np.abs(e.scores).max()
+    future = np.asarray(e.matrix)[np.triu_indices(T, 1)]
+    assert np.abs(future).max() <= rounding + 1e-6 * np.abs(e.matrix).max()
+    assert rounding < 0.01 * np.abs(e.matrix).max()
+
+
+def test_weights_are_verified_in_float64(case):
+    e = rgcam.explain(case.module, case.variables, FRAMES, TARGET, relu=False)
+    errors = verify.verify(case.module, case.variables, e, TARGET)
+    assert errors.as_defined and max(errors[:2]) < 1e-5
+    wrong = e._replace(beta=e.beta + 0.01 * np.abs(e.beta).max())
+    assert not verify.verify(case.module, case.variables, wrong, TARGET).as_defined
+
+
+def test_the_faithfulness_check_passes_genuine_maps_and_fails_reversed_ones(case):
+    e = rgcam.explain(case.module, case.variables, FRAMES, TARGET, method="fade")
+    check = lambda maps: selfcheck.check_faithfulness(
+        case.module, case.variables, e.features, maps, TARGET, method="fade"
+    )
+    genuine, corrupted = check(e.maps), check(-np.asarray(e.maps))
+    assert genuine.passed and not corrupted.passed
+    assert genuine.score > corrupted.score
+
+
+def test_a_batch_by_vmap_equals_its_clips_one_by_one(case):
+    clips = np.stack([FRAMES, FRAMES[::-1]])
+    batched = jax.vmap(rgcam.explain, in_axes=(None, None, 0, 0))
+    both = batched(case.module, case.variables, clips, jnp.array([0, 2]))
+    for number, target in enumerate((0, 2)):
+        e = rgcam.explain(case.module, case.variables, clips[number], target)
+        np.testing.assert_allclose(both.matrix[number], e.matrix, rtol=1e-4, atol=1e-6)
+
+
+def test_several_classes_and_the_predicted_one(case):
+    several = rgcam.explain(case.module, case.variables, FRAMES, np.arange(CLASSES))
+    predicted = rgcam.explain(case.module, case.variables, FRAMES)
+    best = int(np.argmax(several.scores[-1]))
+    np.testing.assert_allclose(several.matrix[best], predicted.matrix, rtol=1e-5)
+
+
+def test_a_model_made_twice_is_one_model_for_jit():
+    for make in CASES.values():
+        first, second = make().module, make().module
+        assert isinstance(first, CutModel) and first == first
+        assert not isinstance(first, CausalModel | FramewiseModel)
+        # Haiku's functions are new objects whenever they are transformed.
+        assert make is CASES["haiku"] or hash(first) == hash(second)
+        assert (first == second) is (make is not CASES["haiku"])
+
+
+def test_results_of_another_rank_are_one_sentence():
+    frames, features = np.zeros((2, 4, 4, 3)), lambda _, frames: frames[None]
+    module, variables = interop.from_functions(features, lambda _, a: a.mean((1, 2)))
+    with pytest.raises(InputError, match=r"features returned .* \(1, 2, 4, 4, 3\)"):
+        module.apply(variables, frames, method="features")
+    module, _ = interop.from_functions(lambda _, x: x, lambda _, a: a.mean((1, 2, 3)))
+    with pytest.raises(InputError, match=r"classify returned .* \(T_out, C\)"):
+        module.apply((), frames, method="classify")
+    with pytest.raises(InputError, match="no method 'begin'.*CausalModel"):
+        module.apply((), frames, method="begin")
+
+
+def test_the_public_functions_are_those_of_the_room():
+    for name in ("from_equinox", "from_functions", "from_haiku", "from_nnx"):
+        assert getattr(rgcam, name) is getattr(interop, name)
