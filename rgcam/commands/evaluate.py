@@ -1,6 +1,6 @@
 """``rgcam evaluate``: measure attribution methods on clips.
 
-OUT/table.md and table.json hold the means with 95 % intervals by bootstrap over groups.
+OUT/table.md and table.json hold the means with 95 % intervals over groups.
 A clip that is measured with several models is one group, and table.json holds each
 model's own means. Running the same command again resumes it.
 """

@@ -7,7 +7,13 @@ import numpy as np
 from jaxtyping import Float
 
 from rgcam.evaluation.measure import MethodMeasures
-from rgcam.metrics.statistics import Interval, mean_interval
+from rgcam.metrics.statistics import (
+    MIN_GROUPS,
+    TOO_FEW_GROUPS,
+    Interval,
+    mean_interval,
+    share_interval,
+)
 
 
 class Column(NamedTuple):
@@ -25,6 +31,11 @@ class Column(NamedTuple):
     def title(self) -> str:
         """Return the name in words."""
         return self.name.replace("_", " ")
+
+    @property
+    def is_share(self) -> bool:
+        """Tell whether it is 1 or 0 for each clip, so that its mean is a share."""
+        return self.group == "check_passed" or self.name in ("pointing", "increase")
 
 
 class Row(NamedTuple):
@@ -74,6 +85,10 @@ HEADINGS = {
     "check_score": "Faithfulness check, mean score",
     "check_passed": "Faithfulness check, share that passes",
 }
+NO_INTERVAL = (
+    f"A mean without an interval: {TOO_FEW_GROUPS} (fewer than {MIN_GROUPS}), or all "
+    "groups are equal.\n"
+)
 MARGINS = tuple(
     Column(group, name)
     for group in ("localization", "localization_max")
@@ -92,7 +107,7 @@ def table(rows: Sequence[Row]) -> Table:
     for method in dict.fromkeys(name for row in rows for name in row.measures):
         columns = {c: column(rows, method, c) for c in all_columns()}
         means[method] = {
-            key: mean_interval(values, groups)
+            key: (share_interval if key.is_share else mean_interval)(values, groups)
             for key, values in columns.items()
             if np.isfinite(values).any()
         }
@@ -153,6 +168,7 @@ def margins(
 def markdown(means: Table) -> str:
     """Format the tables: a method per row, mean and interval in each cell."""
     parts = []
+    unknown = False
     for group, heading in HEADINGS.items():
         # Measures and methods without a number are left out.
         columns = [
@@ -167,7 +183,13 @@ def markdown(means: Table) -> str:
         }
         titles = [key.title for key in columns]
         parts += [grid(heading, ["method", *titles], rows)] if rows else []
-    return "\n".join(parts)
+        unknown |= any(
+            row[key].bounds is None
+            for row in means.values()
+            for key in columns
+            if key in row
+        )
+    return "\n".join([*parts, NO_INTERVAL] if unknown else parts)
 
 
 def margins_markdown(leads: Margins, heading: str) -> str:
@@ -183,7 +205,10 @@ def margins_markdown(leads: Margins, heading: str) -> str:
         method: [cell(margin.lead, "+") for margin in row.values()]
         for method, row in leads.items()
     }
-    return grid(heading, ["method", *top], rows)
+    unknown = any(m.lead.bounds is None for row in leads.values() for m in row.values())
+    return grid(heading, ["method", *top], rows) + (
+        f"\n{NO_INTERVAL}" if unknown else ""
+    )
 
 
 def fields(means: Table) -> dict[str, dict[str, dict[str, dict[str, object]]]]:
@@ -217,10 +242,13 @@ def grid(heading: str, top: Sequence[str], rows: Mapping[str, Sequence[str]]) ->
 
 
 def cell(value: Interval | None, sign: str = "") -> str:
-    """Write a mean and its interval; ``sign="+"`` of a difference."""
+    """Write a mean and its interval, if it has one; ``sign="+"`` of a difference."""
     if value is None or value.mean is None:
         return ""
-    mean, low, high = (f"{x:{sign}.2f}" for x in (value.mean, value.low, value.high))
+    mean = f"{value.mean:{sign}.2f}"
+    if value.bounds is None:
+        return mean
+    low, high = (f"{x:{sign}.2f}" for x in value.bounds)
     return f"{mean} ({low} to {high})"
 
 

@@ -55,7 +55,8 @@ class Results:
         accuracy: share of the N clips whose predicted class is the label. The predicted
             class of an LRCN is that of the last step; of a frame CNN, that of the mean
             of its frames' log-probabilities.
-        interval_95: its 95 % confidence interval over groups.
+        interval_95: its 95 % confidence interval over groups, as
+            ``statistics.share_interval`` says; None: too few groups.
         accuracy_last_step: accuracy of the prediction at the last step.
         accuracy_mean_of_steps: accuracy of the mean log-probability over steps.
         accuracy_of_steps: share of all steps whose predicted class is the label.
@@ -74,7 +75,7 @@ class Results:
     clips: int
     groups: int
     accuracy: float
-    interval_95: tuple[float, float]
+    interval_95: tuple[float, float] | None
     accuracy_last_step: float
     accuracy_mean_of_steps: float
     accuracy_of_steps: float
@@ -183,7 +184,7 @@ def measure(
         clips=len(labels),
         groups=len(set(groups)),
         accuracy=float(correct.mean()),
-        interval_95=statistics.bootstrap_interval(correct, groups),
+        interval_95=statistics.share_interval(correct, groups).bounds,
         accuracy_last_step=float((np.asarray(predictions.last) == labels).mean()),
         accuracy_mean_of_steps=float((np.asarray(predictions.mean) == labels).mean()),
         accuracy_of_steps=float(correct_steps.sum() / scored.lengths.sum()),
@@ -246,7 +247,6 @@ def text(results: Results, classes: tuple[str, ...]) -> str:
     """Return the results as text, which any terminal and file can hold."""
     shares = results.accuracy_by_class.items()
     width = max(map(len, classes))
-    low, high = results.interval_95
     lines = "\n".join(
         [
             "confusion (rows: true class, columns: predicted class)",
@@ -256,7 +256,7 @@ def text(results: Results, classes: tuple[str, ...]) -> str:
             "",
             f"{results.clips} test clips of {results.groups} groups, split "
             f"{results.split}: accuracy {results.accuracy:.1%} "
-            f"(95 % interval over groups {low:.1%} to {high:.1%})",
+            f"({statistics.interval_text(results.interval_95)})",
             f"accuracy at the last step {results.accuracy_last_step:.1%}, of the mean "
             f"over steps {results.accuracy_mean_of_steps:.1%}, of single steps "
             f"{results.accuracy_of_steps:.1%}",

@@ -9,7 +9,7 @@ from rgcam.evaluation import tables
 from rgcam.evaluation.measure import CheckOutcomes, FaithfulnessMeasures, MethodMeasures
 from rgcam.evaluation.tables import Column, Row
 from rgcam.metrics.localization import LocalizationMeasures
-from rgcam.metrics.statistics import mean_interval
+from rgcam.metrics.statistics import Interval, mean_interval
 
 NAN = math.nan
 ENERGY = Column("localization", "energy")
@@ -39,6 +39,15 @@ ROWS = [
     checked("b", 0.9, 0.5),
     checked("c", 0.7, NAN),
 ]
+MANY = [
+    row(
+        str(number),
+        fade=MethodMeasures(
+            localization=LocalizationMeasures(energy=float(number), pointing=1.0)
+        ),
+    )
+    for number in range(10)
+]
 PAIRED = [
     row(group, fade=energy(fade), motion=energy(motion), centre=energy(centre))
     for group, fade, motion, centre in (
@@ -52,12 +61,20 @@ PAIRED = [
 def test_mean_and_interval_over_groups():
     means = tables.table(ROWS)["fade"]
     assert means[ENERGY].mean == pytest.approx(1.1 / 3) and means[ENERGY].clips == 3
-    assert means[ENERGY].low == pytest.approx(0.3)
-    assert means[ENERGY].high == pytest.approx(0.5)
-    same = means[SUBSET]
-    assert same.low == same.mean == same.high == 0.5
+    assert means[ENERGY].bounds is None  # of two groups
     fields = tables.fields(tables.table(ROWS))
-    assert fields["fade"]["faithfulness"]["subset"]["clips"] == 4
+    subset = fields["fade"]["faithfulness"]["subset"]
+    assert subset["clips"] == 4 and subset["low"] is None
+    expected = mean_interval(np.arange(10.0), [str(n) for n in range(10)])
+    assert tables.table(MANY)["fade"][ENERGY] == expected
+
+
+def test_outcomes_have_the_interval_of_a_share():
+    """Ten of ten point at the truth: that is not 100 % to 100 %."""
+    pointing = tables.table(MANY)["fade"][Column("localization", "pointing")]
+    assert pointing.bounds == pytest.approx((0.025 ** (1 / 10), 1))
+    assert Column("check_passed", "genuine").is_share
+    assert not SCORE.is_share and not ENERGY.is_share
 
 
 def test_a_method_that_some_rows_lack():
@@ -68,12 +85,15 @@ def test_a_method_that_some_rows_lack():
 def test_tables_show_the_measures_that_there_are():
     text = tables.markdown(tables.table(ROWS))
     assert text.startswith("## Faithfulness\n\n| method | subset |\n|")
-    assert "| fade | 0.37 (0.30 to 0.50) |" in text
-    assert "| uniform | 0.10 (0.10 to 0.10) |" in text
+    assert "| fade | 0.37 |" in text and "| uniform | 0.10 |" in text
     assert "Similarity" not in text
-    assert tables.cell(mean_interval(np.ones(2), ["a", "b"]), "+") == (
-        "+1.00 (+1.00 to +1.00)"
-    )
+    assert "too few groups for an interval (fewer than 10)" in text
+    text = tables.markdown(tables.table(MANY))
+    assert "| fade | 4.50 (2.33 to 6.67) | 1.00 (0.69 to 1.00) |" in text
+    assert "too few groups" not in text
+    assert tables.cell(Interval(1.0, 0.5, 1.5, 12, 12), "+") == "+1.00 (+0.50 to +1.50)"
+    assert tables.cell(Interval(1.0, None, None, 2, 2), "+") == "+1.00"
+    assert tables.cell(None) == tables.cell(Interval(None, None, None, 0, 0)) == ""
 
 
 def test_every_group_of_measures_has_a_heading():
@@ -86,15 +106,14 @@ def test_the_lead_over_the_best_reference_is_paired():
     margin = leads[ENERGY]  # means: motion 0.45, centre 0.2
     assert margin.reference == "motion" and margin.lead.clips == 2
     assert margin.lead.mean == pytest.approx((0.2 + 0.3) / 2)
-    assert margin.lead.low == pytest.approx(0.2)
-    assert margin.lead.high == pytest.approx(0.3)
+    assert margin.lead.bounds is None and margin.lead.groups == 2
 
 
 def test_margins_name_their_reference():
     leads = tables.margins(PAIRED, ["fade"], ["centre"])
     text = tables.margins_markdown(leads, "Margins over centre")
     assert "| method | energy (localization, last step), over centre |" in text
-    assert "| fade | +0.33 (+0.10 to +0.80) |" in text
+    assert "| fade | +0.33 |" in text and "too few groups" in text
     fields = tables.margins_fields(leads)
     assert fields["fade"]["localization"]["energy"]["reference"] == "centre"
     nothing = tables.margins(PAIRED, ["fade"], ["frame CNN"])

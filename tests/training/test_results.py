@@ -66,7 +66,7 @@ def test_measures_by_hand():
     assert found.accuracy_of_steps == 6 / 10
     assert found.loss == pytest.approx(0.65)
     assert found.clips == 4 and found.groups == 2
-    assert found.interval_95 == (0.5, 1.0)  # group p is all correct, q half
+    assert found.interval_95 is None  # two groups of two clips say too little
     assert found.accuracy_by_class == {"a": 1, "b": 1, "c": 0.5}
     assert found.confusion == [[1, 0, 0], [0, 1, 0], [1, 0, 1]]
     assert found.unreadable == ("clip9: gone",)
@@ -79,7 +79,7 @@ def test_a_cnn_predicts_by_the_mean_of_its_steps():
 def test_the_text_names_split_interval_and_what_is_missing():
     found = dataclasses.replace(measured(), warning="groups are divided")
     text = results.text(found, CLASSES)
-    assert "split group (3-7): accuracy 75.0% (95 % interval over groups 50.0%" in text
+    assert "split group (3-7): accuracy 75.0% (too few groups for an interval)" in text
     assert "warning: groups are divided" in text
     assert "1 test clips became unreadable" in text
 
