@@ -5,6 +5,7 @@
 ``causal``        all pairs of a causal model by blocks, with the theorems behind it
 ``gradients``     gradient x change, integrated gradients (path), averaged gradients (fade)
 ``perturbation``  baselines, replacement of frames and cells, occlusion, Shapley values
+``padding``       clips of any length by a few compiled programs
 ``targets``       the explained scalar; the predicted class
 ``maps``          aggregation over t', attribution by lag, normalising and resizing
 ``long``          rows of a long video within a memory budget

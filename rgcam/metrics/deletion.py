@@ -110,6 +110,7 @@ def removal_losses(
     target: Index,
     frames: Float[Tensor, "N T"],
     cells: Float[Tensor, "M T h w"] | None = None,
+    length: Index | None = None,
     *,
     baseline: str,
 ) -> tuple[Float[Array, "N out"], Float[Array, "M out"] | None]:
@@ -122,6 +123,8 @@ def removal_losses(
         target: class index.
         frames: sets of frames, 1 where one is removed.
         cells: sets of cells, 1 where one is removed; None: no cells are removed.
+        length: number of valid frames where the end of a causal model's clip is padding,
+            whose losses mean nothing; None: all are valid.
         baseline: name of what takes their place.
 
     Returns:
@@ -130,7 +133,7 @@ def removal_losses(
     """
     features = jnp.asarray(features)
     with jax.default_matmul_precision(PRECISION):
-        replacement = perturbation.baseline_features(features, baseline)
+        replacement = perturbation.baseline_features(features, baseline, length)
         model = perturbation.upper_model(
             module, variables, features, replacement, target
         )

@@ -50,7 +50,8 @@ class FaithfulnessCheck(NamedTuple):
             are removed by importance, is below that of random orders, in units of the
             whole drop; above 0 is better than chance. NaN where it was not measured.
         completeness: largest error of a row's sum, relative to the largest change; of
-            ``path``, whose rows should sum to the change, else None.
+            ``path``, whose rows should sum to the change, else None; None without
+            deletions, too.
     """
 
     method: str
@@ -153,12 +154,14 @@ def check_faithfulness(
 def intervene(
     module: CutModel,
     variables: Variables,
-    features: Float[Tensor, "T h w K"],
+    features: Float[Tensor, "padded h w K"],
     target: int,
     *,
     baseline: str,
     orders: Sequence[Float[np.ndarray, " T"]] = (),
     seed: int = 0,
+    length: int | None = None,
+    deletions: bool = True,
 ) -> Interventions:
     """Replace random parts of a clip, and frames in the order of their importance.
 
@@ -170,31 +173,43 @@ def intervene(
         baseline: name of what replaces them.
         orders: importance of the frames, for each row whose deletion is judged.
         seed: of the random sets.
+        length: T, where a causal model's features are padded beyond it; None: they are
+            not.
+        deletions: replace frames in the order of their importance, too.
     """
     rng = np.random.default_rng(seed)
-    length = len(features)
-    frames, cells = random_sets(rng, features.shape[:3])
-    importances = [*orders, *(rng.random(length) for _ in range(ORDERS))]
-    deleted = np.stack([1 - deletion.deletion_masks(i, length) for i in importances])
+    steps = len(features) if length is None else length
+    frames, cells = random_sets(rng, (steps, *features.shape[1:3]))
+    importances = [*orders, *(rng.random(steps) for _ in range(ORDERS))]
+    deleted = np.zeros((0, steps + 1, steps), np.float32)
+    if deletions:
+        masks = [deletion.deletion_masks(i, steps) for i in importances]
+        deleted = 1 - np.stack(masks)
+    # Nothing is removed of the padding, to whose length the sets of deletions are
+    # padded, too: one program serves all clips of one padded length.
+    padding = len(features) - steps
+    wide = np.pad(deleted, [(0, 0), (0, padding), (0, padding)])
     # One compiled call for all: the deletions are sets of frames, too.
     frame_losses, cell_losses = deletion.removal_losses(
         module,
         variables,
         features,
         target,
-        np.concatenate([frames, *deleted]),
-        cells,
+        np.concatenate([np.pad(frames, [(0, 0), (0, padding)]), *wide]),
+        np.pad(cells, [(0, 0), (0, padding), (0, 0), (0, 0)]),
+        length,
         baseline=baseline,
     )
-    frame_losses = np.asarray(frame_losses)
+    frame_losses = np.asarray(frame_losses)[:, :steps]
+    wide_losses = frame_losses[len(frames) :].reshape(*wide.shape[:2], steps)
     return Interventions(
         baseline=baseline,
         frames=frames,
         cells=cells,
         frame_losses=frame_losses[: len(frames)],
-        cell_losses=np.asarray(cell_losses),
+        cell_losses=np.asarray(cell_losses)[:, :steps],
         deleted=deleted,
-        deletion_losses=frame_losses[len(frames) :].reshape(*deleted.shape[:2], -1),
+        deletion_losses=wide_losses[:, : steps + 1],
     )
 
 
@@ -220,7 +235,7 @@ def judge(
     judged = np.arange(out // 2, out) if steps is None else np.asarray(steps)
     time, space = _fidelity(interventions, maps, judged)
     completeness = None
-    if method == "path":
+    if method == "path" and len(interventions.deletion_losses):
         rows = np.arange(out) if steps is None else judged
         # The last point of any deletion: all frames are replaced.
         change = interventions.deletion_losses[0, -1, rows]

@@ -93,7 +93,10 @@ class FramewiseModel(CutModel, Protocol):
     """
 
     def see(self, frames: Float[Tensor, "T S S 3"], /) -> Float[Array, "T V S S 3"]:
-        """Return the V images that the backbone sees of each frame."""
+        """Return the V images that the backbone sees of each frame.
+
+        They may depend on the frame before; the first has itself before it.
+        """
         ...
 
     def below(self, images: Float[Tensor, "T V S S 3"], /) -> Float[Array, "T h w K"]:

@@ -1,27 +1,29 @@
 """Explain and check one clip: everything that is shown of it, in one record."""
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from rgcam.attribution import explain, gradcam, targets
-from rgcam.attribution.explain import ClassMaps, Explanation, StaticOptions
+from rgcam.attribution import explain, gradcam, padding, targets
+from rgcam.attribution.explain import ClassMaps, StaticOptions
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
 from rgcam.metrics import selfcheck
-from rgcam.models import cut, preprocessing
+from rgcam.metrics.selfcheck import FaithfulnessCheck
+from rgcam.models import preprocessing
 from rgcam.models.zoo import Model, class_index
 from rgcam.report import record
 from rgcam.report.record import Attribution, CheckedView, ExplainedClip, FrameBaseline
-from rgcam.types import Fields, Tensor, Variables
+from rgcam.types import Fields
 
 CLASSES = 4  # whose signed maps are kept: the explained class and the best others
+CHECKS = ("all", "shown", "none")
+"""Which maps are checked: every view that the page offers, the shown maps alone, in time
+and space, or none."""
 
 
 def explain_clip(
@@ -37,6 +39,9 @@ def explain_clip(
     source: str = "",
     options: Fields | None = None,
     classes: int = CLASSES,
+    beta: bool = True,
+    checks: str = "all",
+    features: Float[Array, "padded h w K"] | None = None,
 ) -> ExplainedClip:
     """Explain a clip by one or more methods and check each result.
 
@@ -54,14 +59,20 @@ def explain_clip(
         source: path of the video, or what the clip is.
         options: of the command, for the record.
         classes: how many classes' signed maps to keep for the page.
+        beta: keep the weights of Eq. 1, which are large.
+        checks: one of CHECKS.
+        features: A from ``padding.clip_features``, where it is computed already.
 
     Raises:
         InputError: an unknown method, baseline, aggregation or class.
     """
     if target is not None:  # before anything is computed
         targets.check(target, len(model.classes))
-    features = _features(model.module, model.variables, model.preprocess(clip.frames))
-    scores = np.asarray(_scores(model.module, model.variables, features))
+    length = len(clip.frames)
+    if features is None:
+        frames = model.preprocess(clip.frames)
+        features = padding.clip_features(model.module, model.variables, frames)
+    scores = padding.clip_scores(model.module, model.variables, features, length)
     if target is None:
         target = int(targets.predicted_class(jnp.asarray(scores)))
     class_indices = best_classes(scores[-1], target, classes)
@@ -80,6 +91,8 @@ def explain_clip(
                 baseline=baseline if takes_baseline else None,
                 relu=relu,
                 aggregate=aggregate,
+                beta=beta,
+                checks=checks,
             )
         )
     frame_baseline = None
@@ -99,7 +112,7 @@ def explain_clip(
         attributions=tuple(attributions),
         frame_baseline=frame_baseline,
         options=options or {},
-        features=features,
+        features=np.asarray(features)[:length],
     )
 
 
@@ -108,7 +121,7 @@ def explain_frames(
     clip: Clip,
     names: Sequence[str],
     model: Model,
-    features: Float[Tensor, "in h w K"],
+    features: Float[Array, "padded h w K"],
 ) -> FrameBaseline:
     """Explain a frame CNN by Grad-CAM of each frame by itself.
 
@@ -125,7 +138,8 @@ def explain_frames(
         InputError: the CNN does not have the explained class.
     """
     if not _share_features(cnn, model):
-        features = _features(cnn.module, cnn.variables, cnn.preprocess(clip.frames))
+        frames = cnn.preprocess(clip.frames)
+        features = padding.clip_features(cnn.module, cnn.variables, frames)
     indices = [class_index(cnn, names[0])]
     for name in names[1:]:
         try:
@@ -133,11 +147,12 @@ def explain_frames(
         except InputError:
             break
     explanations = [
-        _explain_class(
+        padding.explain_class(
             cnn.module,
             cnn.variables,
             features,
-            jnp.asarray(index),
+            len(clip.frames),
+            index,
             options=StaticOptions(beta=False),
         )
         for index in indices
@@ -167,7 +182,7 @@ def diagonal(
 
 def _attribute(
     model: Model,
-    features: Float[Array, "in h w K"],
+    features: Float[Array, "padded h w K"],
     scores: Float[np.ndarray, "out C"],
     class_indices: Sequence[int],
     *,
@@ -175,6 +190,8 @@ def _attribute(
     baseline: str | None,
     relu: bool | None,
     aggregate: str,
+    beta: bool,
+    checks: str,
 ) -> Attribution:
     """Compute one method's attribution to the first class, with the others' maps."""
     explain.check_method(method, baseline)
@@ -182,15 +199,16 @@ def _attribute(
     rectified = explain.is_rectified(method, relu)
     target = class_indices[0]
     explanations = [
-        _explain_class(
+        padding.explain_class(
             model.module,
             model.variables,
             features,
-            jnp.asarray(index),
+            len(scores),
+            index,
             # Signed maps of all classes; beta, which is large, of the explained one.
             options=StaticOptions(
                 relu=False,
-                beta=index == target,
+                beta=beta and index == target,
                 method=method,
                 baseline=baseline_name,
             ),
@@ -199,7 +217,7 @@ def _attribute(
     ]
     signed = np.stack([np.asarray(e.maps) for e in explanations])
     maps = np.maximum(signed[0], 0) if rectified else signed[0]
-    beta = explanations[0].beta
+    weights = explanations[0].beta
     attribution = record.attribution(
         scores,
         target,
@@ -209,80 +227,63 @@ def _attribute(
         aggregate=aggregate,
         matrix=np.asarray(gradcam.importance_matrix(jnp.asarray(maps))),
         maps=maps,
-        beta=None if beta is None else np.asarray(beta),
+        beta=None if weights is None else np.asarray(weights),
         class_maps=ClassMaps(tuple(class_indices), signed),
     )
-    checks = _check_views(model, features, target, attribution, signed[0])
-    return dataclasses.replace(attribution, checks=checks)
+    if checks == "none":
+        return attribution
+    views = _check_views(model, features, target, attribution, signed[0], checks)
+    return dataclasses.replace(attribution, checks=views)
 
 
 def _check_views(
     model: Model,
-    features: Float[Array, "in h w K"],
+    features: Float[Array, "padded h w K"],
     target: int,
     attribution: Attribution,
     signed: Float[np.ndarray, "out in h w"],
+    checks: str,
 ) -> tuple[CheckedView, ...]:
-    """Check the shown maps, and every output step by both signs for the page.
+    """Check the shown maps and, if asked, every output step by both signs for the page.
 
     One set of interventions serves all. An aggregation over all output steps answers
-    for no score, so that there is nothing to check it by.
+    for no score, so that there is nothing to check it by: the last step is checked in
+    its place.
     """
-    step = attribution.step
+    step, length = attribution.step, len(signed)
+    every_view = checks == "all"
     interventions = selfcheck.intervene(
         model.module,
         model.variables,
         features,
         target,
+        length=length,
         baseline=attribution.baseline,
         orders=[] if step is None else [attribution.shown_row],
+        deletions=every_view,
     )
     views = []
-    for rectified in (False, True):
+    for rectified in (False, True) if every_view else (attribution.rectified,):
         maps = np.maximum(signed, 0) if rectified else signed
-        checks = selfcheck.judge_each(interventions, maps, method=attribution.method)
-        if step is not None and rectified == attribution.rectified:
-            checks[step] = selfcheck.judge(
+        judged: dict[int, FaithfulnessCheck] = {}
+        if every_view:
+            each = selfcheck.judge_each(interventions, maps, method=attribution.method)
+            # Where nothing can be lost, as at the first step, nothing is checked.
+            judged = {t: c for t, c in enumerate(each) if np.isfinite(c.score)}
+        if rectified == attribution.rectified:
+            judged_step = length - 1 if step is None else step
+            judged[judged_step] = selfcheck.judge(
                 interventions,
                 maps,
                 method=attribution.method,
-                steps=[step],
-                order=0,
+                steps=[judged_step],
+                order=0 if every_view and step is not None else None,
             )
         views += [
             CheckedView(step=t, rectified=rectified, check=check)
-            for t, check in enumerate(checks)
-            # Where nothing can be lost, as at the first step, nothing is checked.
-            if np.isfinite(check.score)
-            or (t, rectified) == (step, attribution.rectified)
+            for t, check in sorted(judged.items())
         ]
     return tuple(views)
-
-
-@functools.partial(jax.jit, static_argnames=("module",))
-def _features(
-    module: nn.Module, variables: Variables, frames: Float[Tensor, "in S S 3"]
-) -> Float[Array, "in h w K"]:
-    return cut.features(module, variables, frames)
-
-
-@functools.partial(jax.jit, static_argnames=("module",))
-def _scores(
-    module: nn.Module, variables: Variables, features: Float[Array, "in h w K"]
-) -> Float[Array, "out C"]:
-    return jnp.asarray(module.apply(variables, features, method="classify"))
-
-
-@functools.partial(jax.jit, static_argnames=("module", "options"))
-def _explain_class(
-    module: nn.Module,
-    variables: Variables,
-    features: Float[Array, "in h w K"],
-    index: Int[Array, ""],
-    *,
-    options: StaticOptions,
-) -> Explanation:
-    return explain.explain_features(module, variables, features, index, options=options)
 
 
 def _share_features(cnn: Model, model: Model) -> bool:

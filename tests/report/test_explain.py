@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rgcam.attribution import explain as attribution
+from rgcam.attribution import padding
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
@@ -121,7 +122,7 @@ def test_the_frame_baseline_is_the_frame_cnn_explained_by_itself(family, monkeyp
         model.module, model.variables, model.preprocess(clip.frames)
     ).features
     if family == "ucf101":  # the same frozen backbone: computed once
-        monkeypatch.setattr(explain, "_features", None)
+        monkeypatch.setattr(padding, "clip_features", None)
     baseline = explain.explain_frames(cnn, clip, names, model, features)
     np.testing.assert_allclose(baseline.scores, alone[0].scores, rtol=1e-3, atol=1e-5)
     assert len(baseline.maps) == 2
@@ -167,3 +168,44 @@ def test_arrays_of_the_record_are_numpy(model, clip):
     arrays += baseline.scores, baseline.maps, shown.class_maps.maps
     assert all(isinstance(array, np.ndarray) for array in arrays)
     assert not isinstance(shown.maps, jax.Array)
+
+
+@pytest.mark.parametrize("aggregate", ["last", "max"])
+def test_fewer_checks_and_classes_change_no_number(aggregate):
+    drawn = stickman.clip(3)
+    clip = Clip(drawn.frames[:11], drawn.times[:11], ())
+    model = zoo.load_model("stickman-lrcn")
+    methods = ["gradcam", "fade"]
+    full = explain_clip(model, clip, method=methods, aggregate=aggregate)
+    features = padding.clip_features(
+        model.module, model.variables, model.preprocess(clip.frames)
+    )
+    lean, unchecked = (
+        explain_clip(
+            model,
+            clip,
+            method=methods,
+            aggregate=aggregate,
+            classes=1,
+            beta=False,
+            checks=checks,
+            features=features,
+        )
+        for checks in ("shown", "none")
+    )
+    for one, two, three in zip(
+        full.attributions, lean.attributions, unchecked.attributions, strict=True
+    ):
+        np.testing.assert_array_equal(one.shown_maps, two.shown_maps)
+        np.testing.assert_array_equal(one.matrix, two.matrix)
+        np.testing.assert_array_equal(one.matrix, three.matrix)
+        assert two.beta is None and three.checks == ()
+        # The one view that is checked: at the last step, for an aggregation over all.
+        (view,) = two.checks
+        same = [
+            other.check
+            for other in one.checks
+            if (other.step, other.rectified) == (view.step, view.rectified)
+        ]
+        assert [check.score for check in same] == [view.check.score]
+        assert two.verdict == one.verdict

@@ -1,0 +1,186 @@
+"""Clips of any length by a few compiled programs: chunks of frames, padded feature maps.
+
+XLA compiles a program for each shape, and clips differ in length. The frames of a clip go
+through the backbone in chunks of one size, and what lies above the feature map is computed
+for the clip padded to one of a few lengths. Padding comes after every real frame, and no
+output step of a causal model depends on later frames; ``length`` masks it in what averages
+over frames. A single clip and a corpus call the same programs with the same shapes, so that
+their numbers are equal to the last bit.
+
+A model that is not causal is computed at its own length.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from rgcam.attribution import explain
+from rgcam.attribution.explain import Explanation, StaticOptions
+from rgcam.attribution.targets import Index
+from rgcam.models import cut
+from rgcam.models.cut import CausalModel, CutModel, FramewiseModel
+from rgcam.types import Tensor, Variables
+
+SHORTEST = 16  # frames to which the shortest clips are padded
+PER_DOUBLING = 4  # padded lengths from one power of two to the next: 16, 20, 24, 28, 32
+
+
+class ClassExplanation(NamedTuple):
+    """What is computed for one class of one clip, without padding: NumPy arrays.
+
+    Attributes:
+        scores: y (out C), logits.
+        beta: (out in K) of Eq. 1; None if not requested or the method has none.
+        maps: L (out in h w), in logits.
+        matrix: (out in), sum of each map.
+    """
+
+    scores: Float[np.ndarray, "out C"]
+    beta: Float[np.ndarray, "out in K"] | None
+    maps: Float[np.ndarray, "out in h w"]
+    matrix: Float[np.ndarray, "out in"]
+
+
+def padded_length(steps: int, module: CutModel | None = None) -> int:
+    """Return the frames to which a clip of ``steps`` frames is padded.
+
+    Args:
+        steps: T.
+        module: one that is not causal is not padded; None: a causal one.
+    """
+    if module is not None and not isinstance(module, CausalModel):
+        return steps
+    if steps <= SHORTEST:
+        return SHORTEST
+    octave = SHORTEST * 2 ** int(math.log2((steps - 1) / SHORTEST))
+    part = octave // PER_DOUBLING
+    return -(-steps // part) * part
+
+
+def clip_features(
+    module: CutModel, variables: Variables, frames: Float[np.ndarray, "T S S 3"]
+) -> Float[Array, "padded h w K"]:
+    """Compute A of one clip by chunks of frames, padded with zeros to ``padded_length``.
+
+    Args:
+        module: the model.
+        variables: its variables.
+        frames: preprocessed frames.
+    """
+    steps = len(frames)
+    length = padded_length(steps, module)
+    if not isinstance(module, FramewiseModel):
+        maps = np.asarray(_features(module, variables, frames, None))
+        return jnp.asarray(_pad(maps, length))
+    size = min(cut.at_once(math.prod(frames.shape[1:3])), length)
+    # Every chunk has a frame before it, so that one program serves all: before the first
+    # frame of the clip comes that frame itself, from which nothing changes.
+    chunks = [
+        _features(
+            module,
+            variables,
+            _pad(frames[start : start + size], size),
+            frames[max(start - 1, 0)],
+        )
+        for start in range(0, steps, size)
+    ]
+    maps = np.concatenate([np.asarray(chunk) for chunk in chunks])[:steps]
+    return jnp.asarray(_pad(maps, length))
+
+
+def clip_scores(
+    module: CutModel,
+    variables: Variables,
+    features: Float[Array, "padded h w K"],
+    length: int,
+) -> Float[np.ndarray, "out C"]:
+    """Compute y of the first ``length`` frames of a padded feature map."""
+    return np.asarray(_scores(module, variables, features))[:length]
+
+
+def explain_class(
+    module: CutModel,
+    variables: Variables,
+    features: Float[Array, "padded h w K"],
+    length: int,
+    index: int,
+    *,
+    options: StaticOptions,
+) -> ClassExplanation:
+    """Explain a class by the first ``length`` frames of a padded feature map.
+
+    Args:
+        module: the model.
+        variables: its variables.
+        features: from ``clip_features``.
+        length: T.
+        index: of the class.
+        options: static options of ``explain``.
+    """
+    padded = _explain_class(
+        module,
+        variables,
+        features,
+        jnp.asarray(index),
+        # Always given, so that a clip that needs no padding shares the program.
+        jnp.asarray(length) if isinstance(module, CausalModel) else None,
+        options=options,
+    )
+    beta = padded.beta
+    return ClassExplanation(
+        scores=np.asarray(padded.scores)[:length],
+        beta=None if beta is None else np.asarray(beta)[:length, :length],
+        maps=np.asarray(padded.maps)[:length, :length],
+        matrix=np.asarray(padded.matrix)[:length, :length],
+    )
+
+
+def _pad(values: Float[np.ndarray, "T ..."], length: int) -> Float[np.ndarray, "..."]:
+    """Add rows of zeros up to ``length`` rows."""
+    if len(values) == length:
+        return values
+    padded = np.zeros((length, *values.shape[1:]), values.dtype)
+    padded[: len(values)] = values
+    return padded
+
+
+@functools.partial(jax.jit, static_argnames=("module",))
+def _features(
+    module: CutModel,
+    variables: Variables,
+    frames: Float[Tensor, "L S S 3"],
+    previous: Float[Tensor, "S S 3"] | None,
+) -> Float[Array, "L h w K"]:
+    with jax.default_matmul_precision(explain.PRECISION):
+        return cut.features(module, variables, frames, previous)
+
+
+@functools.partial(jax.jit, static_argnames=("module",))
+def _scores(
+    module: CutModel, variables: Variables, features: Float[Tensor, "T h w K"]
+) -> Float[Array, "out C"]:
+    with jax.default_matmul_precision(explain.PRECISION):
+        return jnp.asarray(module.apply(variables, features, method="classify"))
+
+
+@functools.partial(jax.jit, static_argnames=("module", "options"))
+def _explain_class(
+    module: CutModel,
+    variables: Variables,
+    features: Float[Tensor, "T h w K"],
+    index: Int[Array, ""],
+    length: Index | None,
+    *,
+    options: StaticOptions,
+) -> Explanation:
+    features = jnp.asarray(features)
+    explanation = explain.explain_features(
+        module, variables, features, index, options=options, length=length
+    )
+    # A is an argument of this call: returned by it, it would be copied.
+    return explanation._replace(features=features[:0])
