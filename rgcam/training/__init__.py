@@ -2,6 +2,7 @@
 
 ``fields``         every field of an experiment: type, default and range
 ``config``         experiments by name or file; the record of a run's config
+``memory``         what a run needs, estimated before any data is read
 ``run``            a config -> data, model and first state
 ``step``           loss, optimizer and the pure training and evaluation steps
 ``mesh``           the devices of all processes as one mesh

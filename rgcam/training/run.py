@@ -5,14 +5,16 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from rgcam.data import augment, pipeline, sources
 from rgcam.errors import InputError
 from rgcam.models import backbones, classifiers, layers, torch_files, zoo
+from rgcam.models.backbones import Preprocess
 from rgcam.models.description import Description, check_architecture
-from rgcam.training import mesh
+from rgcam.training import memory, mesh
 from rgcam.training import step as training
 from rgcam.training.fields import Config
 from rgcam.training.step import Params
@@ -67,10 +69,12 @@ def prepare(config: Config) -> Run:
     devices = mesh.make()
     mesh.check_batch(devices, config.batch_size, config.accumulate)
     arch = check_architecture(config.model.to_dict(), "model.")
-    spec, augmentation = classifiers.preprocess_of(arch), _augmentation(config)
-    backbone = _backbone(config, classifiers.build(arch, 1).backbone)
+    spec = classifiers.preprocess_of(arch)
+    start = _first_trained(config.finetune, classifiers.build(arch, 1).backbone)
     # Features are computed once where the pixels are the same in every epoch.
-    cached = backbone.start != 0 and not augment.changes_pixels(augmentation)
+    cached = start != 0 and not augment.changes_pixels(_augmentation(config))
+    _check_memory(config, spec, start, cached, devices)
+    backbone = _backbone(config, start)
     source = sources.load(
         config.data.for_loading(),
         spec,
@@ -177,17 +181,17 @@ def _augmentation(config: Config) -> augment.Augmentation:
     return augment.from_config(config.data.augment.to_dict())
 
 
-def _backbone(config: Config, module: nn.Module) -> Backbone:
+def _backbone(config: Config, start: int | None) -> Backbone:
     """Find the weights that a config's backbone begins with.
 
     Args:
-        config: its fields model.backbone, weights, init_from and finetune.
-        module: the backbone.
+        config: its fields model.backbone, weights and init_from.
+        start: first block that is trained; None: none is.
 
     Raises:
-        InputError: there are no such weights, or fewer blocks than are to be trained.
+        InputError: there are no such weights.
     """
-    name, start = config.model.backbone, _first_trained(config.finetune, module)
+    name = config.model.backbone
     if config.init_from:
         model = zoo.load_model(config.init_from)
         params, stock = model.variables["params"]["backbone"], model.description.frozen
@@ -227,6 +231,67 @@ def _digest(name: str, params: Params) -> str:
     return f"{name}-{hashlib.sha256(leaves).hexdigest()[:12]}"
 
 
+def _check_memory(
+    config: Config, spec: Preprocess, start: int | None, cached: bool, devices: Mesh
+) -> None:
+    """Refuse a config that needs more memory than there is, by shapes alone.
+
+    Raises:
+        InputError: so, with the sizes in GB.
+    """
+    arch = check_architecture(config.model.to_dict(), "model.")
+    module = classifiers.build(arch, 1)
+    frozen_backbone = start is None and cached
+    description = Description(arch, ("",), spec, config.data.fps, frozen_backbone)
+    forward = training.scorer(
+        module, spec, start=start if cached else 0, chunk=config.frames_at_once
+    )
+
+    def first_state() -> training.TrainState:
+        params = zoo.initial_params(description, module, config.seed)
+        trained, frozen = _divide(params, module, start)
+        optimizer = training.optimizer(config, 1)
+        return training.create_state(forward, trained, optimizer, config.seed, frozen)
+
+    memory.check(
+        config,
+        jax.eval_shape(first_state),
+        _longest_clip(config, module, spec, start, cached),
+        frame_size=spec.size,
+        devices=devices.size,
+        processes=jax.process_count(),
+        memory=memory.present(),
+    )
+
+
+def _longest_clip(
+    config: Config,
+    module: nn.Module,
+    spec: Preprocess,
+    start: int | None,
+    cached: bool,
+) -> jax.ShapeDtypeStruct:
+    """Return shape (T, ...) and dtype of the longest training clip in a batch."""
+    steps = config.data.length
+    if not cached:
+        shape = (steps, spec.size, spec.size, 3)
+        return jax.ShapeDtypeStruct(shape, jnp.uint8)
+    if start is None:
+        height, width, channels = zoo.cut_shape(module, spec.size)
+        cells = _cells(config, start)
+        shape = (steps, cells or height, cells or width, channels)
+        return jax.ShapeDtypeStruct(shape, jnp.float16)
+
+    def blocks() -> jax.Array:
+        frame = jnp.zeros((1, spec.size, spec.size, 3), jnp.float32)
+        views = classifiers.see(frame, config.model.view)
+        key = jax.random.key(0)
+        return module.backbone.init_with_output(key, views, stop=start)[0]
+
+    shape = (steps, *jax.eval_shape(blocks).shape[1:])
+    return jax.ShapeDtypeStruct(shape, jnp.float16)
+
+
 def _cells(config: Config, start: int | None) -> int:
     """Return how many cells a side the stored features are averaged over; 0: none."""
     return layers.GRID.get(config.model.head, 0) if start is None else 0
@@ -260,10 +325,17 @@ def _first_params(
         params = start_from(zoo.load_model(config.init_from), params)
     elif backbone.params is not None and not description.frozen:
         params = params | {"backbone": backbone.params}
-    if description.frozen or backbone.start == 0:
+    return _divide(params, module, backbone.start)
+
+
+def _divide(
+    params: Params, module: nn.Module, start: int | None
+) -> tuple[Params, Params]:
+    """Divide parameters: those that are trained, and those that are only saved."""
+    if "backbone" not in params or start == 0:
         return params, {}
     below, above = params["backbone"], {}
-    if backbone.start is not None:
-        below, above = backbones.divide(module.backbone, below, backbone.start)
+    if start is not None:
+        below, above = backbones.divide(module.backbone, below, start)
     head = {name: part for name, part in params.items() if name != "backbone"}
     return head | ({"backbone": above} if above else {}), {"backbone": below}

@@ -224,7 +224,7 @@ def train_step(
         params: Params, part: tuple[Batch, Array]
     ) -> tuple[Float[Array, ""], Int[Array, ""]]:
         batch, keys = part
-        scores = _forward(state, params, batch.inputs, keys)
+        scores = score_batch(state, params, batch.inputs, keys)
         labels = jnp.asarray(batch.labels)
         losses = jax.vmap(step_losses, (0, 0, None))(scores, labels, smoothing)
         mean = jnp.where(_trained_steps(batch, loss), losses, 0).sum() / total
@@ -248,7 +248,7 @@ def train_step(
 
 def eval_step(state: TrainState, batch: Batch) -> Predictions:
     """Predict every clip of a batch, dropout off."""
-    scores = _forward(state, state.params, batch.inputs)
+    scores = score_batch(state, state.params, batch.inputs)
     valid, labels = _valid(batch), jnp.asarray(batch.labels)
     lengths = jnp.maximum(batch.lengths, 1).astype(jnp.float32)
     losses = jax.vmap(step_losses)(scores, labels)
@@ -262,7 +262,7 @@ def eval_step(state: TrainState, batch: Batch) -> Predictions:
     )
 
 
-def _forward(
+def score_batch(
     state: TrainState, params: Params, inputs: Tensor, keys: Array | None = None
 ) -> Float[Array, "B T C"]:
     """Score a batch (B T ...) clip by clip; with keys, dropout is on."""
