@@ -68,6 +68,8 @@ class TrainOptions(Options):
 def run(options: TrainOptions) -> None:
     """Build what the config describes, train it, test it."""
     # Imported here, because help should not wait for the optimizer and checkpoints.
+    import jax
+
     from rgcam.training import mesh
 
     if not options.workdir:
@@ -80,11 +82,14 @@ def run(options: TrainOptions) -> None:
     export = Path(options.export) if options.export else None
     # The process that writes locks the folder: a second run would remove the checkpoint
     # that this one is writing.
-    with (
+    lock = (
         files.locked(workdir, instead="another --workdir")
         if mesh.is_first()
         else contextlib.nullcontext()
-    ):
+    )
+    # A run computes in float32, the same with JAX_ENABLE_X64=1: Flax would draw other
+    # weights and dropout masks, as float64.
+    with lock, jax.enable_x64(False):
         train_and_test(config, workdir, export)
 
 

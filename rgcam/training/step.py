@@ -233,7 +233,10 @@ def train_step(
 
     gradient = jax.value_and_grad(loss_of, has_aux=True)
     (mean, correct), grads = _summed(gradient, state.params, (batch, keys), accumulate)
-    updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
+    # optax computes float ** int32, which strict promotion forbids; its own types are
+    # those of the parameters under either.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     clips = jnp.maximum(jnp.asarray(batch.labels >= 0).sum(dtype=jnp.int32), 1)
     metrics = {

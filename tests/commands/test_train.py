@@ -1,5 +1,6 @@
 """train.py as a person calls it, and as machines stop it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -63,6 +64,23 @@ def test_train_again_then_explain(call, tmp_path):
     )
     assert code == 0, err
     assert (tmp_path / "out" / "strip.png").exists()
+
+
+@pytest.mark.slow
+def test_a_run_is_the_same_under_other_settings_of_jax(call, tmp_path):
+    """JAX_ENABLE_X64=1 and JAX_NUMPY_DTYPE_PROMOTION=strict change no bit."""
+    contexts = {
+        "plain": contextlib.nullcontext(),
+        "wide": jax.enable_x64(True),
+        "strict": jax.numpy_dtype_promotion("strict"),
+    }
+    part = [LRCN, *TINY, "--config.epochs=1", "--config.model.hidden=6"]
+    for name, context in contexts.items():
+        with context:
+            code, _, err = call("train", *part, f"--workdir={tmp_path / name}")
+        assert code == 0, err
+    same(params_of(tmp_path / "plain"), params_of(tmp_path / "wide"))
+    same(params_of(tmp_path / "plain"), params_of(tmp_path / "strict"))
 
 
 @pytest.mark.slow

@@ -177,6 +177,42 @@ def test_an_accumulated_step_is_the_same_step(loss):
         )
 
 
+def take_a_step(state, batch):
+    """Return everything that a step and an evaluation compute, as NumPy arrays."""
+    step = functools.partial(
+        training.train_step, loss="last_half", smoothing=0.1, accumulate=2
+    )
+    after, metrics = jax.jit(step)(state, batch)
+    predictions = jax.jit(training.eval_step)(after, batch)
+    kept = after.params, after.opt_state, after.step, metrics, predictions
+    return jax.tree.map(np.asarray, kept)
+
+
+@pytest.mark.parametrize("kind", [classifiers.LRCN, classifiers.FrameCNN])
+def test_a_step_is_the_same_under_strict_promotion(kind):
+    state, batch = make_state(dropout=0.3, kind=kind), make_batch()
+    expected = take_a_step(state, batch)
+    with jax.numpy_dtype_promotion("strict"):
+        found = take_a_step(state, batch)
+    jax.tree.map(np.testing.assert_array_equal, expected, found)
+
+
+def test_no_constant_of_a_step_takes_its_type_from_the_setting_of_jax():
+    """Without dropout, whose mask Flax draws in the type of the setting."""
+    state, batch = make_state(kind=classifiers.FrameCNN), make_batch()
+    expected = take_a_step(state, batch)
+    with jax.enable_x64(True):
+        found = take_a_step(state, batch)
+
+    def compare(path, a, b):
+        name = jax.tree_util.keystr(path)
+        # A predicted class is an index, of the setting's own type.
+        assert a.dtype == b.dtype or np.issubdtype(a.dtype, np.integer), name
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=name)
+
+    jax.tree_util.tree_map_with_path(compare, expected, found)
+
+
 def make_frames_state(**options):
     module = classifiers.LRCN(SmallCNN(), classes=3, head="gap", hidden=8, dropout=0.0)
     params = classifiers.init(module, jax.random.key(0), jnp.zeros((2, 16, 16, 3)))[
