@@ -112,11 +112,9 @@ def test_eval_step_by_hand():
     scores = np.log(
         [[[0.6, 0.4], [0.6, 0.4], [0.4, 0.6]], [[0.1, 0.9], [0.8, 0.2], [0.5, 0.5]]]
     ).astype(np.float32)
-    state = training.create_state(
-        lambda v, x: jnp.asarray(x), {}, optax.identity(), seed=0
-    )
+    state = training.create_state(lambda v, x: x, {}, optax.identity(), seed=0)
     batch = Batch(scores, np.array([0, 1], np.int32), np.array([3, 2], np.int32))
-    found = training.eval_step(state, batch)
+    found = jax.jit(training.eval_step)(state, batch)
     assert found.last.tolist() == [1, 0]  # clip 1 ends at its second step
     # clip 0: log .6*.6*.4 = log .144 > log .4*.4*.6; clip 1: .08 < .18
     assert found.mean.tolist() == [0, 1]
