@@ -154,7 +154,14 @@ def _evaluate(program: ClosedJaxpr, inputs: Sequence[Array]) -> list[Array]:
         zip(jaxpr.constvars, map(_widen, program.consts), strict=True)
     )
     values |= dict(zip(jaxpr.invars, inputs, strict=True))
-    read = lambda v: _widen(v.val) if isinstance(v, Literal) else values[v]
+
+    def read(v: Var | Literal) -> Array:
+        if isinstance(v, Literal):
+            # Literals are scalar arrays, which their type does not say.
+            dtype = v.aval.dtype  # pyrefly: ignore[missing-attribute]
+            return _widen(np.asarray(v.val, dtype))
+        return values[v]
+
     for equation in jaxpr.eqns:
         outputs = _evaluate_equation(equation, [read(v) for v in equation.invars])
         values |= dict(zip(equation.outvars, outputs, strict=True))

@@ -1,6 +1,8 @@
 """The verification passes correct weights, and nothing else."""
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -36,3 +38,60 @@ def test_weights_of_another_class_or_with_an_error_are_detected():
     wrong += 0.01 * np.abs(wrong).max()
     moved = verify.verify(module, variables, e._replace(beta=wrong), 2)
     np.testing.assert_allclose(moved[:2], 0.01, rtol=0.05)
+
+
+class OwnCarry(nn.Module):
+    """A recurrent layer of Flax, which creates its carry in float32."""
+
+    def setup(self):
+        self.rnn = nn.RNN(nn.LSTMCell(8))
+        self.scores = nn.Dense(C)
+
+    def features(self, frames):
+        return frames
+
+    def classify(self, features):
+        return self.scores(self.rnn(features.mean((1, 2))))
+
+    def __call__(self, frames):
+        return self.classify(self.features(frames))
+
+
+def test_a_model_that_names_float32_itself_is_verified_in_float64():
+    module, frames = OwnCarry(), random((T, 8, 8, 3))
+    variables = module.init(jax.random.key(0), frames)
+    e = explain.explain(module, variables, frames, 2)
+    assert verify.verify(module, variables, e, 2).differences <= 1e-5
+
+
+def control_flow(x, bias):
+    """Every kind of equation that holds another program, and a cast to half precision."""
+    x = jax.lax.fori_loop(0, jnp.int32(3), lambda _, y: y * 1.5 + bias, x)
+    x = jax.lax.while_loop(lambda y: y.sum() < bias, lambda y: y + bias / 3, x)
+    x = jax.lax.switch(jnp.argmax(x) % 2, [lambda y: y * 2, lambda y: y - bias], x)
+    x = jax.lax.scan(lambda c, y: (c + y, c * y), jnp.float32(0.5), x, reverse=True)[1]
+    x = jax.checkpoint(jnp.sin)(jax.nn.relu(x) + jax.nn.gelu(x))
+    return jax.jit(jnp.tanh)(x.astype(jnp.float16)).astype(jnp.float32) / 3
+
+
+def test_a_traced_program_is_evaluated_in_float64():
+    x, bias = jnp.linspace(-1.5, 2, 7), jnp.float32(0.25)
+    program = jax.make_jaxpr(control_flow)(x, bias)
+    with jax.enable_x64(True):
+        (result,) = verify._evaluate(program, [verify._widen(x), verify._widen(bias)])
+        assert result.dtype == jnp.float64
+
+        y = np.asarray(x, np.float64)
+        for _ in range(3):
+            y = y * 1.5 + 0.25
+        while y.sum() < 0.25:
+            y = y + 0.25 / np.float64(np.float32(3))
+        y = y * 2 if np.argmax(y) % 2 == 0 else y - 0.25
+        carry, rows = 0.5, np.zeros_like(y)
+        for i in range(len(y))[::-1]:
+            carry, rows[i] = carry + y[i], carry * y[i]
+        gelu = np.asarray(jax.nn.gelu(jnp.asarray(rows)))
+        expected = np.tanh(np.sin(np.maximum(rows, 0) + gelu)) / 3
+    np.testing.assert_allclose(result, expected, atol=1e-7)
+    half = np.abs(np.asarray(control_flow(x, bias)) - expected).max()
+    assert half > 1e-5  # what half precision loses is not there
