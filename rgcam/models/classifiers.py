@@ -19,10 +19,8 @@ from jaxtyping import Array, Float
 
 from rgcam.models.backbones import Backbone, Preprocess, SmallCNN
 from rgcam.models.cut import Carry
-from rgcam.models.description import check_architecture, check_backbone
-from rgcam.models.efficientnet import VARIANTS, EfficientNetLite
+from rgcam.models.description import VARIANTS, check_architecture, check_backbone
 from rgcam.models.layers import CELLS, GRID, FrameHead, Recurrent, cell_contributions
-from rgcam.models.resnet import ResNet
 from rgcam.types import Fields, Tensor, Variables
 
 
@@ -309,8 +307,13 @@ def build_backbone(name: str) -> Backbone:
     """Build a backbone by one of the names ``description.BACKBONES``."""
     if name == "small":
         return SmallCNN()
+    # Only the network that is built is imported.
     if name in VARIANTS:
+        from rgcam.models.efficientnet import EfficientNetLite
+
         return EfficientNetLite(depth=VARIANTS[name].depth, width=VARIANTS[name].width)
+    from rgcam.models.resnet import ResNet
+
     return ResNet(depth=int(name.removeprefix("resnet")))
 
 

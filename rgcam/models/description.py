@@ -14,13 +14,34 @@ from typing import Annotated, NamedTuple, NotRequired, TypedDict, cast
 
 from rgcam.errors import InputError
 from rgcam.models.backbones import Preprocess
-from rgcam.models.efficientnet import VARIANTS
 from rgcam.models.layers import CELLS, HEADS
-from rgcam.models.resnet import REPEATS
 from rgcam.types import Fields
 
+
+class Variant(NamedTuple):
+    """One size of EfficientNet-Lite.
+
+    Attributes:
+        size: S of its ImageNet weights, pixels.
+        depth: multiplies the blocks of the inner stages.
+        width: multiplies the channels.
+    """
+
+    size: int
+    depth: float
+    width: float
+
+
+VARIANTS = {
+    "efficientnet_lite0": Variant(size=224, depth=1.0, width=1.0),
+    "efficientnet_lite1": Variant(size=240, depth=1.1, width=1.0),
+    "efficientnet_lite2": Variant(size=260, depth=1.2, width=1.1),
+}
+
+
 KINDS = ("cnn", "lrcn")
-BACKBONES = ("small", *VARIANTS, *(f"resnet{depth}" for depth in REPEATS))
+RESNET_DEPTHS = (18, 34, 50)
+BACKBONES = ("small", *VARIANTS, *(f"resnet{depth}" for depth in RESNET_DEPTHS))
 VIEWS = ("rgb", "difference", "rgb+difference")
 
 

@@ -10,36 +10,15 @@ from jaxtyping import Array, Float
 from rgcam.models.backbones import HE_NORMAL, Backbone, shifts
 
 
-class Variant(NamedTuple):
-    """One size of the network.
-
-    Attributes:
-        size: S of its ImageNet weights, pixels.
-        depth: multiplies the blocks of the inner stages.
-        width: multiplies the channels.
-    """
-
-    size: int
-    depth: float
-    width: float
-
-
-VARIANTS = {
-    "efficientnet_lite0": Variant(size=224, depth=1.0, width=1.0),
-    "efficientnet_lite1": Variant(size=240, depth=1.1, width=1.0),
-    "efficientnet_lite2": Variant(size=260, depth=1.2, width=1.1),
-}
-
-
 class Stage(NamedTuple):
     """Inverted-residual blocks of one width.
 
     Attributes:
-        repeats: number of blocks before ``Variant.depth``.
+        repeats: number of blocks before ``description.Variant.depth``.
         kernel: side of the depthwise convolution.
         stride: of the first block; 1 of the others.
         expand: factor by which a block expands its input channels.
-        channels: of the output before ``Variant.width``.
+        channels: of the output before ``description.Variant.width``.
     """
 
     repeats: int
@@ -95,7 +74,7 @@ class EfficientNetLite(Backbone):
     ``feature_group_count`` (2 busy cores, jax 0.10.2, 16 frames of 224 px).
     """
 
-    depth: float = 1.0  # of VARIANTS
+    depth: float = 1.0  # of description.VARIANTS
     width: float = 1.0
 
     @property

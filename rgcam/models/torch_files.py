@@ -22,6 +22,7 @@ from flax import traverse_util
 
 from rgcam.errors import InputError
 from rgcam.models import efficientnet, resnet
+from rgcam.models.description import VARIANTS
 from rgcam.models.backbones import Backbone, named_arrays
 from rgcam.types import Params
 
@@ -52,8 +53,8 @@ def pretrained(backbone: str, path: str | Path | None = None) -> dict[str, Param
         InputError: there are no weights for this backbone, the weights are another
             network's, the network is not available, or what ``read_weights`` raises.
     """
-    if backbone in efficientnet.VARIANTS:
-        _, depth, width = efficientnet.VARIANTS[backbone]
+    if backbone in VARIANTS:
+        _, depth, width = VARIANTS[backbone]
         state = read_weights(path or package_file(backbone))
         variables, _ = port_efficientnet_lite(state, depth)
         _check_shapes(backbone, efficientnet.EfficientNetLite(depth, width), variables)

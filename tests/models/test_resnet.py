@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from rgcam.errors import InputError
-from rgcam.models import resnet, torch_files
+from rgcam.models import description, resnet, torch_files
 from tests import make_resnet_reference as reference
 
 
@@ -71,3 +71,8 @@ def test_other_weights_are_refused():
     del state["bn1.bias"]
     with pytest.raises(InputError, match="bn1.bias is missing"):
         torch_files.port_resnet(state, 18)
+
+
+def test_the_depths_that_a_description_may_name_are_those_of_the_network():
+    depths = description.RESNET_DEPTHS
+    assert depths == tuple(resnet.REPEATS) == tuple(resnet.EXPANSION)
