@@ -54,8 +54,14 @@ def ucf_tree(tmp_path):
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """Run a command in this process: call("explain", "--out=...") -> code, out, err."""
+    """Run a command in this process: call("explain", "--out=...") -> code, out, err.
+
+    Test videos are drawings: where no model is given, they get the model of drawings.
+    """
     from rgcam.commands import app
+    from rgcam.commands import explain as explain_command
+
+    monkeypatch.setattr(explain_command, "VIDEO_MODEL", explain_command.DEMO_MODEL)
 
     def run(command, *arguments):
         words = [command, *map(str, arguments)]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rgcam.commands import COMMANDS, options
+from rgcam.commands import COMMANDS, options, progress
 from rgcam.errors import InputError
 
 HELP = ("-h", "--help")
@@ -25,18 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 2 where an input was wrong, with one sentence on stderr; 130 after Ctrl-C.
     """
     _prepare_process()
-    name, *rest = (sys.argv[1:] if arguments is None else arguments) or HELP
+    name, *options_given = (sys.argv[1:] if arguments is None else arguments) or HELP
     try:
         if name in HELP:
             print(_overview())
         elif name == "--version":
             print(f"rgcam {importlib.import_module('rgcam').__version__}")
         else:
-            _run(name, rest)
+            _run(name, options_given)
     except InputError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+        progress.interrupt()
+        print("stopped", file=sys.stderr)
         return 130
     except Exception:
         missing = _missing_platform()
@@ -85,16 +86,21 @@ def _run(name: str, arguments: Sequence[str]) -> None:
             f"unknown command {name!r}: {near or 'choose another'} "
             f"(the commands are {', '.join(COMMANDS)})"
         )
+    asks_for_help = bool(set(HELP).intersection(arguments))
+    if name == "explain" and not asks_for_help:
+        progress.stage(
+            "load rgcam and JAX"
+        )  # which takes seconds, so that is said first
     command = importlib.import_module(f"rgcam.commands.{name}").COMMAND
-    if set(HELP).intersection(arguments):
+    if asks_for_help:
         print(options.help_text(command))
         return
-    chosen = options.parse(command, arguments)
+    record = options.parse(command, arguments)
     from absl import logging
 
     logging.set_verbosity(logging.WARNING)  # Orbax logs each of its steps
     cache_compiled_programs()
-    command.run(chosen)
+    command.run(record)
 
 
 def _prepare_process() -> None:
@@ -123,6 +129,7 @@ def _missing_platform() -> str:
 
 
 def _fail(message: str) -> int:
+    progress.interrupt()
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 

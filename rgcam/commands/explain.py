@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 from rgcam import files
 from rgcam.attribution import explain, maps, perturbation
 from rgcam.commands import options as command_line
+from rgcam.commands import progress
 from rgcam.commands.options import Command, Options, option
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip, read_clip
 from rgcam.errors import InputError
 from rgcam.models.zoo import Model, class_index, load_cnn, load_model
-from rgcam.report.explain import explain_clip
+from rgcam.report.explain import AUTO, explain_clip
 from rgcam.types import Fields
 
 if TYPE_CHECKING:
     from rgcam.corpus.run import Summary
 
 DEMO_SEED = 7  # of the stickman clip that is explained where no video is given
+DEMO_MODEL = "stickman-lrcn"  # what it is explained by
+VIDEO_MODEL = "ucf101-lrcn"  # what a video is explained by where no model is given
 WINDOW = 128  # frames that an output step looks back on where all pairs do not fit
 INPUT = "input"
 EXPLANATION = "explanation"
@@ -32,11 +35,12 @@ MANY = "many videos (with --videos)"
 class ExplainOptions(Options):
     """Options of ``rgcam explain``; summary.json records them as its arguments."""
 
-    model: str = option(
-        "stickman-lrcn",
+    model: str | None = option(
+        None,
         "bundled model, or folder written by rgcam train",
         group=INPUT,
         value="NAME|FOLDER",
+        unset=f"default: {VIDEO_MODEL} for a video, {DEMO_MODEL} for the demo",
     )
     cnn: str | None = option(
         None,
@@ -84,8 +88,9 @@ class ExplainOptions(Options):
         unset="default: the predicted class",
     )
     method: str = option(
-        "gradcam",
-        f"attribution method: {', '.join(explain.METHODS)}",
+        AUTO,
+        "attribution method. auto: recurrent Grad-CAM where it passes the faithfulness "
+        f"check, else fade. Or one of: {', '.join(explain.METHODS)}",
         group=EXPLANATION,
         value="METHOD",
     )
@@ -177,24 +182,38 @@ class ExplainOptions(Options):
 def run(options: ExplainOptions) -> None:
     """Load, explain, write, and print what was found."""
     _check(options)
+    name = _model_name(options)
+    options = dataclasses.replace(options, model=name)
     if options.videos:
-        return _explain_corpus(options)
+        progress.stage("")
+        return _explain_corpus(options, name)
     out = Path(options.out)
     files.check_writable(out)
-    model = load_model(options.model)
+    progress.stage("load the model")
+    model = load_model(name)
     if options.window is not None or options.steps or _is_too_long(options, model):
+        progress.stage("")
         return _explain_long(options, model, out)
-    _explain_clip(options, model, out)
+    _explain_clip(options, name, model, out)
 
 
-def _explain_clip(options: ExplainOptions, model: Model, out: Path) -> None:
+def _model_name(options: ExplainOptions) -> str:
+    """Return the model that is asked for, or the bundled one for this kind of input."""
+    if options.model is not None:
+        return options.model
+    return VIDEO_MODEL if options.video or options.videos else DEMO_MODEL
+
+
+def _explain_clip(options: ExplainOptions, name: str, model: Model, out: Path) -> None:
     """Explain one whole clip."""
     from rgcam.report import writer
 
-    cnn = load_cnn(options.model, options.cnn)
+    cnn = load_cnn(name, options.cnn)
+    progress.stage("decode")
+    clip = _read(options, model)
     explained = explain_clip(
         model,
-        _read(options, model),
+        clip,
         target=_target(options, model),
         method=options.method,
         baseline=options.baseline,
@@ -203,14 +222,21 @@ def _explain_clip(options: ExplainOptions, model: Model, out: Path) -> None:
         cnn=cnn,
         source=files.printable(options.video or f"stickman clip {DEMO_SEED}"),
         options=recorded(options),
+        on_stage=progress.stage,
     )
+    progress.stage("draw and write")
     writer.write(out, explained)
+    progress.stage("")
     print(writer.text(explained, out))
     if options.verify:
         from rgcam.metrics import verify
 
+        gradcam = next(a for a in explained.attributions if a.method == "gradcam")
         errors = verify.verify(
-            model.module, model.variables, explained.explanation, explained.target
+            model.module,
+            model.variables,
+            explained.showing(gradcam).explanation,
+            explained.target,
         )
         print(f"verified: {errors.sentence}")
 
@@ -246,7 +272,7 @@ def _explain_long(options: ExplainOptions, model: Model, out: Path) -> None:
     print(long.text(explained, out))
 
 
-def _explain_corpus(options: ExplainOptions) -> None:
+def _explain_corpus(options: ExplainOptions, name: str) -> None:
     """Explain many videos."""
     from rgcam.corpus import cluster, jobs, run
 
@@ -260,8 +286,8 @@ def _explain_corpus(options: ExplainOptions) -> None:
     listing = run.find_videos(options.videos or "", out)
     for sentence in listing.left_out:
         print(sentence)
-    model = load_model(options.model)
-    cnn = load_cnn(options.model, options.cnn) if options.figures else None
+    model = load_model(name)
+    cnn = load_cnn(name, options.cnn) if options.figures else None
     job = jobs.Job(
         model=jobs.on_host(model),
         cnn=None if cnn is None else jobs.on_host(cnn),
@@ -315,7 +341,8 @@ def recorded(options: ExplainOptions) -> Fields:
 
 def _check(options: ExplainOptions) -> None:
     """Raise where options are impossible, or not offered together."""
-    explain.check_method(options.method, options.baseline)
+    if options.method != AUTO:
+        explain.check_method(options.method, options.baseline)
     if options.baseline is not None:
         perturbation.check_baseline(options.baseline, ())
     if options.videos and options.video:
@@ -351,7 +378,12 @@ def _changed(options: ExplainOptions) -> list[str]:
     """Name the options of one whole clip's explanation that are not the defaults."""
     defaults = ExplainOptions()
     names = ("method", "baseline", "relu", "aggregate")
-    return [n for n in names if getattr(options, n) != getattr(defaults, n)]
+    return [
+        name
+        for name in names
+        if getattr(options, name) != getattr(defaults, name)
+        and (name, getattr(options, name)) != ("method", "gradcam")
+    ]
 
 
 def _target(options: ExplainOptions, model: Model) -> int | None:

@@ -1,7 +1,7 @@
 """Explain and check one clip: everything that is shown of it, in one record."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,10 @@ CLASSES = 4  # whose signed maps are kept: the explained class and the best othe
 CHECKS = ("all", "shown", "none")
 """Which maps are checked: every view that the page offers, the shown maps alone, in time
 and space, or none."""
+AUTO = "auto"
+# What "auto" computes: the paper's method, shown where it passes its check, and the
+# faithful attribution that is shown where it does not.
+AUTO_METHODS = ("gradcam", "fade")
 
 
 def explain_clip(
@@ -42,6 +46,7 @@ def explain_clip(
     beta: bool = True,
     checks: str = "all",
     features: Float[Array, "padded h w K"] | None = None,
+    on_stage: Callable[[str], None] = lambda name: None,
 ) -> ExplainedClip:
     """Explain a clip by one or more methods and check each result.
 
@@ -51,7 +56,9 @@ def explain_clip(
         model: to explain.
         clip: uint8 frames.
         target: class index; None: the predicted class.
-        method: of ``methods.METHODS``; of several, the first is the one that is shown.
+        method: of ``explain.METHODS``; of several, the first is the one that is shown.
+            "auto": recurrent Grad-CAM and fade are computed; Grad-CAM is shown where it
+            passes its faithfulness check, and fade where it does not.
         baseline: what the methods that take one replace frames by; None: their own.
         relu: keep the positive part of the maps; None: of the CAMs, as published.
         aggregate: one of ``lags.AGGREGATIONS``: which output steps are shown.
@@ -62,12 +69,14 @@ def explain_clip(
         beta: keep the weights of Eq. 1, which are large.
         checks: one of CHECKS.
         features: A from ``padding.clip_features``, where it is computed already.
+        on_stage: called with the name of each stage as it begins.
 
     Raises:
         InputError: an unknown method, baseline, aggregation or class.
     """
     if target is not None:  # before anything is computed
         targets.check(target, len(model.classes))
+    on_stage("features")
     length = len(clip.frames)
     if features is None:
         frames = model.preprocess(clip.frames)
@@ -77,9 +86,12 @@ def explain_clip(
         target = int(targets.predicted_class(jnp.asarray(scores)))
     class_indices = best_classes(scores[-1], target, classes)
     names = (method,) if isinstance(method, str) else tuple(method)
-    attributions = []
+    if method == AUTO:
+        names = AUTO_METHODS
+    attributions: list[Attribution] = []
     for name in names:
         # Of several methods, the CAMs among them keep their own baseline of zeros.
+        on_stage(f"explain and check: {explain.TITLES[name]}")
         takes_baseline = len(names) == 1 or name not in explain.CAMS
         attributions.append(
             _attribute(
@@ -95,8 +107,13 @@ def explain_clip(
                 checks=checks,
             )
         )
+    ordered, selection = tuple(attributions), ""
+    if method == AUTO:
+        head = str(model.description.arch.get("head", ""))
+        ordered, selection = record.select(attributions, scores, head)
     frame_baseline = None
     if cnn is not None:
+        on_stage("frame-CNN baseline")
         class_names = [model.classes[index] for index in class_indices]
         frame_baseline = explain_frames(cnn, clip, class_names, model, features)
     return ExplainedClip(
@@ -109,7 +126,8 @@ def explain_clip(
         scores=scores,
         times_out=clip.times,
         target=target,
-        attributions=tuple(attributions),
+        attributions=ordered,
+        selection=selection,
         frame_baseline=frame_baseline,
         options=options or {},
         features=np.asarray(features)[:length],

@@ -28,8 +28,19 @@ from PIL import Image
 
 from rgcam.attribution import maps as attribution_maps
 from rgcam.report import quantize, record
-from rgcam.report.overlay import DIVERGING, SEQUENTIAL, colour_table
-from rgcam.report.record import ClassMaps, ExplainedClip, FrameBaseline
+from rgcam.report.overlay import (
+    DIVERGING,
+    MATRIX_POWER,
+    SEQUENTIAL,
+    colour_table,
+    diverging_heat,
+)
+from rgcam.report.record import (
+    Attribution,
+    ClassMaps,
+    ExplainedClip,
+    FrameBaseline,
+)
 from rgcam.types import Fields
 
 SCRIPTS = "data colour frames matrix words address save controls main".split()
@@ -60,11 +71,14 @@ def page(explained: ExplainedClip, title: str | None = None) -> str:
         explained: the clip. Its shown attribution needs maps of all output steps.
         title: above the page; None: the record's, which changes with the class.
     """
-    class_maps = _class_maps(explained)
-    factors = quantize.factorise(np.asarray(class_maps.maps, np.float32))
     shown = explained.shown
+    class_maps = _class_maps(explained, shown)
+    methods = [
+        _method_data(explained.showing(attribution))
+        for attribution in explained.attributions
+    ]
     details = about(explained)
-    details["Heat maps"] = _storage(factors, len(class_maps.targets))
+    details["Heat maps"] = _storage(methods[0], len(class_maps.targets))
     target = f"“{explained.target_name}”"
     reading = READING if shown.rectified else READING_SIGNED
     passed = {None: "unknown", True: "passed", False: "failed"}
@@ -82,9 +96,11 @@ def page(explained: ExplainedClip, title: str | None = None) -> str:
         "view": html.escape(explained.view_text),
         "verdict": html.escape(record.verdict_sentence(shown.faithfulness)),
         "verdict-class": passed[shown.passed],
+        "selection": html.escape(record.sentence(explained.selection)),
+        "selection-hidden": "" if explained.selection else "hidden",
         "reading": html.escape(reading.format(target=target)),
         "about": "".join(_entry(label, text) for label, text in details.items()),
-        "data": _json(_data(explained, class_maps, factors, details, title)),
+        "data": _json(_data(explained, class_maps, methods, details, title)),
     }
     return re.sub(r"{{([a-z-]+)}}", lambda m: parts[m[1]], _source("page.html"))
 
@@ -112,10 +128,10 @@ def about(explained: ExplainedClip) -> dict[str, str]:
 
 def command(options: Fields) -> str:
     """Return the command line that has these options, with names instead of paths."""
-    chosen = {n: v for n, v in options.items() if v is not None and v is not False}
+    set_options = {n: v for n, v in options.items() if v is not None and v is not False}
     arguments = [
         f"--{name}" if value is True else f"--{name}={_without_folders(name, value)}"
-        for name, value in chosen.items()
+        for name, value in set_options.items()
     ]
     return shlex.join(["python", "explain.py", *arguments])
 
@@ -142,44 +158,32 @@ def _method(explained: ExplainedClip) -> str:
     return f"{shown.description}; baseline: {shown.baseline}"
 
 
-def _class_maps(explained: ExplainedClip) -> ClassMaps:
+def _class_maps(explained: ExplainedClip, attribution: Attribution) -> ClassMaps:
     """Return maps of the classes that the page offers, the explained one first."""
+    if attribution.class_maps is not None:
+        return attribution.class_maps
+    assert attribution.maps is not None, "the page needs maps of all output steps"
+    return ClassMaps((explained.target,), attribution.maps[None])
+
+
+def _method_data(explained: ExplainedClip) -> dict[str, object]:
+    """Return what the scripts read of the shown attribution."""
     shown = explained.shown
-    if shown.class_maps is not None:
-        return shown.class_maps
-    assert shown.maps is not None, "the page needs maps of all output steps"
-    return ClassMaps((explained.target,), shown.maps[None])
-
-
-def _data(
-    explained: ExplainedClip,
-    class_maps: ClassMaps,
-    factors: quantize.Factors,
-    details: dict[str, str],
-    title: str | None,
-) -> Fields:
-    """Return what the scripts read: plain values and packed arrays."""
-    clip, shown = explained.clip, explained.shown
+    class_maps = _class_maps(explained, shown)
     maps = np.asarray(class_maps.maps, np.float32)
-    _, out, steps, height, width = maps.shape
+    factors = quantize.factorise(maps)
+    _, out, steps, _, _ = maps.shape
     stored = quantize.pairs(out, steps, factors.causal)
     # The explained class's matrix is the record's, to the last bit.
     signed = maps.sum((-2, -1))
     positive = np.maximum(maps, 0).sum((-2, -1))
     (positive if shown.rectified else signed)[0] = shown.matrix
-    frames, size = _jpegs(clip.frames)
-    top, left, bottom, right = explained.box
-    tall, wide = clip.frames.shape[1:3]
+    reach = (explained.reach_text, explained.recency_text)
     return {
-        "words": _words(explained, title),
-        "classes": list(explained.model.classes),
-        "targets": [int(target) for target in class_maps.targets],
-        "predicted": explained.predicted,
-        "curves": _curves(explained, class_maps),
-        # To a microsecond: as exact as a frame's time is, and short in the file.
-        "times": [round(float(t), 6) for t in clip.times],
-        "timesOut": [round(float(t), 6) for t in explained.times_out],
-        "square": out == steps,
+        "method": shown.method,
+        "methodTitle": shown.title,
+        "openingSteps": explained.shown_text,
+        "reach": " ".join(record.sentence(text) for text in reach if text),
         "opening": _opening(explained),
         "checks": [
             {
@@ -190,17 +194,8 @@ def _data(
             }
             for view in shown.checks
         ],
-        "notChecked": {"verdict": record.NOT_CHECKED, "passed": None},
-        "aggregations": {
-            name: attribution_maps.DESCRIPTIONS[name] for name in ("mean", "max")
-        },
-        "apart": record.APART - record.TIME_ERROR,
-        "momentCount": record.MOMENTS,
-        "scores": _pack(explained.scores, "f4"),
         "signed": not shown.rectified or bool((maps < 0).any()),
         "causal": factors.causal,
-        "height": height,
-        "width": width,
         "rank": factors.codes.shape[-1],
         "codes": _pack(factors.codes, "i1"),
         "scales": _pack(factors.scales, "f4"),
@@ -209,6 +204,42 @@ def _data(
         "peaks": [[float(m.max(initial=0)), float(np.abs(m).max())] for m in maps],
         "signedMatrix": _pack(signed[:, *stored], "f4"),
         "positiveMatrix": _pack(positive[:, *stored], "f4"),
+    }
+
+
+def _data(
+    explained: ExplainedClip,
+    class_maps: ClassMaps,
+    methods: list[dict[str, object]],
+    details: dict[str, str],
+    title: str | None,
+) -> Fields:
+    """Return what the scripts read: plain values and packed arrays."""
+    clip = explained.clip
+    _, out, steps, height, width = class_maps.maps.shape
+    frames, size = _jpegs(clip.frames)
+    top, left, bottom, right = explained.box
+    tall, wide = clip.frames.shape[1:3]
+    return {
+        "words": _words(explained, title),
+        "methods": methods,
+        "classes": list(explained.model.classes),
+        "targets": [int(target) for target in class_maps.targets],
+        "predicted": explained.predicted,
+        "curves": _curves(explained, class_maps),
+        # To a microsecond: as exact as a frame's time is, and short in the file.
+        "times": [round(float(t), 6) for t in clip.times],
+        "timesOut": [round(float(t), 6) for t in explained.times_out],
+        "square": out == steps,
+        "notChecked": {"verdict": record.NOT_CHECKED, "passed": None},
+        "aggregations": {
+            name: attribution_maps.DESCRIPTIONS[name] for name in ("mean", "max")
+        },
+        "apart": record.APART - record.TIME_ERROR,
+        "momentCount": record.MOMENTS,
+        "scores": _pack(explained.scores, "f4"),
+        "height": height,
+        "width": width,
         "baseline": _baseline(explained.frame_baseline),
         "frames": frames,
         "frameHeight": size[1],
@@ -216,6 +247,8 @@ def _data(
         "box": [top / tall, left / wide, bottom / tall, right / wide],
         "sequential": {n: _table(n, ends) for n, ends in SEQUENTIAL.items()},
         "diverging": _table(*DIVERGING),
+        "divergingHeat": _pack_colours(diverging_heat()),
+        "matrixPower": MATRIX_POWER,
         "about": details,
     }
 
@@ -224,7 +257,6 @@ def _words(explained: ExplainedClip, title: str | None) -> Fields:
     """Return the sentences and templates that the scripts show and fill."""
     titles = explained.titles
     # A title that was given is no template: nothing in it is to be filled in.
-    reach = explained.reach_text
     fixed = title and title.replace("{", "(").replace("}", ")")
     return {
         "model": explained.model.name,
@@ -239,13 +271,10 @@ def _words(explained: ExplainedClip, title: str | None) -> Fields:
         "faithfulness": record.FAITHFULNESS,
         "passed": record.MEANING[True],
         "failed": record.MEANING[False],
-        "method": explained.shown.title,
         "signed": record.KINDS[False],
         "rectified": record.KINDS[True],
-        "openingSteps": explained.shown_text,
         "reading": READING,
         "readingSigned": READING_SIGNED,
-        "reach": f"{reach[:1].upper()}{reach[1:]}." if reach else "",
     }
 
 
@@ -306,7 +335,10 @@ def _jpeg(frame: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> str:
 
 def _table(name: str, ends: tuple[float, float]) -> Packed:
     """Return 256 colours of a colour map, those of the figures."""
-    colours: Float[np.ndarray, "256 4"] = colour_table(name, ends)
+    return _pack_colours(colour_table(name, ends))
+
+
+def _pack_colours(colours: Float[np.ndarray, "256 4"]) -> Packed:
     return _pack((colours[:, :3] * 255).astype(np.uint8), "u1")
 
 
@@ -322,24 +354,26 @@ def _json(data: Fields) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _storage(factors: quantize.Factors, classes: int) -> str:
-    way = "every cell in 8 bits"
-    if factors.basis is not None:
-        way = "8 bits and a shared basis"
+def _storage(method: dict[str, object], classes: int) -> str:
+    encoding = "every cell in 8 bits"
+    if method["basis"] is not None:
+        encoding = "8 bits and a shared basis"
     return (
         f"of all pairs of steps for {classes} class{'es' * (classes > 1)}, stored as "
-        f"{way}: off by at most {factors.error:.2%} of the largest value; "
+        f"{encoding}: off by at most {method['error']:.2%} of the largest value; "
         "the numbers of the matrix are exact"
     )
 
 
 def _listed(fields: Fields) -> str:
     """Write plain fields in a line, floats to four digits; nested ones are left out."""
-    plain = {n: v for n, v in fields.items() if not isinstance(v, dict | list | tuple)}
+    scalars = {
+        n: v for n, v in fields.items() if not isinstance(v, dict | list | tuple)
+    }
     return ", ".join(
         f"{name.replace('_', ' ')} "
         + (f"{value:.4g}" if isinstance(value, float) else str(value))
-        for name, value in plain.items()
+        for name, value in scalars.items()
     )
 
 

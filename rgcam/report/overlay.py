@@ -2,7 +2,8 @@
 
 One scale holds for a whole clip, 0 stays 0, and where nothing is attributed the frame
 itself shows. Colours: a sequential map from 0, or blue to red symmetric about 0 as soon
-as one value is negative. Figures and page take their colours from here.
+as one value is negative. Under signed heat the frames are grey: red and blue would not be
+told from the colours of the video. Figures and page take their colours from here.
 """
 
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from rgcam.types import Box
 # Colour maps and the part of each that is used: neither black nor white ends.
 SEQUENTIAL = {"inferno": (0.2, 0.92), "viridis": (0.0, 1.0), "cividis": (0.0, 1.0)}
 DIVERGING = ("RdBu_r", (0.04, 0.96))
+PALE = (0.2, 0.8)  # the part of it that is too pale to be seen over a frame
+MATRIX_POWER = 0.5  # of a matrix's colours: small values of one sign can be told apart
 OPACITY = 0.6  # of the strongest heat
 LEAST_SIDE = 240  # pixels; frames whose shorter side is less are enlarged for viewing
 GIF_SIDE, GIF_FRAMES = 240, 64  # at most, so that a GIF can be mailed
@@ -47,7 +50,8 @@ def overlay(
     Raises:
         InputError: a value of maps is not finite, or box is not inside the frame.
     """
-    return blend(frames, normalize(maps), colour_scale(maps, signed), box, opacity)
+    scale = colour_scale(maps, signed, over_frames=True)
+    return blend(frames, normalize(maps), scale, box, opacity)
 
 
 class ColourScale(NamedTuple):
@@ -65,21 +69,36 @@ class ColourScale(NamedTuple):
 
 
 def colour_scale(
-    values: Float[np.ndarray, "..."], signed: bool | None = None
+    values: Float[np.ndarray, "..."],
+    signed: bool | None = None,
+    *,
+    over_frames: bool = False,
 ) -> ColourScale:
     """Return the one scale of all values: colours, and limits in true units.
 
     Args:
         values: in any units.
         signed: take the diverging colours; None: if any value is negative.
+        over_frames: leave out the pale middle of the diverging colours, which could
+            not be seen over a frame; there the opacity falls to 0 with the value.
     """
     peak = float(np.abs(values).max(initial=0))
     # Values whose size underflows when they are drawn have no sign.
     if signed is None:
         signed = bool((normalize(values) < 0).any())
-    name, ends = DIVERGING if signed else ("inferno", SEQUENTIAL["inferno"])
-    low = -peak if signed else 0.0
-    return ColourScale(low=low, high=peak, colours=colour_table(name, ends))
+    if not signed:
+        colours = colour_table("inferno", SEQUENTIAL["inferno"])
+    else:
+        colours = diverging_heat() if over_frames else colour_table(*DIVERGING)
+    return ColourScale(low=-peak if signed else 0.0, high=peak, colours=colours)
+
+
+def diverging_heat() -> Float[np.ndarray, "256 4"]:
+    """Return the diverging colours without their pale middle, to lay over grey frames."""
+    name, (low, high) = DIVERGING
+    opposing, supporting = PALE
+    halves = np.linspace(low, opposing, 128), np.linspace(supporting, high, 128)
+    return colormaps[name](np.concatenate(halves))
 
 
 def colour_table(name: str, ends: tuple[float, float]) -> Float[np.ndarray, "256 4"]:
@@ -97,7 +116,7 @@ def blend(
     """Blend normalised maps into frames: see ``overlay``.
 
     The opacity of value v is ``opacity * (1 - (1 - |v|)^2)``: faint values show, and
-    strong ones do not hide the frame.
+    strong ones do not hide the frame. Under signed heat the frame is grey.
     """
     height, width = frames.shape[1:3]
     top, left, bottom, right = box or (0, 0, height, width)
@@ -108,6 +127,8 @@ def blend(
     pairs = zip(output[inside], frames[inside], unit_maps, strict=True)
     # In 8 bits by Pillow, one frame at a time: a clip in floats would not fit caches.
     for blended, frame, cells in pairs:
+        if scale.low < 0:
+            frame = np.asarray(Image.fromarray(frame).convert("L").convert("RGB"))
         value = upsample(cells, (bottom - top, right - left))
         alpha = 255 * opacity * (1 - (1 - np.abs(value)) ** 2)
         index = 256 * (value / 2 + 0.5 if scale.low < 0 else value)

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from matplotlib import font_manager, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import FuncNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
@@ -24,7 +24,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rgcam.attribution.maps import normalize
 from rgcam.errors import InputError
-from rgcam.report.overlay import ColourScale, blend, colour_scale
+from rgcam.report.overlay import MATRIX_POWER, ColourScale, blend, colour_scale
 from rgcam.report.record import NO_EVIDENCE, ExplainedClip
 from rgcam.types import Box
 
@@ -57,6 +57,7 @@ def strip(
     *,
     columns: int = 8,
     box: Box | None = None,
+    moments: Sequence[int] = (),
     title: str = "",
     note: str = "",
 ) -> Figure:
@@ -69,12 +70,13 @@ def strip(
         times: of the frames, in seconds.
         columns: how many frames to show: evenly chosen, the last one always.
         box: (top, left, bottom, right), the pixels that the model saw; None: all.
+        moments: frames that are shown in any case, with their times marked; the most
+            important first.
         title: above.
         note: small, below.
     """
-    # From the last frame backwards, so that it is always among those shown.
-    end, cell = len(frames) - 1, 1.25 * frames.shape[1] / frames.shape[2]  # inches
-    picks = np.rint(np.linspace(end, 0, min(end + 1, columns))).astype(int)[::-1]
+    cell = 1.25 * frames.shape[1] / frames.shape[2]  # inches
+    picks = choose_frames(len(frames), columns, moments)
     size = 1.25 * len(picks) + 2.2, (cell + 0.06) * (len(rows) + 1) + 0.75
     figure = _figure(size, title, note)
     figure.set_layout_engine("compressed")
@@ -82,9 +84,12 @@ def strip(
     _draw_film(axes[0], frames[picks], "(a) original video")
     seconds = [f"{time:.2f} s" for time in times[picks]]
     axes[0].set_xticks(np.arange(len(picks)) + 0.5, seconds, **_text_style())
+    for pick, label in zip(picks, axes[0].get_xticklabels(), strict=True):
+        if pick in moments:
+            label.set(color=COLOURS[0], weight="bold")
     for i, row in enumerate(rows, start=1):
         row = row if isinstance(row, Row) else Row(label=row[0], maps=row[1])
-        scale = colour_scale(row.maps, row.signed)
+        scale = colour_scale(row.maps, row.signed, over_frames=True)
         heat = blend(frames[picks], normalize(row.maps)[picks], scale, box)
         _draw_film(axes[i], heat, f"({chr(97 + i)}) {row.label}")
         _draw_film_bar(figure, axes[i], scale)
@@ -144,19 +149,55 @@ def matrix(
     return figure
 
 
+def choose_frames(
+    count: int, columns: int, moments: Sequence[int] = ()
+) -> Int[np.ndarray, " shown"]:
+    """Choose the frames of a strip: the last one, the moments, and others in between.
+
+    Args:
+        count: number of frames of the clip.
+        columns: how many to choose.
+        moments: frames that must be among them, as far as they fit, in this order.
+    """
+    columns = min(count, columns)
+    if not moments:
+        # From the last frame backwards, so that it is always among those shown.
+        return np.rint(np.linspace(count - 1, 0, columns)).astype(int)[::-1]
+    picks = {count - 1}
+    for moment in moments[: columns - 1]:
+        picks.add(moment)
+    while len(picks) < columns:
+        # The frame that lies farthest from all that were chosen.
+        distances = [min(abs(t - c) for c in picks) for t in range(count)]
+        picks.add(int(np.argmax(distances)))
+    return np.array(sorted(picks))
+
+
 def clip_strip(explained: ExplainedClip) -> Figure:
-    """Draw the frames, the frame-CNN baseline and the shown attribution of a clip."""
-    shown, baseline = explained.shown, explained.frame_baseline
-    rows = [Row(shown.title, shown.shown_maps, signed=not shown.rectified)]
+    """Draw the frames, the frame-CNN baseline and the attributions of a clip."""
+    baseline = explained.frame_baseline
+    rows = []
     if baseline is not None:
-        rows.insert(0, Row("Grad-CAM (frame CNN)", baseline.maps[0], signed=False))
+        rows.append(Row("Grad-CAM (frame CNN)", baseline.maps[0], signed=False))
+    # What is shown comes last, below what it is compared with.
+    for attribution in reversed(explained.attributions):
+        label = attribution.title
+        if len(explained.attributions) > 1 and attribution.faithfulness is not None:
+            label += f": check {attribution.verdict.split(',')[0]})"
+        maps = attribution.shown_maps
+        rows.append(Row(label, maps, signed=not attribution.rectified))
+    note = explained.caption(explained.shown_text)
+    moments = [moment.frame for moment in explained.top_moments]
+    if moments:
+        note += "; times of the top moments in bold"
     return strip(
         explained.clip.frames,
         rows,
         explained.clip.times,
         box=explained.box,
+        moments=moments,
         title=explained.title,
-        note=explained.caption(explained.shown_text),
+        note=note,
     )
 
 
@@ -244,6 +285,22 @@ def _figure(size: tuple[float, float], title: str, note: str) -> Figure:
     note = textwrap.fill(_drawable(note), int(size[0] * 15))
     figure.supxlabel(note, color="0.3", **_text_style())
     return figure
+
+
+def _matrix_norm(scale: ColourScale) -> Normalize:
+    """Return the norm of a matrix's colours: the signed square root.
+
+    Rows that sum to little would be uniformly dark on a linear scale beside rows that
+    sum to much; on this one they are not, and it is still one scale for all rows.
+    """
+
+    def forward(values: np.ndarray) -> np.ndarray:
+        return np.sign(values) * np.abs(values) ** MATRIX_POWER
+
+    def inverse(values: np.ndarray) -> np.ndarray:
+        return np.sign(values) * np.abs(values) ** (1 / MATRIX_POWER)
+
+    return FuncNorm((forward, inverse), scale.low, scale.high)
 
 
 def _norm_and_colours(scale: ColourScale) -> tuple[Normalize, ListedColormap]:
@@ -344,10 +401,10 @@ def _draw_matrix(
         top.set_axis_off()
         return _say_nothing(axis)
     axis.patch.set(facecolor="0.95", edgecolor="0.7", hatch="////", linewidth=0)
-    norm, colours = _norm_and_colours(scale)
+    norm, colours = _matrix_norm(scale), ListedColormap(scale.colours)
     mesh = axis.pcolormesh(x, y, values, cmap=colours, norm=norm, rasterized=True)
     bar = figure.colorbar(mesh, top, orientation="horizontal", ticklocation="top")
-    bar.set_label("importance (heat-map mass, logits)", size=9)
+    bar.set_label("importance (heat-map mass, logits; square-root scale)", size=9)
 
 
 def _draw_row(

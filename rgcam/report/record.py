@@ -40,6 +40,8 @@ from rgcam.types import Box, Fields, Tensor
 APART = 0.4  # seconds between two top moments
 TIME_ERROR = 1e-4  # seconds: times nearer than this are equal
 MOMENTS = 5  # top moments that are listed
+RECENT = 0.1  # of the visible frames: the last ones, whose support is compared with all
+FEWEST_FOR_RECENCY = 8  # visible frames
 NOT_CHECKED = "not checked for this view"
 NO_EVIDENCE = "no positive evidence"
 # Names that are ours, in the field's terms.
@@ -50,6 +52,11 @@ DESCRIPTIONS = {
     "cells": "occlusion of single cells of the feature map",
 }
 FAITHFULNESS = "Faithfulness check: {verdict}."
+NONE_PASSED = (
+    "no method passed its faithfulness check: do not read these maps as what the model "
+    "used"
+)
+POSITION_SENSITIVE = ("grid", "fc")  # heads that weigh each position by itself
 MEANING = {  # of a check that passed, failed, was not made
     True: " When parts of the clip are replaced, the score changes as these maps predict.",
     False: " When parts of the clip are replaced, the score does not change as these maps "
@@ -180,7 +187,11 @@ class Attribution:
     def faithfulness(self) -> FaithfulnessCheck | None:
         """Return the check of exactly the shown maps; None if they were not checked."""
         # Checks are of single steps: no aggregation over all steps is among them.
-        view = self.step, self.rectified
+        return None if self.step is None else self.check_at(self.step)
+
+    def check_at(self, step: int) -> FaithfulnessCheck | None:
+        """Return the check of the maps of one output step, with the shown signs."""
+        view = step, self.rectified
         return next(
             (c.check for c in self.checks if (c.step, c.rectified) == view), None
         )
@@ -189,6 +200,11 @@ class Attribution:
     def verdict(self) -> str:
         """Return the sentence about the faithfulness of the shown maps."""
         return verdict(self.faithfulness)
+
+    @property
+    def label(self) -> str:
+        """Name the method with its verdict: "fade attribution: PASSED (0.98, ...)"."""
+        return f"{self.title}: {self.verdict}"
 
     @property
     def passed(self) -> bool | None:
@@ -231,6 +247,7 @@ class ExplainedClip:
         times_out: (out,), seconds of the output steps.
         target: index of the explained class.
         attributions: one per method; the first is the one that is shown.
+        selection: why the first is shown, where that was chosen by the checks.
         frame_baseline: the frame-CNN baseline, or None.
         options: of the command, for the record.
         features: A, or None where they were not kept.
@@ -244,6 +261,7 @@ class ExplainedClip:
     times_out: Float[np.ndarray, " out"]
     target: int
     attributions: tuple[Attribution, ...]
+    selection: str = ""
     frame_baseline: FrameBaseline | None = None
     options: Fields = dataclasses.field(default_factory=dict)
     features: Float[Tensor, "in h w K"] | None = None
@@ -252,6 +270,11 @@ class ExplainedClip:
     def shown(self) -> Attribution:
         """Return the attribution that figures and page show."""
         return self.attributions[0]
+
+    def showing(self, attribution: Attribution) -> "ExplainedClip":
+        """Return the same record with another of its attributions shown."""
+        others = tuple(a for a in self.attributions if a is not attribution)
+        return dataclasses.replace(self, attributions=(attribution, *others))
 
     @property
     def explanation(self) -> Explanation:
@@ -370,6 +393,23 @@ class ExplainedClip:
         return None if math.isnan(share) else share
 
     @property
+    def recency_text(self) -> str:
+        """Say so where most of the support lies in the last frames; else ""."""
+        shown = self.shown
+        if shown.step is None or len(shown.shown_row) != len(self.scores):
+            return ""
+        support = np.maximum(shown.shown_row[: shown.step + 1], 0)
+        count = max(1, round(RECENT * len(support)))
+        share = float(support[-count:].sum()) / max(float(support.sum()), 1e-30)
+        if share <= 0.5 or len(support) < FEWEST_FOR_RECENCY:
+            return ""
+        frames = "the last frame" if count == 1 else f"the last {count} frames"
+        return (
+            f"{100 * share:.0f} % of the support lies in {frames} of {len(support)}: "
+            "earlier evidence may show at other output steps (--aggregate=settled or max)"
+        )
+
+    @property
     def reach_text(self) -> str:
         """Say how far back attribution reaches; "" where there is none."""
         share, half_life = self.recurrent_share, self.half_life
@@ -442,6 +482,55 @@ def attribution(
     )
 
 
+def select(
+    attributions: Sequence[Attribution], scores: Float[np.ndarray, "out C"], head: str
+) -> tuple[tuple[Attribution, ...], str]:
+    """Put the attribution first that is to be shown, by the faithfulness checks.
+
+    The first that passes its check, in the order given; if none does, the one with the
+    highest score. Where all output steps are shown together, which is not checked, the
+    checks of the last step decide.
+
+    Args:
+        attributions: of one clip and class, the preferred one first.
+        scores: y, logits.
+        head: of the model: "gap", "grid" or "fc"; "": unknown.
+
+    Returns:
+        The attributions in the order in which they are shown, and a sentence that says
+        why the preferred one is not the first, or that none passed; "" otherwise.
+    """
+    checks = [
+        a.faithfulness if a.step is not None else a.check_at(len(scores) - 1)
+        for a in attributions
+    ]
+    values = [
+        -math.inf if c is None or math.isnan(c.score) else c.score for c in checks
+    ]
+    passing = [
+        i for i, check in enumerate(checks) if check is not None and check.passed
+    ]
+    best = passing[0] if passing else values.index(max(values))
+    order = [best, *(i for i in range(len(attributions)) if i != best)]
+    ordered = tuple(attributions[i] for i in order)
+    if not passing:
+        return ordered, NONE_PASSED
+    preferred, check = attributions[0], checks[0]
+    if best == 0 or check is None:
+        return ordered, ""
+    reason = "Grad-CAM compares with a feature map of zeros, which no frame produces"
+    if head in POSITION_SENSITIVE:
+        reason += (
+            ", and averages gradients over the frame, while this model's head weighs "
+            "each position by itself"
+        )
+    return ordered, (
+        f"{attributions[best].title} is shown instead of {preferred.title}, which failed "
+        f"its faithfulness check ({check.score:.2f}, threshold {check.threshold:g}): "
+        f"{reason}"
+    )
+
+
 def titles(source: str) -> Titles:
     """Return the templates of titles; the source is named where it is known."""
     where = " in {source}" if source else ""
@@ -492,13 +581,13 @@ def top_moments(
     """
     row = np.asarray(row, np.float64)  # as the page's scripts compute
     positive = float(np.maximum(row, 0).sum())
-    chosen: list[int] = []
+    frames: list[int] = []
     for t in np.argsort(-row, kind="stable"):
-        if row[t] <= 0 or len(chosen) == count:
+        if row[t] <= 0 or len(frames) == count:
             break
         # Neighbouring frames show the same moment: the largest stands for them.
-        if all(abs(times[t] - times[c]) >= APART - TIME_ERROR for c in chosen):
-            chosen.append(int(t))
+        if all(abs(times[t] - times[c]) >= APART - TIME_ERROR for c in frames):
+            frames.append(int(t))
     return tuple(
         Moment(
             frame=t,
@@ -506,13 +595,18 @@ def top_moments(
             importance=float(row[t]),
             share=float(row[t] / positive),
         )
-        for t in chosen
+        for t in frames
     )
 
 
 def moments_text(moments: Sequence[Moment]) -> str:
     """List moments in a line: "0.93 s (12 %), 1.87 s (9 %)"."""
     return ", ".join(f"{m.time:.2f} s ({100 * m.share:.0f} %)" for m in moments)
+
+
+def sentence(text: str) -> str:
+    """Return a text as a sentence: with a capital letter and a full stop."""
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def verdict(check: FaithfulnessCheck | None) -> str:
@@ -559,7 +653,9 @@ def summarize(record: ExplainedClip) -> dict[str, object]:
         "half_life_frames": None
         if half_life is None
         else round(shown.reach.half_life, 2),
+        "recency": record.recency_text,
         "recurrent_share": None if share is None else round(share, 4),
+        "selection": record.selection,
         "attributions": [_attribution_fields(a) for a in record.attributions],
         "video": {
             "source": record.source,
@@ -594,8 +690,11 @@ def text(record: ExplainedClip, files: str = "") -> str:
         "frame-CNN baseline": baseline
         and f"{baseline.model.name} predicts {baseline.prediction}",
         "explained": f"{record.target_name}, {record.shown_text}, by {shown.title}",
-        "faithfulness check": advice(shown),
+        "faithfulness check": shown.verdict if record.selection else advice(shown),
+        "why this method": record.selection,
+        "for comparison": "; ".join(a.label for a in record.attributions[1:]),
         "temporal reach": record.reach_text,
+        "recency": record.recency_text,
         "top moments": moments or f"{NO_EVIDENCE} for {record.target_name}",
         "files": files,
     }

@@ -163,8 +163,12 @@ def _write_arrays(file: Path, explained: ExplainedClip) -> None:
         "classes": np.array(explained.model.classes),
         "target": np.array(explained.target),
     }
-    if shown.beta is not None:
-        arrays["beta"] = shown.beta
+    for other in explained.attributions[1:]:
+        arrays[f"maps_{other.method}"] = other.shown_maps
+        arrays[f"matrix_{other.method}"] = other.matrix
+    for attribution in explained.attributions:
+        if attribution.beta is not None:
+            arrays["beta"] = attribution.beta
     np.savez_compressed(file, allow_pickle=False, **arrays)
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import sys
 
 import av
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 import rgcam
 from rgcam.attribution.targets import predicted_class
+from rgcam.commands import explain, progress
 from rgcam.commands.explain import DEMO_SEED
 from rgcam.data import video
 from rgcam.data.synthetic import stickman
@@ -121,7 +124,8 @@ def test_an_explanation_is_verified(call, clip_file, tmp_path):
 def test_explanation_equals_the_functions(call, clip_file, tmp_path):
     import rgcam
 
-    code, _, err = call("explain", f"--video={clip_file}", f"--out={tmp_path}")
+    options = (f"--video={clip_file}", f"--out={tmp_path}", "--method=gradcam")
+    code, _, err = call("explain", *options)
     assert code == 0, err
     m = rgcam.load_model("stickman-lrcn")
     clip = rgcam.read_clip(clip_file)
@@ -196,7 +200,7 @@ def bad_inputs(folder, clip_file):
         (fine, "--steps=3,99"): "a video of 16 frames does not have",
         ("--steps=-1",): "are for a --video",
         (fine, "--method=cam"): "unknown method 'cam': choose one of gradcam, ",
-        (fine, "--baseline=mean"): "gradcam compares with",
+        (fine, "--method=gradcam", "--baseline=mean"): "gradcam compares with",
         (fine, "--method=path", "--baseline=x"): "unknown baseline 'x'",
         (fine, "--method=path", "--steps=-1"): "leave it out with --steps",
         (f"--videos={clip_file}", "--relu"): "--relu is for one whole clip",
@@ -249,3 +253,36 @@ def test_a_truncated_video_is_explained_and_says_so(call, tmp_path):
         "notes"
     ]
     assert notes and notes[0] in out
+
+
+def test_a_video_without_a_model_gets_the_model_of_real_videos():
+    options = explain.ExplainOptions
+    assert explain._model_name(options(video="a.mp4")) == "ucf101-lrcn"
+    assert explain._model_name(options(videos="*.mp4")) == "ucf101-lrcn"
+    assert explain._model_name(options()) == "stickman-lrcn"
+    assert explain._model_name(options(video="a.mp4", model="runs/x")) == "runs/x"
+
+
+def test_by_default_the_checks_choose_the_method(call, tmp_path):
+    code, out, err = call("explain", f"--out={tmp_path}")
+    assert code == 0, err
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    shown, other = summary["attributions"]
+    assert shown["method"] == summary["shown"]["method"] == "fade"
+    assert shown["faithfulness"]["passed"] and other["method"] == "gradcam"
+    assert other["faithfulness"]["passed"] is False
+    assert summary["selection"] in out and "recurrent Grad-CAM: FAILED" in out
+    assert summary["arguments"]["method"] == "auto"
+
+
+def test_stages_are_shown_on_a_terminal_only(monkeypatch, capsys):
+    progress.stage("decode")
+    progress.stage("")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    progress.stage("decode")
+    progress.stage("explain")
+    progress.stage("")
+    lines = capsys.readouterr().err.replace("\r", "\n").split("\n")
+    assert lines[0] == "decode ..." and re.fullmatch(r"decode: \d+\.\d s", lines[1])
+    assert lines[2] == "explain ..." and lines[3].startswith("explain: ")

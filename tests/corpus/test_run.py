@@ -225,6 +225,7 @@ def test_kill_9_twice_loses_nothing(tmp_path):
     for n in range(48):
         write(root / f"v{n:02}.mp4", n, 6)
     command = [sys.executable, "explain.py", f"--videos={root}", f"--out={out}"]
+    command.append("--model=stickman-lrcn")
     options = {"JAX_NUM_CPU_DEVICES": "1", "JAX_COMPILATION_CACHE_DIR": str(CACHE)}
     environment = os.environ | options
     for least in (3, 20):

@@ -22,6 +22,7 @@ VIEWS = {  # name: method, aggregation, class (None: the predicted one)
     "signed": ("fade", "last", None),
     "aggregated": ("fade", "max", None),
     "another class": ("fade", "rise", "kick"),
+    "by the checks": ("auto", "last", None),
 }
 
 
@@ -61,10 +62,16 @@ def text(outputs):
 def data(outputs):
     """Return what the page's scripts read."""
     page = (outputs[1] / "report.html").read_text()
-    (found,) = re.findall(
+    return read_data(page)
+
+
+def read_data(page):
+    """Read the data of a page, as its scripts do: the first method's beside the rest."""
+    (text,) = re.findall(
         r'<script type="application/json" id="data">(.*?)</script>', page
     )
-    return json.loads(found)
+    data = json.loads(text)
+    return data | data["methods"][0]
 
 
 def unpack(packed):
@@ -163,6 +170,10 @@ def test_figures_and_page_have_the_same_colours_and_scale(outputs, data):
     table = unpack(packed).reshape(256, 3)
     drawn = [to_rgb(mesh.cmap(i)) for i in range(256)]
     np.testing.assert_allclose(table, 255 * np.array(drawn), atol=1)
+    heat = overlay.colour_scale(explained.shown.shown_maps, over_frames=True)
+    if signed:
+        table = unpack(data["divergingHeat"]).reshape(256, 3)
+        np.testing.assert_allclose(table, 255 * heat.colours[:, :3], atol=1)
     scale = overlay.colour_scale(explained.shown.shown_maps)
     assert scale.high == np.abs(explained.shown.shown_maps).max()
     assert (scale.low < 0) == signed
@@ -180,6 +191,11 @@ def test_the_page_shows_all_this(outputs, summary, text, open_page):
     )
     reach = page.inner_text("#reach")
     assert reach == f"{text['temporal reach'][0].upper()}{text['temporal reach'][1:]}."
+    assert page.is_visible("#selection") == bool(explained.selection)
+    if explained.selection:
+        words = page.inner_text("#selection").lower()
+        assert words == f"{text['why this method'].lower()}."
+        assert explained.selection == summary["selection"]
     rows = [row.inner_text() for row in page.query_selector_all("#moments tbody tr")]
     assert len(rows) == len(summary["top_moments"])
     for row, moment in zip(rows, summary["top_moments"], strict=True):
@@ -222,10 +238,7 @@ def test_the_notebook_shows_the_same_maps(outputs):
     explained, _ = outputs
     clip, classes = explained.clip, explained.model.classes
     html = rgcam.show(explained.explanation, clip, classes, explained.target).html
-    found = re.findall(
-        r'<script type="application/json" id="data">(.*?)</script>', html
-    )
-    data = json.loads(found[0])
+    data = read_data(html)
     assert data["opening"]["signed"] == (not explained.shown.rectified)
     assert explained.prediction_text in data["words"]["lead"]
     stored = unpack(
@@ -248,3 +261,37 @@ def test_the_manifest_says_what_the_summary_says(call, tmp_path):
         assert row[name] == summary[name], name
     page = (out / "a" / "report.html").read_text()
     assert row["prediction"] in page and str(tmp_path) not in page
+
+
+def test_every_method_of_the_page_has_its_own_maps_and_verdict(outputs, open_page):
+    explained, folder = outputs
+    page = open_page(folder / "report.html")
+    methods = explained.attributions
+    assert page.is_visible("#method") == (len(methods) > 1)
+    for number, attribution in enumerate(methods):
+        if number:
+            page.select_option("#method", str(number))
+        showing = explained.showing(attribution)
+        assert page.inner_text("#view") == showing.view_text
+        assert attribution.verdict in page.inner_text("#verdict")
+        peak = np.abs(attribution.shown_maps).max()
+        assert page.inner_text("#map-high") == f"{float(f'{peak:.3g}'):g}"
+        assert attribution.title.lower() in page.inner_text("#map-title").lower()
+
+
+def test_the_other_methods_are_in_text_and_files(outputs, summary, text):
+    explained, folder = outputs
+    others = explained.attributions[1:]
+    assert [a["method"] for a in summary["attributions"][1:]] == [
+        a.method for a in others
+    ]
+    with np.load(folder / "explanation.npz") as arrays:
+        for other in others:
+            assert other.label in text["for comparison"]
+            np.testing.assert_array_equal(
+                arrays[f"maps_{other.method}"], other.shown_maps
+            )
+            np.testing.assert_array_equal(
+                arrays[f"matrix_{other.method}"], other.matrix
+            )
+    assert ("for comparison" in text) == bool(others)

@@ -105,7 +105,11 @@ def test_matrix_masks_structural_zeros_only(length):
     np.testing.assert_array_equal(shown.data, values)
     said = " ".join(texts(figure))
     axes = "input time t (s)", "output time t' (s)", f"t' = {rest[1][-1]:.2f} s"
-    words = "importance (heat-map mass, logits)", "t > t': not seen yet", "why run?"
+    words = (
+        "importance (heat-map mass, logits; square-root scale)",
+        "t > t': not seen yet",
+        "why run?",
+    )
     assert all(text in said for text in (*axes, *words))
     assert NO_EVIDENCE not in said
 
@@ -310,9 +314,33 @@ def test_captions_name_the_method_and_the_verdict(explained):
     drawn = vector(other)
     verdict = "faithfulness check: PASSED (0.90, threshold 0.65)"
     assert f">Averaged gradients (fade); {verdict}<" in drawn["matrix.svg"].decode()
-    assert f">Last step (t' = 2.00 s); {verdict}<" in drawn["strip.svg"].decode()
+    moments = "times of the top moments in bold"
+    words = f">Last step (t' = 2.00 s); {verdict}; {moments}<"
+    assert words in drawn["strip.svg"].decode()
     unchecked = dataclasses.replace(
         explained, attributions=(dataclasses.replace(shown, checks=()),)
     )
-    words = b"faithfulness check: not checked for this view"
-    assert words in vector(unchecked)["matrix.svg"]
+    sentence = b"faithfulness check: not checked for this view"
+    assert sentence in vector(unchecked)["matrix.svg"]
+
+
+def test_the_strip_shows_and_marks_the_moments():
+    assert plots.choose_frames(16, 8).tolist() == [0, 2, 4, 6, 9, 11, 13, 15]
+    assert plots.choose_frames(16, 4, [5, 9]).tolist() == [0, 5, 9, 15]
+    assert plots.choose_frames(16, 3, [5, 9, 2]).tolist() == [5, 9, 15]
+    assert plots.choose_frames(3, 8, [1]).tolist() == [0, 1, 2]
+    frames, times = np.zeros((16, 8, 8, 3), np.uint8), np.arange(16) / 8
+    rows = [("a", np.ones((16, 2, 2)))]
+    figure = plots.strip(frames, rows, times, columns=4, moments=[5, 9])
+    labels = figure.axes[0].get_xticklabels()
+    bold = [label.get_text() for label in labels if label.get_weight() == "bold"]
+    assert bold == ["0.62 s", "1.12 s"]
+
+
+def test_small_rows_of_a_matrix_can_be_told_apart():
+    """A row of a hundredth of the peak has a tenth of the colours, not a hundredth."""
+    values, *rest = causal(8)
+    norm = mesh_of(plots.matrix(values, *rest, CLASSES, "run", title="")).norm
+    peak = np.abs(values).max()
+    assert norm(0.01 * peak) == pytest.approx(0.1)
+    np.testing.assert_allclose(norm.inverse(norm(np.array([0.3 * peak]))), 0.3 * peak)

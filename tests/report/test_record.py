@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from rgcam.metrics.selfcheck import FaithfulnessCheck
 from rgcam.models import zoo
 from rgcam.report import record
 from rgcam.report.explain import explain_clip
+from rgcam.report.record import CheckedView
 
 TIMES = np.arange(10) / 7.5
 
@@ -175,3 +177,66 @@ def test_reach_is_said_for_every_shape_of_matrix(explained):
     )
     lag = np.arange(16)[:, None] - np.arange(16)
     assert reach(0.5 ** np.maximum(lag, 0)).startswith("attribution half-life 0.13 s; ")
+
+
+def checked(method, score, step=2):
+    """Return an attribution of three steps whose shown maps have this check."""
+    scores = np.eye(3)
+    shown = record.attribution(
+        scores,
+        0,
+        method=method,
+        baseline="zero",
+        rectified=False,
+        aggregate="last",
+        matrix=np.tril(np.ones((3, 3))),
+        maps=np.tril(np.ones((3, 3)))[..., None, None],
+    )
+    check = FaithfulnessCheck(
+        method=method,
+        baseline="zero",
+        time=score,
+        space=score,
+        deletion=0.0,
+        completeness=None,
+    )
+    view = CheckedView(step=step, rectified=False, check=check)
+    return dataclasses.replace(shown, checks=(view,))
+
+
+def test_the_preferred_method_is_shown_where_it_passes():
+    gradcam, fade = checked("gradcam", 0.8), checked("fade", 0.99)
+    ordered, selection = record.select([gradcam, fade], np.eye(3), "gap")
+    assert ordered == (gradcam, fade) and selection == ""
+
+
+def test_another_method_is_shown_where_the_preferred_one_fails():
+    gradcam, fade = checked("gradcam", 0.09), checked("fade", 0.99)
+    ordered, selection = record.select([gradcam, fade], np.eye(3), "fc")
+    assert ordered == (fade, gradcam)
+    assert selection.startswith(
+        "averaged gradients (fade) is shown instead of recurrent"
+    )
+    assert "failed its faithfulness check (0.09, threshold" in selection
+    assert "this model's head weighs each position by itself" in selection
+    assert "each position" not in record.select([gradcam, fade], np.eye(3), "gap")[1]
+
+
+def test_where_no_method_passes_that_is_said():
+    gradcam, fade = checked("gradcam", 0.1), checked("fade", 0.4)
+    ordered, selection = record.select([gradcam, fade], np.eye(3), "fc")
+    assert ordered == (fade, gradcam)  # the higher score first
+    assert selection == record.NONE_PASSED
+    nothing = checked("gradcam", math.nan), checked("fade", math.nan)
+    assert record.select(nothing, np.eye(3), "fc")[1] == record.NONE_PASSED
+
+
+def test_recent_support_is_said(explained):
+    steps = len(explained.scores)
+    row = np.zeros(steps)
+    row[-1], row[3] = 0.7, 0.3
+    shown = dataclasses.replace(explained.shown, shown_row=row, step=steps - 1)
+    recent = dataclasses.replace(explained, attributions=(shown,))
+    assert recent.recency_text.startswith("70 % of the support lies in the last ")
+    row[3] = 0.8
+    assert recent.recency_text == ""

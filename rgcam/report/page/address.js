@@ -5,6 +5,7 @@ function writeAddress(data, state) {
     t: state.cell.input,
     s: state.cell.output,
     steps: state.aggregate || "one",
+    method: data.method,
     class: data.classes[data.targets[state.choice.k]],
     rather: state.choice.j < 0 ? "" : data.classes[data.targets[state.choice.j]],
     kind: state.choice.signed ? "signed" : "positive",
@@ -30,6 +31,11 @@ function readAddress(data, state) {
     const value = Number(named.get(name) ?? NaN);
     return Number.isInteger(value) && value >= 0 && value < size ? value : unless;
   };
+  const m = data.methods.findIndex(({ method }) => method && method === named.get("method"));
+  if (m >= 0 && m !== data.m) {
+    useMethod(data, m);
+    state.choice.signed = data.opening.signed;
+  }
   const classAt = (name) => data.targets.findIndex((t) => data.classes[t] === named.get(name));
   state.cell = {
     input: whole("t", data.steps, state.cell.input),

@@ -1,13 +1,20 @@
-// Values to colours. A scale is {low, high, table}: 0 is always its end or its middle.
+// Values to colours. A scale is {low, high, table, power}: 0 is always its end or its
+// middle, and the colour follows the value's size to the power.
 
 function scaleOf(data, signed, peak, colours) {
+  const table = signed ? data.divergingHeat : data.sequential[colours];
+  return { low: signed ? -peak : 0, high: peak, table, power: 1 };
+}
+
+function matrixScaleOf(data, signed, peak, colours) {
   const table = signed ? data.diverging : data.sequential[colours];
-  return { low: signed ? -peak : 0, high: peak, table };
+  return { low: signed ? -peak : 0, high: peak, table, power: data.matrixPower };
 }
 
 function colourIndex(scale, value) {
-  const unit = scale.high > 0 ? (value - scale.low) / (scale.high - scale.low) : 0;
-  return 3 * Math.round(255 * Math.min(1, Math.max(0, unit)));
+  const size = scale.high > 0 ? Math.min(1, Math.abs(value) / scale.high) ** scale.power : 0;
+  const unit = scale.low < 0 ? 0.5 + (Math.sign(value) * size) / 2 : value > 0 ? size : 0;
+  return 3 * Math.round(255 * unit);
 }
 
 function cssColour(scale, value) {

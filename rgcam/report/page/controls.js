@@ -4,14 +4,15 @@ function fillChoices(data) {
   const by = (id) => document.getElementById(id);
   const option = (value, words) => Object.assign(document.createElement("option"), { value, textContent: words });
   const classes = data.targets.map((_, k) => option(k, className(data, k)));
+  const methods = data.methods.map(({ methodTitle }, m) => option(m, methodTitle));
+  by("method").replaceChildren(...methods);
+  by("method-label").hidden = data.methods.length < 2;
   by("target").replaceChildren(...classes);
   by("rather").replaceChildren(option(-1, "no other class"), ...classes.map((c) => c.cloneNode(true)));
   by("colours").replaceChildren(...Object.keys(data.sequential).map((name) => option(name, name)));
   const aggregations = Object.entries(data.aggregations).map(([name, words]) => option(name, words));
   by("steps").replaceChildren(option("", "one step"), ...aggregations);
   by("steps-label").hidden = !data.square;
-  by("sign-label").hidden = !data.signed;
-  by("rather-label").hidden = !data.signed || data.targets.length < 2;
   by("baseline-label").hidden = !data.baseline;
   by("lag-section").hidden = !data.square;
   by("input").max = data.steps - 1;
@@ -23,6 +24,9 @@ function fillChoices(data) {
 // Make the menus say what the state says.
 function showChoices(data, state) {
   const by = (id) => document.getElementById(id);
+  by("sign-label").hidden = !data.signed;
+  by("rather-label").hidden = !data.signed || data.targets.length < 2;
+  by("method").value = data.m;
   by("target").value = state.choice.k;
   by("rather").value = state.choice.j;
   by("sign").value = state.choice.signed ? "signed" : "positive";
@@ -57,6 +61,11 @@ function connectChoices(data, state, view) {
       showChoices(data, state);
       view.choice();
     });
+  // A method opens on the signs that were checked for figures and text.
+  on("method", "change", ({ value }) => {
+    useMethod(data, Number(value));
+    state.choice.signed = data.opening.signed;
+  });
   on("target", "change", ({ value }) => {
     state.choice.k = Number(value);
     if (state.choice.j === state.choice.k) state.choice.j = -1;

@@ -23,9 +23,17 @@ function readData() {
   data.steps = data.times.length;
   data.outs = data.timesOut.length;
   data.cells = data.height * data.width;
-  data.pairs = data.codes.length / data.targets.length / data.rank;
   data.cache = new Map(); // matrices, aggregated maps and peaks, by choice
+  useMethod(data, 0);
   return data;
+}
+
+// Show the maps of another method: its arrays, checks and words take the others' places.
+function useMethod(data, m) {
+  data.m = m;
+  Object.assign(data, data.methods[m]);
+  data.pairs = data.codes.length / data.targets.length / data.rank;
+  data.cache.clear();
 }
 
 // Whether maps of a choice are the ones that the record shows, figures and text too.

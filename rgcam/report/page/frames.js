@@ -11,8 +11,15 @@ function loadFrames(data, arrived) {
 }
 
 // Draw frame t at (x, y, width, height) under a map; what the model did not see is dim.
-function drawFrame(context, data, image, heat, x, y, width, height) {
+// Under signed heat the frame is grey, or its colours would be taken for the heat's.
+function drawFrame(context, data, image, heat, grey, x, y, width, height) {
   if (image.complete && image.naturalWidth) context.drawImage(image, x, y, width, height);
+  if (grey) {
+    context.globalCompositeOperation = "saturation";
+    context.fillStyle = "#808080";
+    context.fillRect(x, y, width, height);
+    context.globalCompositeOperation = "source-over";
+  }
   const [top, left, bottom, right] = data.box;
   const place = [x + left * width, y + top * height, (right - left) * width, (bottom - top) * height];
   context.fillStyle = "rgb(0 0 0 / 50%)";
@@ -23,11 +30,11 @@ function drawFrame(context, data, image, heat, x, y, width, height) {
   if (heat) heat(context, ...place);
 }
 
-function drawMap(canvas, data, image, heat, words) {
+function drawMap(canvas, data, image, heat, words, grey = false) {
   const width = canvas.clientWidth;
   const height = Math.round((width * data.frameHeight) / data.frameWidth);
   const context = fresh(canvas, height);
-  drawFrame(context, data, image, heat, 0, 0, width, height);
+  drawFrame(context, data, image, heat, grey, 0, 0, width, height);
   if (words) banner(context, words, width, height);
 }
 
@@ -51,7 +58,7 @@ function filmFrames(data, width) {
   return Array.from({ length: count }, (_, i) => Math.round((i * (data.steps - 1)) / (count - 1)));
 }
 
-// view: {row, scale, cellScale, cell, mapAt(t), paint, images}.
+// view: {images, heat, mapAt(t), row, scale, input, grey}.
 function drawFilm(canvas, data, view) {
   const width = canvas.clientWidth;
   const picks = filmFrames(data, width);
@@ -62,7 +69,8 @@ function drawFilm(canvas, data, view) {
   const soft = style("--soft");
   picks.forEach((t, i) => {
     const place = [i * each + 2, 16, each - 4, high];
-    drawFrame(context, data, view.images[t], (c, ...at) => view.heat(c, view.mapAt(t), ...at), ...place);
+    const heat = (c, ...at) => view.heat(c, view.mapAt(t), ...at);
+    drawFrame(context, data, view.images[t], heat, view.grey, ...place);
     context.fillStyle = soft;
     context.fillText(`${data.times[t].toFixed(2)} s`, (i + 0.5) * each, 11);
   });

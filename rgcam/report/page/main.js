@@ -58,7 +58,8 @@ function makeView(data, state) {
     mapOf(data, state.choice, out, input, map);
     const heat = (c, ...at) => paint(c, map, scale, state.opacity, ...at);
     const none = largest(map) ? "" : "no attribution in this frame";
-    drawMap(by("map"), data, images[input], heat, isSeen(data, out, input) ? none : "not seen yet at this output step");
+    const words = isSeen(data, out, input) ? none : "not seen yet at this output step";
+    drawMap(by("map"), data, images[input], heat, words, state.choice.signed);
     if (!state.baseline) return;
     const shown = baselineOf(data, state);
     if (!shown.maps) return drawMap(by("baseline"), data, images[input], null, shown.words);
@@ -79,7 +80,7 @@ function makeView(data, state) {
     const ofStep = state.scale === "row" || state.aggregate;
     const peak = ofStep ? rowPeak(data, state.choice, out) : matrixOf(data, state.choice).peak;
     const scale = { low: state.choice.signed ? -peak : 0, high: peak };
-    drawFilm(by("film"), data, { images, heat, mapAt, row, scale, input });
+    drawFilm(by("film"), data, { images, heat, mapAt, row, scale, input, grey: state.choice.signed });
   }
 
   function bars() {
@@ -91,7 +92,8 @@ function makeView(data, state) {
     barWords("map", cells, scaleWords("importance of a cell", range));
     drawBar(by("map-bar"), cells);
     const row = grid.ofRow(state.shown.output);
-    barWords("matrix", row, scaleWords("importance of a frame", state.rows ? `the row ${step}` : all));
+    const rows = `${state.rows ? `the row ${step}` : all}; colours by the square root`;
+    barWords("matrix", row, scaleWords("importance of a frame", rows));
     drawBar(by("matrix-bar"), row);
   }
 
@@ -150,8 +152,9 @@ function scalesOf(data, state) {
   const make = (peak) => scaleOf(data, choice.signed, peak, colours);
   const ofStep = state.scale === "row" || state.aggregate;
   const cells = ofStep ? rowCellPeak(data, choice, out) : matrix.cellPeak;
-  const whole = make(matrix.peak);
-  const ofRow = (row) => (state.rows ? make(rowPeak(data, choice, row)) : whole);
+  const makeGrid = (peak) => matrixScaleOf(data, choice.signed, peak, colours);
+  const whole = makeGrid(matrix.peak);
+  const ofRow = (row) => (state.rows ? makeGrid(rowPeak(data, choice, row)) : whole);
   return { cells: make(cells), grid: { ofRow: remembered(ofRow) } };
 }
 
@@ -193,7 +196,7 @@ function sayChoice(data, choice) {
   say("title", title);
   say("reading", readingWords(data, choice));
   const own = choice.k === 0 && choice.j < 0 && choice.signed === data.opening.signed;
-  say("reach", own ? data.words.reach : "");
+  say("reach", own ? data.reach : "");
 }
 
 // Nothing may move under the pointer when it shows another output step: the lines above

@@ -14,7 +14,8 @@ function fileName(data, choice, ending, out) {
   const rather = choice.j < 0 ? "" : `-rather-than-${plain(choice.j)}`;
   const kind = choice.signed ? "signed" : "positive";
   const steps = out === undefined ? "" : typeof out === "string" ? `-${out}` : `-step-${out}`;
-  return `explanation-${plain(choice.k)}${rather}-${kind}${steps}.${ending}`;
+  const method = data.methods.length > 1 ? `-${data.method}` : "";
+  return `explanation-${plain(choice.k)}${rather}${method}-${kind}${steps}.${ending}`;
 }
 
 // Every drawing and every word that is marked data-print, where it stands on the page.
@@ -98,7 +99,7 @@ function numbers(data, state) {
     title: titleWords(data, choice),
     view: viewWords(data, choice, out),
     faithfulness: verdictOf(data, choice, out).verdict,
-    method: data.words.method,
+    method: data.methodTitle,
     class: className(data, choice.k),
     rather_than: choice.j < 0 ? null : className(data, choice.j),
     kind: choice.signed ? "signed" : "positive",

@@ -39,15 +39,15 @@ function titleWords(data, choice) {
 
 // Which output steps are shown, as figures and terminal say it.
 function stepsWords(data, out) {
-  if (out === data.opening.output) return data.words.openingSteps;
+  if (out === data.opening.output) return data.openingSteps;
   if (typeof out === "string") return data.aggregations[out];
   return `output step t' = ${seconds(data.timesOut[out])}`;
 }
 
 function viewWords(data, choice, out) {
-  const { view, method, signed, rectified } = data.words;
+  const { view, signed, rectified } = data.words;
   const kind = choice.signed ? signed : rectified;
-  return fill(view, { method, kind, target: classWords(data, choice), steps: stepsWords(data, out) });
+  return fill(view, { method: data.methodTitle, kind, target: classWords(data, choice), steps: stepsWords(data, out) });
 }
 
 // What a faithfulness check found, and what it means.
@@ -58,8 +58,8 @@ function verdictWords(data, { verdict, passed }) {
 }
 
 function mapTitle(data, out) {
-  const { method } = data.words;
-  return `${method[0].toUpperCase()}${method.slice(1)}: ${stepsWords(data, out)}`;
+  const { methodTitle } = data;
+  return `${methodTitle[0].toUpperCase()}${methodTitle.slice(1)}: ${stepsWords(data, out)}`;
 }
 
 function readingWords(data, choice) {
