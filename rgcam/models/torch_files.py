@@ -22,8 +22,8 @@ from flax import traverse_util
 
 from rgcam.errors import InputError
 from rgcam.models import efficientnet, resnet
-from rgcam.models.description import VARIANTS
 from rgcam.models.backbones import Backbone, named_arrays
+from rgcam.models.description import VARIANTS
 from rgcam.types import Params
 
 StateDict: TypeAlias = Mapping[str, np.ndarray]
