@@ -29,7 +29,14 @@ from rgcam.attribution import causal, gradcam, gradients, perturbation, targets
 from rgcam.attribution.perturbation import Baseline
 from rgcam.attribution.targets import Index, ScoreFunction, Target
 from rgcam.errors import InputError
-from rgcam.models.cut import CausalModel, CutModel, FramewiseModel, cut, features
+from rgcam.models.cut import (
+    CausalModel,
+    CutModel,
+    FramewiseModel,
+    classify,
+    cut,
+    features,
+)
 from rgcam.types import Tensor, Variables
 
 CAMS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
@@ -112,7 +119,7 @@ def explain(
     module: CutModel,
     variables: Variables,
     frames: Tensor,  # validated below, with a sentence
-    target: Target = None,
+    target: Target | object = None,  # validated below, with a sentence
     *,
     method: str = "gradcam",
     baseline: Baseline | None = None,
@@ -164,20 +171,19 @@ def explain(
         Explanation, in float32 or wider whatever the features' dtype.
 
     Raises:
-        InputError: a module without ``apply``, frames that are not (T, S, S, 3)
-            floats, a class index that the model does not have, an unknown method or
-            baseline, a length that is not 1 to T, or a traced one where the padding
-            must be cut off.
+        InputError: a module without ``apply``; frames that are not (T, S, S, 3)
+            floats; a target that is neither class indices of the model nor a function
+            that returns (out,); an unknown method or baseline; a length that is not 1
+            to T, or a traced one where the padding must be cut off; ``features`` or
+            ``classify`` returned another shape than they should.
     """
     _check_module(module)
     _check_frames(frames)
     check_method(method, baseline)
     valid_frames = None if length is None else _check_length(length, len(frames))
-    if callable(target):
-        score_function, index = target, None
-    else:
-        score_function = None
-        index = None if target is None else jnp.asarray(target)
+    target = targets.validated(target)
+    score_function = target if callable(target) else None
+    index = None if callable(target) else target
     baseline = default_baseline(method, baseline)
     # A baseline's name is static; feature maps are passed like any other array.
     name, maps = (baseline, None) if isinstance(baseline, str) else (None, baseline)
@@ -446,9 +452,9 @@ def signed_maps(
         length: number of valid frames; nothing is attributed to later outputs.
     """
     if method in gradcam.WEIGHTINGS:
-        classify = functools.partial(module.apply, variables, method="classify")
+        scores_of = functools.partial(classify, module, variables)
         weighting = gradcam.WEIGHTINGS[method]
-        return gradcam.weighted_maps(weighting, classify, features, target)
+        return gradcam.weighted_maps(weighting, scores_of, features, target)
     model = perturbation.upper_model(module, variables, features, baseline, target)
     if length is not None:
         model = perturbation.without_padding(model, length)
@@ -481,13 +487,13 @@ def _gradcam(
     score_function = options.score_function
     if not isinstance(module, CausalModel):
         # Any ``classify``: the derivative by an offset, all rows in one jacrev.
-        classify = functools.partial(module.apply, variables, method="classify")
+        scores_of = functools.partial(classify, module, variables)
         target = index if score_function is None else score_function
         if target is None:
             target = lambda scores: jnp.take(
                 scores, targets.predicted_class(scores, length), axis=1
             )
-        beta, scores = gradcam.weights_and_scores(classify, features, target)
+        beta, scores = gradcam.weights_and_scores(scores_of, features, target)
         return scores, beta, gradcam.heatmaps(beta, features, relu=False)
     model = cut(module, variables, features)
     if score_function is not None:
@@ -504,7 +510,7 @@ def _gradcam(
         index = targets.predicted_class(scores, length)
     shapes = jax.eval_shape(model.advance, model.begin, model.drive)[1]
     classes = shapes.shape[1]
-    seed = targets.nan_unless_class(index, classes) * jax.nn.one_hot(
+    seed = targets.nan_unless_class(index, classes, features.dtype) * jax.nn.one_hot(
         index, classes, dtype=features.dtype
     )
     carried = bool(jax.tree.leaves(model.begin))
@@ -527,7 +533,7 @@ def _other_method(
     baseline = baseline_maps if options.baseline is None else options.baseline
     assert baseline is not None
     perturbation.check_baseline(baseline, features.shape)
-    scores = module.apply(variables, features, method="classify")
+    scores = classify(module, variables, features)
     target = index if options.score_function is None else options.score_function
     if target is None:
         target = targets.predicted_class(scores, length)
@@ -568,6 +574,8 @@ def _check_module(module: object) -> None:
 
 def _check_frames(frames: Tensor) -> None:
     shape, dtype = jnp.shape(frames), jnp.result_type(frames)
+    if shape[:1] == (0,):
+        raise InputError(f"frames have shape {shape}: there is no frame to explain")
     if len(shape) != 4 or not jnp.issubdtype(dtype, jnp.floating):
         raise InputError(
             f"frames are {dtype} of shape {shape}; explain takes one "

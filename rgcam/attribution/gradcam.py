@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 
 from rgcam.attribution import targets
 from rgcam.attribution.targets import Index, ScoreFunction
+from rgcam.models.cut import as_scores
 from rgcam.types import Classify, Tensor
 
 Weighting: TypeAlias = Callable[
@@ -49,7 +50,7 @@ def importance_weights(
 
     Args:
         classify: pure function A (in h w K) -> scores (out C); out may differ
-            from in.
+            from in. Scores of the whole clip, (C,), are one output step.
         features: A (in h w K), floating point.
         target: class index (may be traced: one compilation serves all classes),
             or a function scores (out C) -> (out,) to explain instead, such as
@@ -59,6 +60,10 @@ def importance_weights(
         beta (out in K) in the dtype of features. For a causal ``classify``,
         exactly 0 where t > t'. A class index out of range gives NaN
         where another class would give a number.
+
+    Raises:
+        InputError: ``classify`` returned neither (out C) nor (C,), or a target function
+            anything but (out,).
     """
     return weights_and_scores(classify, features, target)[0]
 
@@ -73,7 +78,9 @@ def weights_and_scores(
     # Differentiate by the offset d, at d = 0, instead of by A itself. At 0 it changes no
     # value; and as dA[t, i, j, k] / dd[t, k] = 1 in every cell, the chain rule sums
     # dy/dA over the cells inside the reverse pass: pooling costs no Jacobian of A.
-    scores_of = lambda offset: classify(features + offset[:, None, None, :])
+    scores_of = lambda offset: as_scores(
+        classify(features + offset[:, None, None, :]), "classify", features.shape
+    )
     offset = jnp.zeros((steps, channels), features.dtype)
     jacobian, scores = target_jacobian(scores_of, offset, target)
     # Eq. 1: the sum over cells becomes their mean.
@@ -209,8 +216,11 @@ def weighted_maps(
     """
     # These weights are not linear in g, so the sum over cells cannot move inside the
     # reverse pass as it does for beta: each pair's g is needed in full.
+    scores_of = lambda features: as_scores(
+        classify(features), "classify", features.shape
+    )
     outputs, pullback = jax.vjp(
-        lambda features: targets.select(classify(features), target), features
+        lambda features: targets.select(scores_of(features), target), features
     )
 
     def one_output_step(

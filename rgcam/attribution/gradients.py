@@ -45,7 +45,7 @@ def gradient(model: UpperModel) -> Float[Array, "out T h w"]:
     all cells (a head that averages over space), Grad-CAM.
     """
     # One point, z = x itself (mask 1 in every frame), with weight 1.
-    every_frame = jnp.ones(model.grid[0])
+    every_frame = jnp.ones(model.grid[0], model.inputs.dtype)
     return average_gradient(model, lambda _: (every_frame, 1.0), 1)
 
 
@@ -163,7 +163,7 @@ def panel_schedule(model: UpperModel) -> Schedule:
     length = jnp.cumsum(change + 0.5 / FIRST_POINTS)
     length = jnp.concatenate([jnp.zeros(1, length.dtype), length / length[-1]])
     # The inverse of s -> length(s), by interpolation with the axes exchanged.
-    return lambda u: jnp.interp(u, length, levels)
+    return lambda u: jnp.interp(jnp.asarray(u, levels.dtype), length, levels)
 
 
 def panels_needed(model: UpperModel, schedule: Schedule) -> Int[Array, ""]:

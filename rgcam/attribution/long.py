@@ -338,6 +338,9 @@ def _back_through_stretch(
     seed = jax.nn.one_hot(target, classes, dtype=drive.dtype)
     with jax.default_matmul_precision(PRECISION):
         # The forward pass again, from the stored carry: pullbacks are never stored.
+        # In the drive's dtype, as ``cut`` begins: a constant carry may come in another.
+        as_drive = lambda leaf: jnp.asarray(leaf, drive.dtype)
+        carry, cotangent = jax.tree.map(as_drive, (carry, cotangent))
         _, pullback = jax.vjp(advance, carry, drive)
         cotangent, weights = causal.pull_back(pullback, cotangent, joins, seed)
         heat = causal.signed_maps(weights, response, jnp.asarray(maps))

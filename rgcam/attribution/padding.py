@@ -165,7 +165,7 @@ def _scores(
     module: CutModel, variables: Variables, features: Float[Tensor, "T h w K"]
 ) -> Float[Array, "out C"]:
     with jax.default_matmul_precision(explain.PRECISION):
-        return jnp.asarray(module.apply(variables, features, method="classify"))
+        return cut.classify(module, variables, features)
 
 
 @functools.partial(jax.jit, static_argnames=("module", "options"))

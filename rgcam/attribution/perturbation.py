@@ -13,7 +13,6 @@ Shapley values      add frames in random orders (permutation sampling)
 ==================  ==========================================================
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -25,7 +24,7 @@ from jaxtyping import Array, Float, Key
 from rgcam.attribution import targets
 from rgcam.attribution.targets import Index, ScoreFunction
 from rgcam.errors import InputError
-from rgcam.models.cut import CutModel, SharingModel, cut
+from rgcam.models.cut import CutModel, SharingModel, classify, cut
 from rgcam.types import Tensor, Variables
 
 Baseline: TypeAlias = str | Float[Tensor, "..."]
@@ -79,9 +78,10 @@ def upper_model(
     change = features - baseline
     steps, height, width = features.shape[:3]
     if not isinstance(module, SharingModel):
-        classify = functools.partial(module.apply, variables, method="classify")
         return UpperModel(
-            outputs=lambda maps: targets.select(classify(maps), target),
+            outputs=lambda maps: targets.select(
+                classify(module, variables, maps), target
+            ),
             inputs=features,
             baseline=baseline,
             to_maps=lambda weights: (weights * change).sum(-1),
@@ -223,7 +223,8 @@ def cell_occlusion(model: UpperModel) -> Float[Array, "out T h w"]:
     """
     cells = jnp.arange(math.prod(model.grid))
     # Masks are made one by one inside the loop: all of them would be (T h w)^2 numbers.
-    mask_of = lambda cell: (cells != cell).reshape(model.grid)
+    dtype = model.inputs.dtype
+    mask_of = lambda cell: (cells != cell).astype(dtype).reshape(model.grid)
     outputs_of = lambda cell: model.outputs(model.mix_cells(mask_of(cell)))
     occluded = jax.lax.map(outputs_of, cells, batch_size=min(CLIPS_AT_ONCE, len(cells)))
     lost = model.outputs(model.inputs) - occluded

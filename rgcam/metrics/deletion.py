@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float
 from rgcam.attribution import perturbation, targets
 from rgcam.attribution.explain import PRECISION
 from rgcam.attribution.targets import Index, ScoreFunction
-from rgcam.models.cut import CutModel
+from rgcam.models.cut import CutModel, classify
 from rgcam.types import Tensor, Variables
 
 STEPS = 16  # in which the cells are removed
@@ -211,7 +211,7 @@ def _masked_scores(
 
     def score_cells(mask: Float[Array, "T h w"]) -> Float[Array, " out"]:
         frozen = freeze(features, mask)
-        scores = module.apply(variables, frozen, method="classify")
+        scores = classify(module, variables, frozen)
         return targets.select(scores, target)
 
     return _over_masks(score_frames), _over_masks(score_cells)

@@ -123,9 +123,9 @@ def average_precision(
     recall, total, previous = 0.0, 0.0, 0.0
     # From the highest threshold down, so that recall only grows.
     for threshold in np.unique(importance)[::-1]:
-        chosen = importance >= threshold
-        recall = _share((chosen & true_frames).sum(), true_frames.sum())
-        total += (recall - previous) * float(true_frames[chosen].mean())
+        is_above = importance >= threshold
+        recall = _share((is_above & true_frames).sum(), true_frames.sum())
+        total += (recall - previous) * float(true_frames[is_above].mean())
         previous = recall
     return total if true_frames.any() else math.nan
 

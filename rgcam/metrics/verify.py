@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from rgcam.attribution.explain import PRECISION, Explanation
 from rgcam.attribution.targets import Index
-from rgcam.models.cut import CutModel
+from rgcam.models.cut import CutModel, classify
 from rgcam.types import Tensor, Variables
 
 EPSILON = 1e-4  # of the central differences, in units of A's standard deviation
@@ -76,9 +76,9 @@ def verify(
     rng, (out, steps, channels) = np.random.default_rng(seed), beta.shape
 
     # Eq. 1 as it is written, one output step at a time.
-    chosen = rng.choice(out, min(rows, out), replace=False)
+    steps_out = rng.choice(out, min(rows, out), replace=False)
     row = functools.partial(_gradient_row, module, variables, features, target)
-    loop = max(np.abs(np.asarray(row(t)) - beta[t]).max() for t in chosen)
+    loop = max(np.abs(np.asarray(row(t)) - beta[t]).max() for t in steps_out)
 
     # The same without any derivative: move one channel of one frame up and down.
     pairs = np.stack(
@@ -91,7 +91,7 @@ def verify(
     return BetaErrors(
         loop=float(loop / scale),
         differences=float(differences / scale),
-        rows=len(chosen),
+        rows=len(steps_out),
         entries=out * entries,
     )
 
@@ -107,7 +107,7 @@ def _gradient_row(
     """Differentiate the score of one output step; average over space (Eq. 1)."""
 
     def score(a: Float[Array, "in h w K"]) -> Float[Array, ""]:
-        return module.apply(variables, a, method="classify")[step, target]
+        return classify(module, variables, a)[step, target]
 
     with jax.default_matmul_precision(PRECISION):
         return jax.grad(score)(jnp.asarray(features)).mean((1, 2))
@@ -122,10 +122,10 @@ def _central_differences(
 ) -> Float[np.ndarray, "out entries"]:
     """Return beta[:, t, k] for pairs (t, k) by central differences in float64."""
 
-    def classify(variables: Variables, a: Array) -> Array:
-        return module.apply(variables, a, method="classify")[:, target]
+    def score_of(variables: Variables, a: Array) -> Array:
+        return classify(module, variables, a)[:, target]
 
-    program = jax.make_jaxpr(classify)(variables, features)
+    program = jax.make_jaxpr(score_of)(variables, features)
     with jax.enable_x64(True):
         *weights, features = [
             _widen(x) for x in jax.tree.leaves((variables, jnp.asarray(features)))

@@ -2,9 +2,10 @@
 
     frames (T, S, S, 3) --features--> A (T, h, w, K) --classify--> y (T_out, C)
 
-Every method of ``rgcam.attribution`` takes a ``CutModel``. A causal model may offer more,
-and is then explained at a fraction of the cost: it is cut once more inside ``classify``,
-at its first linear map, which is the same for every frame:
+A model that scores the clip as a whole, (C,), has T_out = 1. Every method of
+``rgcam.attribution`` takes a ``CutModel``. A causal model may offer more, and is then
+explained at a fraction of the cost: it is cut once more inside ``classify``, at its first
+linear map, which is the same for every frame:
 
     A (T, h, w, K) --drive--> u (T, D) --advance--> y (T, C)
 
@@ -19,8 +20,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from rgcam.errors import InputError
 from rgcam.types import Tensor, Variables
 
 Carry: TypeAlias = PyTree
@@ -37,7 +40,8 @@ class CutModel(Protocol):
     """A model cut at a feature map: any object whose ``apply`` knows two methods.
 
     ``apply(variables, frames, method="features")``: frames (T, S, S, 3) -> A (T, h, w, K)
-    ``apply(variables, A, method="classify")``: A -> pre-softmax scores (T_out, C)
+    ``apply(variables, A, method="classify")``: A -> pre-softmax scores (T_out, C), or
+    (C,) of the whole clip
 
     Both are pure. The object must be hashable: it is a static argument of ``jax.jit``.
     """
@@ -156,6 +160,9 @@ def features(
 
     Returns:
         A; one step for each frame, or fewer of a model that strides over time.
+
+    Raises:
+        InputError: the model's ``features`` returned anything but (T, h, w, K).
     """
     frames = jnp.asarray(frames)
     if isinstance(module, FramewiseModel):
@@ -166,7 +173,66 @@ def features(
         maps = in_chunks(below, images, at_once(math.prod(images.shape[1:-1])))
     else:
         maps = module.apply(variables, frames, method="features")
+    _check_maps(maps, f"{type(module).__name__}.features", frames.shape)
     return maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
+
+
+def classify(
+    module: CutModel, variables: Variables, features: Float[Tensor, "in h w K"]
+) -> Float[Array, "out C"]:
+    """Compute the scores of every output step; a score of the whole clip is one step.
+
+    Raises:
+        InputError: the model's ``classify`` returned neither (T_out, C) nor (C,).
+    """
+    scores = module.apply(variables, features, method="classify")
+    return as_scores(scores, f"{type(module).__name__}.classify", features.shape)
+
+
+def as_scores(
+    scores: object, function: str, shape: tuple[int, ...]
+) -> Float[Array, "out C"]:
+    """Validate what a ``classify`` returned; give scores of the whole clip (C,) an axis.
+
+    Args:
+        scores: what it returned.
+        function: its name, for the message.
+        shape: of the feature map that it was given.
+
+    Raises:
+        InputError: neither (T_out, C) nor (C,), or not floating point.
+    """
+    is_array = isinstance(scores, jax.Array | np.ndarray)
+    if (
+        not is_array
+        or scores.ndim not in (1, 2)
+        or 0 in scores.shape
+        or not jnp.issubdtype(scores.dtype, jnp.floating)
+    ):
+        kind = f"{scores.dtype} {scores.shape}" if is_array else type(scores).__name__
+        raise InputError(
+            f"{function} returned {kind} for a feature map {shape}: expected scores in "
+            "floating point, (T_out, C) or, for the whole clip, (C,), without a batch axis"
+        )
+    return jnp.asarray(scores).reshape(-1, scores.shape[-1])
+
+
+def _check_maps(maps: object, function: str, frames: tuple[int, ...]) -> None:
+    """Validate what ``features`` returned for frames of this shape."""
+    if not isinstance(maps, jax.Array | np.ndarray):
+        problem = f"a {type(maps).__name__}"
+    elif maps.ndim != 4 or 0 in maps.shape:
+        problem = f"{maps.shape}"
+    # Frames are square, and so are their feature maps: two equal sides at the end, and
+    # another number before them, are (K, h, w).
+    elif maps.shape[1] != maps.shape[2] == maps.shape[3] and frames[1] == frames[2]:
+        problem = f"{maps.shape}, which looks like channels first"
+    else:
+        return
+    raise InputError(
+        f"{function} returned {problem} for frames {frames}: expected a feature map "
+        "with the channels last, (T, h, w, K)"
+    )
 
 
 def in_chunks(

@@ -436,3 +436,111 @@ def test_features_are_masked_for_causal_models_alone():
     features = module.apply({}, FRAMES, method="features")
     with pytest.raises(InputError, match="Attention.*may look ahead"):
         attribution.class_maps(module, variables, features, TARGET, VALID)
+
+
+# What the model's functions and the caller return and give.
+
+
+class OfTheClip(ManyToOne):
+    """The same score without the axis of output steps, (C,)."""
+
+    @nn.compact
+    def classify(self, features):
+        return nn.Dense(C)(nn.RNN(nn.GRUCell(6))(features.mean((1, 2))))[-1]
+
+
+class Batched(ManyToOne):
+    @nn.compact
+    def classify(self, features):
+        return nn.Dense(C)(features.mean((1, 2)))[None]
+
+
+def first_minus_second(scores):
+    return scores[:, 0] - scores[:, 1]
+
+
+@pytest.mark.parametrize("target", [TARGET, None, [0, 1], first_minus_second])
+@pytest.mark.parametrize("method", ["gradcam", "layercam", "path", "shapley", "cells"])
+def test_a_score_of_the_clip_is_explained_as_one_output_step(method, target):
+    module, variables = initialised(ManyToOne)
+    one_step = attribution.explain(module, variables, FRAMES, target, method=method)
+    of_clip = attribution.explain(OfTheClip(), variables, FRAMES, target, method=method)
+    assert of_clip.scores.shape == (1, C)
+    for values, expected in zip(of_clip, one_step, strict=True):
+        if expected is not None:
+            np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", attribution.METHODS)
+def test_scores_with_a_batch_axis_are_rejected_by_every_method(method):
+    match = r"Batched.classify returned float32 \(1, 7, 4\).*\(T_out, C\)"
+    variables = Batched().init(jax.random.key(0), FRAMES, method="classify")
+    for target in (TARGET, None, first_minus_second):
+        with pytest.raises(InputError, match=match):
+            attribution.explain(Batched(), variables, FRAMES, target, method=method)
+
+
+@pytest.mark.parametrize("target", [3.0, True, [], "stand up", [0.5]])
+def test_a_target_that_is_no_class_is_rejected(target):
+    with pytest.raises(InputError, match="target .*give"):
+        explain("fc", "gradcam", target)
+
+
+@pytest.mark.parametrize("kind", [Given, Whole])
+@pytest.mark.parametrize("method", ["gradcam", "xgradcam", "path", "cells"])
+def test_a_target_function_that_returns_all_classes_is_rejected(method, kind):
+    with pytest.raises(InputError, match=r"function returned float32 \(5, 4\)"):
+        explain("fc", method, lambda y: y, kind)
+
+
+def test_a_clip_without_frames_is_rejected():
+    module, variables, frames = small("fc")
+    with pytest.raises(InputError, match="there is no frame"):
+        attribution.explain(module, variables, frames[:0], TARGET)
+
+
+# Numbers of other kinds: JAX_ENABLE_X64 and strict promotion.
+
+EVERY_BASELINE = [
+    (method, baseline)
+    for method in attribution.METHODS
+    for baseline in perturbation.BASELINES
+    if method not in attribution.CAMS or baseline == "zero"
+]
+NUMERICS = {
+    "x64": lambda: jax.enable_x64(True),
+    "strict": lambda: jax.numpy_dtype_promotion("strict"),
+}
+
+
+@pytest.mark.parametrize("numerics", NUMERICS)
+@pytest.mark.parametrize("kind", [Given, Whole])
+def test_every_method_and_baseline_keeps_float32(kind, numerics):
+    """Dtypes are decided as a function is traced: nothing is computed."""
+    module, variables, frames = small("fc", kind)
+    for method, baseline in EVERY_BASELINE:
+        for length in (None, VALID) if kind is Whole else (None,):
+            run = functools.partial(
+                attribution.explain,
+                module,
+                method=method,
+                baseline=baseline,
+                length=length,
+            )
+            with NUMERICS[numerics]():
+                shapes = jax.eval_shape(run, variables, frames, TARGET)
+                several = jax.eval_shape(run, variables, frames, np.int32([0, 1]))
+            for leaf in jax.tree.leaves((shapes, several)):
+                assert leaf.dtype == np.float32, (method, baseline)
+
+
+@pytest.mark.parametrize("numerics", NUMERICS)
+@pytest.mark.parametrize("method", attribution.METHODS)
+def test_every_method_gives_the_same_values_in_other_numerics(method, numerics):
+    expected = explain("gap", method)
+    with NUMERICS[numerics]():
+        values = explain("gap", method)
+    for one, other in zip(values, expected, strict=True):
+        if other is not None and method != "shapley":
+            size = np.abs(other).max()
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * size)

@@ -113,3 +113,18 @@ def test_mistakes_get_one_sentence():
         explain(frames, max_bytes=1000)
     with pytest.raises(InputError, match="window is 0"):
         explain(frames, window=0)
+
+
+@pytest.mark.parametrize(
+    "numerics",
+    [lambda: jax.enable_x64(True), lambda: jax.numpy_dtype_promotion("strict")],
+    ids=["x64", "strict"],
+)
+def test_a_window_is_the_same_in_other_numerics(known, numerics):
+    inputs, _ = known
+    expected = long.explain_long(*inputs, 1, window=6, maps=True)
+    with numerics():
+        e = long.explain_long(*inputs, 1, window=6, maps=True)
+    close(e.maps, expected.maps, expected.maps)
+    close(e.matrix, expected.matrix, expected.matrix)
+    np.testing.assert_allclose(e.dropped, expected.dropped, atol=1e-4)

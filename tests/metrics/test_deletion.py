@@ -166,3 +166,36 @@ def test_frames_are_blurred_by_a_gaussian():
     np.testing.assert_allclose(
         deletion.blur_frames(np.ones((2, 8, 8, 3))), 1, rtol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    "numerics",
+    [lambda: jax.enable_x64(True), lambda: jax.numpy_dtype_promotion("strict")],
+    ids=["x64", "strict"],
+)
+def test_removals_cost_the_same_in_other_numerics(numerics):
+    module, shape = lrcn("fc"), (5, 3, 2, 5)
+    features = random(shape)
+    variables = classifiers.init(module, jax.random.key(1), features, "classify")
+    frames, cells = np.eye(5, dtype=np.float32), np.ones((2, 5, 3, 2), np.float32)
+
+    def measure():
+        losses = deletion.removal_losses(
+            module, variables, features, 1, frames, cells, baseline="mean"
+        )
+        scores = [
+            deletion.removal_scores(
+                module, variables, features, with_what, 1, frames, cells, cells[0]
+            )
+            for with_what in (None, 0 * features)
+        ]
+        return jax.tree.map(np.asarray, (losses, scores))
+
+    expected = measure()
+    with numerics():
+        values = measure()
+    for one, other in zip(
+        jax.tree.leaves(values), jax.tree.leaves(expected), strict=True
+    ):
+        assert one.dtype == np.float32
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rgcam.errors import InputError
 from rgcam.models import classifiers, cut, description
 
 ARCH = {
@@ -70,3 +71,54 @@ def test_features_that_may_mix_frames_see_all_of_them():
 
     found = cut.features(Mean(), {}, FRAMES)
     np.testing.assert_allclose(found.mean(0), 0, atol=1e-6)
+
+
+class Returns(nn.Module):
+    """A model whose two functions return what they are told to."""
+
+    maps: tuple[int, ...] = (7, 4, 4, 5)
+    scores: object = None
+
+    def features(self, frames):
+        return jnp.zeros(self.maps)
+
+    def classify(self, features):
+        return self.scores(features)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (7, 4, 4), (1, 7, 4, 4, 5), (0, 4, 4, 5)])
+def test_a_feature_map_has_four_axes(shape):
+    with pytest.raises(
+        InputError, match=r"Returns.features returned \(.*for frames \(7"
+    ):
+        cut.features(Returns(shape), {}, FRAMES)
+
+
+@pytest.mark.parametrize("shape", [(7, 64, 4, 4), (64, 7, 4, 4)])
+def test_channels_first_are_rejected(shape):
+    with pytest.raises(InputError, match="channels first.*channels last"):
+        cut.features(Returns(shape), {}, FRAMES)
+
+
+def test_scores_of_the_whole_clip_are_one_output_step():
+    features = jnp.ones((7, 4, 4, 5))
+    module = Returns(scores=lambda a: a.sum((0, 1, 2)))
+    np.testing.assert_array_equal(
+        cut.classify(module, {}, features), np.full((1, 5), 112)
+    )
+
+
+@pytest.mark.parametrize(
+    ("scores", "returned"),
+    [
+        (lambda a: a.sum((1, 2))[None], r"float32 \(1, 7, 5\)"),
+        (lambda a: a.sum(), r"float32 \(\)"),
+        (lambda a: a.sum((1, 2)).astype(int), r"int32 \(7, 5\)"),
+        (lambda a: a[:0].sum((1, 2)), r"float32 \(0, 5\)"),
+        (lambda a: (a.sum((1, 2)), 0), "tuple"),
+    ],
+)
+def test_classify_returns_scores_of_steps_or_of_the_clip(scores, returned):
+    match = rf"Returns.classify returned {returned} for a feature map \(7, 4, 4, 5\)"
+    with pytest.raises(InputError, match=match):
+        cut.classify(Returns(scores=scores), {}, jnp.ones((7, 4, 4, 5)))
