@@ -2,11 +2,12 @@
 
     python benchmarks/trace.py
 
-A file counts when a function of it is called; running its top level on import does not
-count. The limits are those of the design: a reader follows an explanation through few
+A file counts when a function of it is called; running its top level on import, bodies of
+classes included, does not count. The limits are those of the design: a reader follows an explanation through few
 files.
 """
 
+import inspect
 import sys
 import tempfile
 from collections.abc import Callable
@@ -33,7 +34,8 @@ def traced(run: Callable[[], object]) -> list[str]:
 
     def profile(frame: FrameType, event: str, argument: object) -> None:
         code = frame.f_code
-        if event == "call" and code.co_name != "<module>":
+        # Only functions have fast local variables: modules and bodies of classes do not.
+        if event == "call" and code.co_flags & inspect.CO_OPTIMIZED:
             names.add(code.co_filename)
 
     sys.setprofile(profile)
