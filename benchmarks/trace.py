@@ -2,9 +2,9 @@
 
     python benchmarks/trace.py
 
-A file counts when a function of it is called; running its top level on import, bodies of
-classes included, does not count. The limits are those of the design: a reader follows an explanation through few
-files.
+A file counts when a function of it is called. Running its top level on import does not
+count, nor do contents pages (``__init__.py``), whose only function imports on demand. The
+limits are those of the design: a reader follows an explanation through few files.
 """
 
 import inspect
@@ -43,7 +43,11 @@ def traced(run: Callable[[], object]) -> list[str]:
         run()
     finally:
         sys.setprofile(None)
-    paths = (Path(name) for name in names if name.startswith(str(PACKAGE)))
+    paths = (
+        Path(name)
+        for name in names
+        if name.startswith(str(PACKAGE)) and not name.endswith("__init__.py")
+    )
     return sorted(path.relative_to(PACKAGE).as_posix() for path in paths)
 
 

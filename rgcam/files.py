@@ -47,6 +47,11 @@ def atomic(file: Path) -> Generator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Make a path absolute: PyAV takes the start of ``clip:1.mp4`` for a protocol."""
+    return str(Path(path).absolute())
+
+
 def write_text(file: Path, text: str) -> None:
     """Write UTF-8 text atomically, with Unix line ends on every system.
 

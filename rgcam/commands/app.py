@@ -1,4 +1,4 @@
-"""Run a command: report InputError in one sentence, exit code 2."""
+"""Run a command: report InputError in one sentence, exit code 2; show its stages."""
 
 import hashlib
 import importlib
@@ -6,13 +6,23 @@ import io
 import os
 import platform
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from rgcam.commands import COMMANDS, options, progress
+from rgcam.commands import COMMANDS, options
 from rgcam.errors import InputError
 
 HELP = ("-h", "--help")
+
+
+class _Stage(NamedTuple):
+    name: str
+    began: float  # seconds, of time.monotonic
+
+
+_running: list[_Stage] = []  # at most one
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        progress.interrupt()
+        _interrupt_stage()
         print("stopped", file=sys.stderr)
         return 130
     except Exception:
@@ -78,6 +88,30 @@ def cache_compiled_programs() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+def stage(name: str) -> None:
+    """Begin a stage, and end the one before it, on a terminal; do nothing elsewhere.
+
+    Args:
+        name: what is done, such as "decode"; "" ends the last stage.
+    """
+    if not sys.stderr.isatty():
+        return
+    if _running:
+        last = _running.pop()
+        seconds = time.monotonic() - last.began
+        print(f"\r{last.name}: {seconds:.1f} s", file=sys.stderr)
+    if name:
+        _running.append(_Stage(name, time.monotonic()))
+        print(f"{name} ...", end="", file=sys.stderr, flush=True)
+
+
+def _interrupt_stage() -> None:
+    """End the line of a stage that did not come to its end, before a message."""
+    if _running:
+        _running.clear()
+        print(file=sys.stderr)
+
+
 def _run(name: str, arguments: Sequence[str]) -> None:
     """Run the command of that name, or print its help."""
     if name not in COMMANDS:
@@ -88,9 +122,7 @@ def _run(name: str, arguments: Sequence[str]) -> None:
         )
     asks_for_help = bool(set(HELP).intersection(arguments))
     if name == "explain" and not asks_for_help:
-        progress.stage(
-            "load rgcam and JAX"
-        )  # which takes seconds, so that is said first
+        stage("load rgcam and JAX")  # which takes seconds, so that is said first
     command = importlib.import_module(f"rgcam.commands.{name}").COMMAND
     if asks_for_help:
         print(options.help_text(command))
@@ -129,7 +161,7 @@ def _missing_platform() -> str:
 
 
 def _fail(message: str) -> int:
-    progress.interrupt()
+    _interrupt_stage()
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from rgcam import files
 from rgcam.attribution import explain, maps, perturbation
+from rgcam.commands import app
 from rgcam.commands import options as command_line
-from rgcam.commands import progress
 from rgcam.commands.options import Command, Options, option
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip, read_clip
@@ -185,14 +185,14 @@ def run(options: ExplainOptions) -> None:
     name = _model_name(options)
     options = dataclasses.replace(options, model=name)
     if options.videos:
-        progress.stage("")
+        app.stage("")
         return _explain_corpus(options, name)
     out = Path(options.out)
     files.check_writable(out)
-    progress.stage("load the model")
+    app.stage("load the model")
     model = load_model(name)
     if options.window is not None or options.steps or _is_too_long(options, model):
-        progress.stage("")
+        app.stage("")
         return _explain_long(options, model, out)
     _explain_clip(options, name, model, out)
 
@@ -209,7 +209,7 @@ def _explain_clip(options: ExplainOptions, name: str, model: Model, out: Path) -
     from rgcam.report import writer
 
     cnn = load_cnn(name, options.cnn)
-    progress.stage("decode")
+    app.stage("decode")
     clip = _read(options, model)
     explained = explain_clip(
         model,
@@ -222,11 +222,11 @@ def _explain_clip(options: ExplainOptions, name: str, model: Model, out: Path) -
         cnn=cnn,
         source=files.printable(options.video or f"stickman clip {DEMO_SEED}"),
         options=recorded(options),
-        on_stage=progress.stage,
+        on_stage=app.stage,
     )
-    progress.stage("draw and write")
+    app.stage("draw and write")
     writer.write(out, explained)
-    progress.stage("")
+    app.stage("")
     print(writer.text(explained, out))
     if options.verify:
         from rgcam.metrics import verify

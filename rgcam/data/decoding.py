@@ -22,6 +22,7 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition
 
+from rgcam import files
 from rgcam.errors import InputError
 
 Number = float | int
@@ -93,21 +94,6 @@ class DecodeStats:
     header_frames: int = 0
     from_start: bool = True
     end_seconds: float = math.inf
-
-
-def absolute(path: File) -> str:
-    """Make a path absolute: PyAV takes the start of ``clip:1.mp4`` for a protocol."""
-    return str(Path(path).absolute())
-
-
-def check_rate(fps: Number) -> None:
-    """Validate a number of frames per second.
-
-    Raises:
-        InputError: it is not above 0.
-    """
-    if not 0 < fps < math.inf:
-        raise InputError(f"fps is {fps:g}; it must be above 0, such as 7.5")
 
 
 def source_of(video: File | Memory | Bytes, name: str = "") -> Source:
@@ -187,7 +173,7 @@ def _first_bytes(path: Path) -> bytes:
 
 def _open(source: Source) -> InputContainer:
     def file() -> str | _Reader:
-        return absolute(source) if isinstance(source, Path) else _Reader(source)
+        return files.absolute(source) if isinstance(source, Path) else _Reader(source)
 
     try:
         return av.open(file(), "r")

@@ -22,7 +22,6 @@ from rgcam.data.decoding import (
     Number,
     Source,
     TimedFrame,
-    check_rate,
     header_duration,
     header_rate,
     notes,
@@ -31,7 +30,7 @@ from rgcam.data.decoding import (
     timed_frames,
     with_nearest_until,
 )
-from rgcam.errors import InputError
+from rgcam.errors import InputError, check_rate
 
 __all__ = [
     "Clip",

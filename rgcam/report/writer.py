@@ -17,8 +17,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from rgcam import files
-from rgcam.data.decoding import File, Number, absolute, check_rate
-from rgcam.errors import InputError
+from rgcam.data.decoding import File, Number
+from rgcam.errors import InputError, check_rate
 from rgcam.report import explorer, overlay, plots, record
 from rgcam.report.record import ExplainedClip
 
@@ -176,7 +176,7 @@ def _write_arrays(file: Path, explained: ExplainedClip) -> None:
 def _writing(path: File) -> Generator[str]:
     """Yield the path as PyAV needs it; say in a sentence why it cannot be written."""
     try:
-        yield absolute(path)
+        yield files.absolute(path)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(

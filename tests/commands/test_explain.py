@@ -11,7 +11,7 @@ import pytest
 
 import rgcam
 from rgcam.attribution.targets import predicted_class
-from rgcam.commands import explain, progress
+from rgcam.commands import app, explain
 from rgcam.commands.explain import DEMO_SEED
 from rgcam.data import video
 from rgcam.data.synthetic import stickman
@@ -276,13 +276,13 @@ def test_by_default_the_checks_choose_the_method(call, tmp_path):
 
 
 def test_stages_are_shown_on_a_terminal_only(monkeypatch, capsys):
-    progress.stage("decode")
-    progress.stage("")
+    app.stage("decode")
+    app.stage("")
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    progress.stage("decode")
-    progress.stage("explain")
-    progress.stage("")
+    app.stage("decode")
+    app.stage("explain")
+    app.stage("")
     lines = capsys.readouterr().err.replace("\r", "\n").split("\n")
     assert lines[0] == "decode ..." and re.fullmatch(r"decode: \d+\.\d s", lines[1])
     assert lines[2] == "explain ..." and lines[3].startswith("explain: ")

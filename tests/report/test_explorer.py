@@ -13,7 +13,7 @@ from rgcam.attribution import maps as attribution_maps
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.models import zoo
-from rgcam.report import explain, explorer, quantize, writer
+from rgcam.report import explain, explorer, writer
 from rgcam.report.explain import explain_clip
 from rgcam.report.record import CheckedView, verdict
 from tests.conftest import WIDE
@@ -388,13 +388,13 @@ def test_long_clips_are_restored_from_a_shared_basis(
     open_page, explained, tmp_path, monkeypatch
 ):
     maps = explained.shown.class_maps.maps
-    kept = quantize.factorise(maps, 4 * 136 * 12)
-    monkeypatch.setattr(quantize, "factorise", lambda maps: kept)
+    kept = explorer.factorise(maps, 4 * 136 * 12)
+    monkeypatch.setattr(explorer, "factorise", lambda maps: kept)
     file = tmp_path / "report.html"
     file.write_text(explorer.page(explained))
     assert kept.basis is not None and 1e-3 < kept.error < 0.05
     page = open_page(file, "#t=3&s=15")
-    expected = quantize.restore(kept, maps.shape)[0, 15, 3]
+    expected = explorer.restore(kept, maps.shape)[0, 15, 3]
     np.testing.assert_allclose(
         numbers(page)["map"], np.maximum(expected, 0), rtol=1e-4, atol=1e-6
     )
@@ -529,3 +529,61 @@ def test_about_holds_what_is_known_and_nothing_else(explained):
     assert about["Model"].startswith("stickman-lrcn: ")
     assert about["Video"] == "a b.mp4, 16 frames"
     assert not {"Notes", "Frame-CNN baseline"} & set(about)
+
+
+# Heat maps of all pairs in few bytes.
+
+
+def low_rank(rank, classes=2, steps=12, side=4):
+    """Return causal maps that are combinations of ``rank`` maps of each frame."""
+    draw = np.random.default_rng(0).normal
+    weights = draw(size=(classes, steps, steps, rank)) * np.tri(steps)[..., None]
+    basis = draw(size=(steps, rank, side * side))
+    maps = np.einsum("cotr,trx->cotx", weights, basis)
+    return maps.reshape(classes, steps, steps, side, side).astype(np.float32)
+
+
+def test_codes_by_hand():
+    maps = np.zeros((1, 2, 2, 1, 2), np.float32)
+    maps[0, 1, 0, 0] = 127, -63.4
+    maps[0, 1, 1, 0] = 0.5, 0.25
+    kept = explorer.factorise(maps)
+    assert kept.causal and kept.basis is None
+    np.testing.assert_array_equal(kept.codes[0], [[0, 0], [127, -63], [127, 64]])
+    np.testing.assert_allclose(kept.scales[0], [0, 1, 0.5 / 127], rtol=1e-6)
+    assert kept.error == pytest.approx(0.4 / 127, rel=1e-4)
+
+
+@pytest.mark.parametrize("budget", [10**6, 2 * 78 * 6])
+def test_the_error_is_what_it_says(budget):
+    maps = low_rank(5)
+    kept = explorer.factorise(maps, budget)
+    assert (kept.basis is None) == (budget == 10**6)
+    again = explorer.restore(kept, maps.shape)
+    worst = np.abs(again - maps).max() / np.abs(maps).max()
+    assert kept.error == pytest.approx(worst, rel=1e-5)
+    assert worst < 0.02  # rounding: the basis of 6 holds what 5 maps make
+    assert not again[:, *np.triu_indices(12, 1)].any()
+
+
+def test_every_pair_keeps_its_shape_however_faint():
+    maps = low_rank(16)
+    maps *= np.geomspace(1, 1e-6, 12)[:, None, None, None].astype(np.float32)
+    again = explorer.restore(explorer.factorise(maps), maps.shape)
+    error = np.abs(again - maps).max((-2, -1))
+    assert (error <= 0.51 / 127 * np.abs(maps).max((-2, -1))).all()
+
+
+def test_what_looks_ahead_is_kept_whole():
+    maps = np.random.default_rng(0).normal(size=(1, 3, 5, 2, 2)).astype(np.float32)
+    kept = explorer.factorise(maps)
+    assert not kept.causal and kept.codes.shape == (1, 15, 4)
+    np.testing.assert_allclose(explorer.restore(kept, maps.shape), maps, atol=0.02)
+    square = low_rank(2)
+    square[0, 0, 1] = 1e-9
+    assert not explorer.factorise(square).causal
+
+
+def test_nothing_is_kept_as_nothing():
+    kept = explorer.factorise(np.zeros((1, 4, 4, 2, 2), np.float32))
+    assert kept.error == 0 and not explorer.restore(kept, (1, 4, 4, 2, 2)).any()
