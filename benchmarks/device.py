@@ -207,7 +207,7 @@ def all_pairs(
 
 
 def throughput(backbone: str, clips: int, steps: int, options) -> dict:
-    """Explain a batch of clips; beside it, the forward pass of the same batch."""
+    """Explain a batch of clips; compare with the forward pass of the same batch."""
     module, variables = make(backbone, "gap", options.size)
     frames = jnp.stack([clip_of(steps, options.size, seed) for seed in range(clips)])
 

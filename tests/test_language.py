@@ -29,7 +29,7 @@ REPLACED = {
 }
 # Where a word is the name of something older, or has its everyday meaning.
 ALLOWED = re.compile(
-    r"aggregate=decided|\"decided\"|`decided`|can be told|cannot be told|be told from"
+    r"aggregate=decided|^decided$|`decided`|can be told|cannot be told|be told from"
 )
 
 

@@ -6,7 +6,7 @@ two. It is linear in the gradient, so gradients are averaged first and then dist
 over a frame's cells once (Theorem 2 of ``causal``, for a position-sensitive head too): a
 point costs one forward and one reverse pass above A.
 
-Where the points of ``path`` lie, and how many there are, is decided by the scores along
+Where the points of ``path`` lie, and how many there are, depends on the scores along
 the straight line from baseline to clip, whose derivative integrates to ``y(x) - y(b)``:
 points are put where the scores change, and doubled until the sum of every row is right.
 A fixed number is not enough where a head is not linear: of the bundled model with ReLUs

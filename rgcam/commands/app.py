@@ -66,7 +66,7 @@ def command_line() -> list[str]:
 
 
 def cache_compiled_programs() -> None:
-    """Keep compiled programs between runs, unless JAX was told where to, or not to.
+    """Keep compiled programs between runs, unless JAX is configured otherwise.
 
     They lie in the cache folder, one sub-folder for each kind of processor, because a
     home folder may be shared by several. JAX's own settings take precedence, such as

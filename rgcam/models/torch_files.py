@@ -485,7 +485,7 @@ class _TensorUnpickler(pickle.Unpickler):
             return lambda data, *_: data
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return np.dtype(_STORAGES[name])
-        raise InputError(f"{self.path} asks to run {module}.{name}: refused")
+        raise InputError(f"{self.path} asks to run {module}.{name}: rejected")
 
     def persistent_load(self, pid: tuple[object, ...]) -> np.ndarray:
         _, dtype, key, _, count = pid[:5]

@@ -2,8 +2,8 @@
 
 One scale holds for a whole clip, 0 stays 0, and where nothing is attributed the frame
 itself shows. Colours: a sequential map from 0, or blue to red symmetric about 0 as soon
-as one value is negative. Under signed heat the frames are grey: red and blue would not be
-told from the colours of the video. Figures and page take their colours from here.
+as one value is negative. Under signed heat the frames are grey, or red and blue could be
+taken for colours of the video. Figures and page take their colours from here.
 """
 
 from typing import NamedTuple

@@ -86,7 +86,7 @@ def write_video(path: File, frames: UInt8[np.ndarray, "T H W 3"], fps: Number) -
         context.colorspace = context.color_primaries = context.color_trc = 1
         context.color_range = 1
         for frame in frames:
-            # BT.709 by hand: libx264 is told of the matrix and does not apply it.
+            # BT.709 by hand: libx264 stores which matrix was used and does not apply it.
             image = av.VideoFrame.from_ndarray(np.pad(frame, padding, "edge"))
             yuv = image.reformat(format="yuv420p", dst_colorspace="ITU709")
             container.mux(stream.encode(yuv))

@@ -102,7 +102,7 @@ def make_folder(workdir: str) -> Path:
 
 
 def keep(folder: Path, config: Config, *, write: bool = True) -> None:
-    """Write the config beside the run; refuse to go on with another one.
+    """Write the config beside the run; reject to go on with another one.
 
     Fields that did not exist when the run was begun have their defaults.
 

@@ -92,7 +92,7 @@ def check(
     processes: int,
     memory: Memory,
 ) -> None:
-    """Refuse a config that needs more memory than there is.
+    """Reject a config that needs more memory than there is.
 
     Args:
         config: of the run.

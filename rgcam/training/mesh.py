@@ -61,7 +61,7 @@ def is_first() -> bool:
 
 
 def check_batch(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
-    """Refuse a global batch that the devices cannot share evenly."""
+    """Reject a global batch that the devices cannot share evenly."""
     parts = mesh.size * accumulate
     if batch_size % parts:
         raise InputError(

@@ -234,7 +234,7 @@ def _digest(name: str, params: Params) -> str:
 def _check_memory(
     config: Config, spec: Preprocess, start: int | None, cached: bool, devices: Mesh
 ) -> None:
-    """Refuse a config that needs more memory than there is, by shapes alone.
+    """Reject a config that needs more memory than there is, by shapes alone.
 
     Raises:
         InputError: so, with the sizes in GB.

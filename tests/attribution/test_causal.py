@@ -146,7 +146,7 @@ def test_several_classes_in_one_call():
         np.testing.assert_allclose(several.beta[n], one.beta, rtol=1e-4, atol=1e-7)
 
 
-def test_no_target_is_the_class_decided_for():
+def test_no_target_is_the_predicted_class():
     e, variables = explained(lrcn(), T)
     named, _ = explained(lrcn(), T, target=int(e.scores[-1].argmax()))
     np.testing.assert_array_equal(e.matrix, named.matrix)

@@ -516,7 +516,7 @@ NUMERICS = {
 @pytest.mark.parametrize("numerics", NUMERICS)
 @pytest.mark.parametrize("kind", [Given, Whole])
 def test_every_method_and_baseline_keeps_float32(kind, numerics):
-    """Dtypes are decided as a function is traced: nothing is computed."""
+    """Dtypes are fixed as a function is traced: nothing is computed."""
     module, variables, frames = small("fc", kind)
     for method, baseline in EVERY_BASELINE:
         for length in (None, VALID) if kind is Whole else (None,):

@@ -90,7 +90,7 @@ def test_a_tight_budget_gives_the_same_numbers(known, monkeypatch):
     close(e.matrix, whole.matrix, whole.matrix)
 
 
-def test_no_target_is_the_class_decided_for(known):
+def test_no_target_is_the_predicted_class(known):
     inputs, (whole, _) = known
     e = long.explain_long(*inputs, out=-1)
     assert e.target == whole.scores[-1].argmax()

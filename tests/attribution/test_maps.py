@@ -24,7 +24,7 @@ def test_steps():
     )  # 9 is where it begins
     assert (
         attribution_maps.choose_step(SCORES, None, "rise") == 3
-    )  # the class decided for
+    )  # the predicted class
     with pytest.raises(InputError, match="unknown step 'first': choose one of last"):
         of("first")
 

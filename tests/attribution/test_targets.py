@@ -21,7 +21,7 @@ def test_the_last_valid_step_decides():
     assert targets.predicted_class(SCORES, 1) == 1
 
 
-def test_an_unknown_class_is_refused():
+def test_an_unknown_class_is_rejected():
     targets.check(jnp.asarray([0, 2]), 3)
     with pytest.raises(InputError, match="target 3 is not a class.*0 to 2"):
         targets.check(3, 3)

@@ -52,7 +52,7 @@ def test_a_line_cut_anywhere_is_cut_off(tmp_path):
     assert file.read_bytes() == whole
 
 
-def test_a_damaged_line_is_told(tmp_path):
+def test_a_damaged_line_is_reported(tmp_path):
     add(tmp_path, "a", "b")
     file = tmp_path / manifest.MANIFEST
     lines = file.read_text().splitlines()

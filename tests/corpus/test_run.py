@@ -132,7 +132,7 @@ def test_failed_videos_are_recorded_and_tried_again(call, tmp_path):
     assert (out / "good" / "explanation.npz").stat().st_mtime_ns == before
 
 
-def test_other_options_are_refused(call, videos, tmp_path):
+def test_other_options_are_rejected(call, videos, tmp_path):
     command = ("explain", f"--videos={videos}/a/v16.mp4", f"--out={tmp_path / 'o'}")
     assert call(*command)[0] == 0
     code, _, err = call(*command, "--fps=5", "--target=kick")

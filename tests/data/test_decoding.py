@@ -199,7 +199,7 @@ def test_an_animated_webp_is_named_and_its_conversion_works(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_pipe_or_a_device_is_refused_at_once(tmp_path):
+def test_a_pipe_or_a_device_is_rejected_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     for path in (tmp_path / "pipe.mp4", "/dev/null"):
         with pytest.raises(InputError, match="is a pipe or a device: save the video"):

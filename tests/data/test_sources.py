@@ -94,7 +94,7 @@ def test_a_cache_that_cannot_be_written_is_named_not_the_clips(root, tmp_path):
         load(root, tmp_path)
 
 
-def test_what_is_no_clip_is_told(root, tmp_path):
+def test_what_is_no_clip_is_reported(root, tmp_path):
     (root / "a" / "notes.txt").touch()
     (note,) = load(root, tmp_path).notes
     assert note == "left out: files without a video's suffix (1), such as a/notes.txt"

@@ -53,7 +53,7 @@ def test_list_file(ucf_tree, tmp_path):
     assert groups(test) == {"01"} and len(test) == 4 and len(train) == 36
 
 
-def test_list_that_divides_a_group_is_refused(ucf_tree, tmp_path):
+def test_list_that_divides_a_group_is_rejected(ucf_tree, tmp_path):
     (tmp_path / "list.txt").write_text("v_Dive_g01_c01.mp4\n")
     with pytest.raises(InputError, match="divides group '01'"):
         splits.split(
@@ -158,7 +158,7 @@ def test_lists_of_deeper_trees(tmp_path, cut):
     assert groups(parts.test) == {"02"} and len(parts.test) == 4
 
 
-def test_a_name_that_two_clips_bear_is_refused(tmp_path):
+def test_a_name_that_two_clips_bear_is_rejected(tmp_path):
     places = [f"{name}/{n}.mp4" for name in ("Hug", "Kick") for n in range(4)]
     items = [folder.Item(Path(p), p[0] == "K", p, p) for p in places]
     (tmp_path / "list.txt").write_text("Hug/2.mp4\n1.mp4\n")
@@ -278,7 +278,7 @@ def test_a_missing_test_folder_is_drawn_from_the_training_folder():
     assert not groups(parts.test) & groups(parts.train) and len(parts.validation) == 2
 
 
-def test_a_class_without_clips_to_train_on_is_told():
+def test_a_class_without_clips_to_train_on_is_reported():
     items = named_items("hug/a.avi", "hug/b.avi", "kick/c.avi")
     parts = splits.split(items, test_groups="kick/c.avi")
     assert parts.warning == (

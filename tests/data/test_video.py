@@ -374,10 +374,10 @@ def test_unreadable_bytes_get_the_files_sentences(tmp_path):
 def test_no_permission(tmp_path, monkeypatch):
     path = make(tmp_path / "a.mp4")
 
-    def refuse(*_):
+    def reject(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "open", reject)
     with pytest.raises(InputError, match=r"a.mp4 cannot be read \(Permission denied\)"):
         read_clip(path)
 
@@ -457,7 +457,7 @@ def test_a_name_with_a_colon(tmp_path, monkeypatch):
     assert len(read_clip("clip:1.mp4").frames) == 18
 
 
-def test_a_film_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+def test_a_film_is_rejected_before_it_is_decoded(tmp_path, monkeypatch):
     path = make(tmp_path / "a.mp4")
     with pytest.raises(InputError, match=r"cut it with start and end \(--start=0"):
         read_clip(path, max_bytes=10 * HEIGHT * WIDTH * 3)

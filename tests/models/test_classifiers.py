@@ -47,7 +47,7 @@ def test_lstm_starts_with_open_forget_gates_and_gru_as_linen_does():
     assert "hf" not in built(cell="gru")[1]["params"]["recurrent"]["cell"]
 
 
-def test_credit_survives_64_steps_at_the_start_of_training():
+def test_attribution_survives_64_steps_at_the_start_of_training():
     module = classifiers.build(ARCH | {"hidden": 64}, classes=4)
     features = jnp.asarray(np.random.default_rng(0).random((64, 1, 1, 16)), jnp.float32)
     variables = classifiers.init(module, jax.random.key(0), features, "classify")

@@ -74,7 +74,7 @@ def test_features_that_may_mix_frames_see_all_of_them():
 
 
 class Returns(nn.Module):
-    """A model whose two functions return what they are told to."""
+    """A model whose two functions return what they are made to."""
 
     maps: tuple[int, ...] = (7, 4, 4, 5)
     scores: object = None

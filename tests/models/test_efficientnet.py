@@ -102,7 +102,7 @@ def test_timms_names_give_the_same_variables(lite0):
 
 
 @needs_weights
-def test_other_weights_are_refused(lite0):
+def test_other_weights_are_rejected(lite0):
     state = dict(lite0[0])
     with pytest.raises(InputError, match="2 arrays .* another network's"):
         extra = {"_blocks.16.a": np.zeros(1), "_blocks.16.b": np.zeros(1)}

@@ -62,7 +62,7 @@ def test_names_and_numbers_are_torchvisions(depth):
     np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-3)
 
 
-def test_other_weights_are_refused():
+def test_other_weights_are_rejected():
     state = reference.weights(18)
     with pytest.raises(InputError, match="not ResNet-34's: layer1.2.conv1.weight"):
         torch_files.port_resnet(state, 34)

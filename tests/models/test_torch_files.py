@@ -140,15 +140,15 @@ def test_reads_safetensors(tmp_path):
     ("module", "name"),
     [("os", "system"), ("builtins", "eval"), ("torch", "load"), ("posix", "system")],
 )
-def test_a_pickle_that_runs_something_is_refused(tmp_path, write, module, name):
+def test_a_pickle_that_runs_something_is_rejected(tmp_path, write, module, name):
     canary = tmp_path / "ran"
     write(tmp_path / "w.pth", Call(Named(module, name), f"touch {canary}"))
-    with pytest.raises(InputError, match=f"asks to run {module}.{name}: refused"):
+    with pytest.raises(InputError, match=f"asks to run {module}.{name}: rejected"):
         torch_files.read_weights(tmp_path / "w.pth")
     assert not canary.exists()
 
 
-def test_a_tensor_outside_its_storage_is_refused(tmp_path):
+def test_a_tensor_outside_its_storage_is_rejected(tmp_path):
     floats = Storage("FloatStorage", "0", FLOATS)
     write_zip(tmp_path / "w.pth", {"a": tensor(floats, 10, (3,), (1,))})
     with pytest.raises(InputError, match="outside its storage"):
@@ -296,13 +296,13 @@ def test_resnets_come_from_the_hub_once(tmp_path):
     assert int(count) == 11_689_512 - 513_000 - 4_800  # no fc; one number a BN channel
     assert "cannot download timm/resnet50.tv_in1k" in absent  # 404
     # Offline, for a client that only meets closed doors tries for 23 s.
-    cached, refused = ask("resnet18", "resnet34", **where, HF_HUB_OFFLINE="1")
+    cached, rejected = ask("resnet18", "resnet34", **where, HF_HUB_OFFLINE="1")
     assert cached == count
-    assert "cannot download timm/resnet34.tv_in1k" in refused
-    assert "--config.weights=FILE" in refused
+    assert "cannot download timm/resnet34.tv_in1k" in rejected
+    assert "--config.weights=FILE" in rejected
 
 
-def test_weights_of_other_shapes_are_refused(tmp_path):
+def test_weights_of_other_shapes_are_rejected(tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
     state = reference.weights(18)
     state["layer4.1.conv2.weight"] = state["layer4.1.conv2.weight"][:, :7]

@@ -81,7 +81,7 @@ def test_a_donated_state_is_saved_as_it_was(tmp_path):
     same(found.params, kept)
 
 
-def test_frozen_parameters_are_saved_and_told_apart(tmp_path):
+def test_frozen_parameters_are_saved_and_distinguished(tmp_path):
     state = make_state()
     head = {"scores": state.params["scores"]}
     rest = {n: p for n, p in state.params.items() if n != "scores"}

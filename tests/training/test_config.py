@@ -28,7 +28,7 @@ def test_going_on_with_the_same_config(tmp_path):
     assert kept["model"]["hidden"] == make().model.hidden
 
 
-def test_another_config_is_refused_and_the_fields_named(tmp_path):
+def test_another_config_is_rejected_and_the_fields_named(tmp_path):
     configuration.keep(tmp_path, make())
     other = make(**{"model.hidden": 3, "seed": 5})
     with pytest.raises(InputError) as error:
@@ -97,7 +97,7 @@ def test_an_experiment_that_fails_is_one_sentence(tmp_path, body, message):
         configuration.load_experiment(str(file))
 
 
-def test_an_experiment_with_a_mistyped_field_is_told_the_close_match(tmp_path):
+def test_an_experiment_with_a_mistyped_field_gets_the_close_match(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         "from rgcam.training.config import base_config\n"

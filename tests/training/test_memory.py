@@ -1,4 +1,4 @@
-"""The memory that a run needs, against XLA's own count, and what is refused before work."""
+"""The memory that a run needs, against XLA's own count, and what is rejected before work."""
 
 import dataclasses
 import re
@@ -64,7 +64,7 @@ def test_the_estimate_grows_with_the_batch_and_shrinks_with_chunks():
     assert bytes_of(make_frames_state(chunk=2), 32) < 0.5 * bytes_of(whole, 32)
 
 
-def refuse(config, monkeypatch, host=16 * GIGABYTE):
+def reject(config, monkeypatch, host=16 * GIGABYTE):
     """Return the error of a config, and make sure that no data is read before it."""
     monkeypatch.setattr(memory, "present", lambda: memory.Memory(host, host // 8))
     monkeypatch.setattr(sources, "load", None)
@@ -82,11 +82,11 @@ def refuse(config, monkeypatch, host=16 * GIGABYTE):
         ("model.hidden=65536", "lower model.hidden=65536 or model.width=128"),
     ],
 )
-def test_what_cannot_fit_is_refused_with_its_size_before_data_is_read(
+def test_what_cannot_fit_is_rejected_with_its_size_before_data_is_read(
     override, message, monkeypatch
 ):
     config = configs.load("stickman_lrcn", [f"--config.{override}"])
-    error = refuse(config, monkeypatch)
+    error = reject(config, monkeypatch)
     assert re.search(message, error) and re.search(r"[\d,]+ GB and", error)
 
 

@@ -101,7 +101,7 @@ def test_optimizer_warms_up_and_clips():
 
 @pytest.mark.parametrize("steps", [1, 2, 100])
 def test_a_run_that_warms_up_throughout_has_a_schedule(steps):
-    """optax refuses a cosine schedule that never decays."""
+    """optax rejects a cosine schedule that never decays."""
     tx = training.optimizer(dataclasses.replace(CONFIG, warmup=1.0), steps)
     params = {"w": jnp.zeros(2)}
     updates, _ = tx.update({"w": jnp.ones(2)}, tx.init(params), params)

@@ -148,7 +148,7 @@ def record(item: folder.Item) -> Record:
 
 
 def boxes_of(clip: Path, frames: int = LONGEST) -> tuple[np.ndarray, str]:
-    """Read a clip's boxes from the annotation beside it, if there is one.
+    """Read a clip's boxes from its annotation file, if there is one.
 
     Args:
         clip: the video file.
@@ -256,7 +256,7 @@ def _beam_records(item: folder.Item) -> list[tuple[str, Record]]:
 
 
 def _annotation(clip: Path) -> Path | None:
-    """Find CLIP.xgtf beside the clip, or in a folder Annotation beside it or above."""
+    """Find CLIP.xgtf in the folder of the clip, or in a folder Annotation there or above."""
     name = f"{clip.stem}.xgtf"
     folders = (clip.parent, clip.parent / "Annotation", clip.parents[1] / "Annotation")
     return next((path / name for path in folders if (path / name).is_file()), None)

@@ -141,7 +141,7 @@ def _attempt(url: str, part: Path, last: bool) -> bool:
     except urllib.error.HTTPError as error:
         if error.code < 500 or last:
             raise InputError(
-                f"the server refuses {url} ({error.code} {error.reason}): check the "
+                f"the server rejects {url} ({error.code} {error.reason}): check the "
                 "address, or download the file by hand and pass its path"
             ) from error
     except (OSError, http.client.HTTPException) as error:  # any fault of the network

@@ -38,7 +38,7 @@ def test_a_clip_with_its_boxes(tmp_path, place):
     assert record["boxes"][:, 0].tolist() == [0, 1, 2]  # VIPER goes on to frame 3
 
 
-def test_a_clip_of_one_frame_is_refused(tmp_path):
+def test_a_clip_of_one_frame_is_rejected(tmp_path):
     write_mpg(tmp_path / "a.mpg", 0, count=1)
     with pytest.raises(InputError, match="a.mpg has 1 readable frames"):
         builders.frame_times(tmp_path / "a.mpg")

@@ -154,7 +154,7 @@ def test_a_file_that_changed_on_the_server_begins_again(server, tmp_path):
 
 def test_refusals_are_one_sentence(server, tmp_path):
     server.plan = ["404"]
-    with pytest.raises(InputError, match=r"refuses http.*\(404 Not Found\)"):
+    with pytest.raises(InputError, match=r"rejects http.*\(404 Not Found\)"):
         get(server, tmp_path)
     assert len(server.asked) == 1  # it is not asked again
     server.plan = ["503", "503"]
@@ -250,7 +250,7 @@ def rename(archived, old, new):
 @pytest.mark.parametrize(
     "name", [b"../evil.txt", b"/tmp/eviltx", b"..\\evil.txt", b"a/../../e.t"]
 )
-def test_an_archive_that_reaches_outside_is_refused(tmp_path, name):
+def test_an_archive_that_reaches_outside_is_rejected(tmp_path, name):
     made = make_archive(tmp_path / "c.rar", {"xx/evil.txt": b"evil"}, format="rar50")
     made.write_bytes(rename(made.read_bytes(), b"xx/evil.txt", name))
     with pytest.raises(InputError, match="would write outside its folder"):

@@ -133,7 +133,7 @@ def test_a_dataset_outlives_its_source(tree, tmp_path):
     assert len(prepare.scan(place)[0][0].clip.read()) > 1000
 
 
-def test_another_source_is_refused(tree, tmp_path):
+def test_another_source_is_rejected(tree, tmp_path):
     place = prepare_tree(tree, tmp_path / "data")
     other = write_tree(tmp_path / "other", ("Hug", "Kick"))
     with pytest.raises(InputError, match=f"made from {tree} .*another --data_dir"):
