@@ -129,12 +129,12 @@ def check(
     batch = jax.ShapeDtypeStruct((rows, *clip.shape), clip.dtype)
     on_device = parameters + gradient_bytes(state, batch) // devices
     loaded = pipeline.PREFETCH * config.batch_size * _size(clip) // processes
-    for needed, there in ((on_device, memory.device), (loaded, memory.host)):
-        if needed > there:
+    for needed, present_bytes in ((on_device, memory.device), (loaded, memory.host)):
+        if needed > present_bytes:
             raise InputError(
                 f"batch_size={config.batch_size} with data.length="
                 f"{config.data.length} needs at least {_gigabytes(needed)} and there "
-                f"are {_gigabytes(there)}: lower batch_size or data.length, or raise "
+                f"are {_gigabytes(present_bytes)}: lower batch_size or data.length, or raise "
                 "accumulate or set frames_at_once to save activations"
             )
 
