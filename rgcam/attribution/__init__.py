@@ -1,12 +1,11 @@
 """The mathematics: Eq. 1 and 2 and their relatives, as pure functions of arrays.
 
 ``explain``       a clip by any method; method names; the one door to all of them
-``gradcam``       Eq. 1 and 2, and the other class activation maps
+``gradcam``       Eq. 1 and 2, the other class activation maps, and the explained scalar
 ``causal``        all pairs of a causal model by blocks, with the theorems behind it
 ``gradients``     gradient x change, integrated gradients (path), averaged gradients (fade)
 ``perturbation``  baselines, replacement of frames and cells, occlusion, Shapley values
 ``padding``       clips of any length by a few compiled programs
-``targets``       the explained scalar; the predicted class
 ``maps``          aggregation over t', attribution by lag, normalising and resizing
 ``long``          rows of a long video within a memory budget
 ``stream``        one frame after another, in constant memory

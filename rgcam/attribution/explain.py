@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from rgcam.attribution import causal, gradcam, gradients, perturbation, targets
+from rgcam.attribution import causal, gradcam, gradients, perturbation
+from rgcam.attribution.gradcam import Index, ScoreFunction, Target
 from rgcam.attribution.perturbation import Baseline
-from rgcam.attribution.targets import Index, ScoreFunction, Target
 from rgcam.errors import InputError
 from rgcam.models.cut import (
     CausalModel,
@@ -181,7 +181,7 @@ def explain(
     _check_frames(frames)
     check_method(method, baseline)
     valid_frames = None if length is None else _check_length(length, len(frames))
-    target = targets.validated(target)
+    target = gradcam.validated_target(target)
     score_function = target if callable(target) else None
     index = None if callable(target) else target
     baseline = default_baseline(method, baseline)
@@ -203,7 +203,7 @@ def explain(
     if index is not None and not isinstance(index, jax.core.Tracer):
         # Only traces, and the trace is used again by the call below.
         shapes = _explain.eval_shape(*arguments)
-        targets.check(index, shapes.scores.shape[-1])
+        gradcam.check_target(index, shapes.scores.shape[-1])
     if not sees_padding:
         return _explain(*arguments)
     if isinstance(valid_frames, jax.core.Tracer):
@@ -491,7 +491,7 @@ def _gradcam(
         target = index if score_function is None else score_function
         if target is None:
             target = lambda scores: jnp.take(
-                scores, targets.predicted_class(scores, length), axis=1
+                scores, gradcam.predicted_class(scores, length), axis=1
             )
         beta, scores = gradcam.weights_and_scores(scores_of, features, target)
         return scores, beta, gradcam.heatmaps(beta, features, relu=False)
@@ -507,10 +507,10 @@ def _gradcam(
         return scores, beta, gradcam.heatmaps(beta, features, relu=False)
     if index is None:
         scores = model.advance(model.begin, model.drive)[1]
-        index = targets.predicted_class(scores, length)
+        index = gradcam.predicted_class(scores, length)
     shapes = jax.eval_shape(model.advance, model.begin, model.drive)[1]
     classes = shapes.shape[1]
-    seed = targets.nan_unless_class(index, classes, features.dtype) * jax.nn.one_hot(
+    seed = gradcam.nan_unless_class(index, classes, features.dtype) * jax.nn.one_hot(
         index, classes, dtype=features.dtype
     )
     carried = bool(jax.tree.leaves(model.begin))
@@ -536,7 +536,7 @@ def _other_method(
     scores = classify(module, variables, features)
     target = index if options.score_function is None else options.score_function
     if target is None:
-        target = targets.predicted_class(scores, length)
+        target = gradcam.predicted_class(scores, length)
     replacement = perturbation.baseline_features(features, baseline, length)
     maps, beta = signed_maps(
         options.method, module, variables, features, replacement, target, length

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from rgcam.attribution import causal, targets
+from rgcam.attribution import causal, gradcam
 from rgcam.attribution.explain import PRECISION
 from rgcam.errors import InputError
 from rgcam.models.cut import Carry, CausalModel, CutModel, cut, features
@@ -354,8 +354,8 @@ def _back_through_stretch(
 
 def _validated_target(stored: _ForwardPass, target: int | None) -> int:
     if target is None:
-        return int(targets.predicted_class(stored.scores))
-    targets.check(target, stored.scores.shape[1])
+        return int(gradcam.predicted_class(stored.scores))
+    gradcam.check_target(target, stored.scores.shape[1])
     return target
 
 

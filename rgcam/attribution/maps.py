@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from rgcam.attribution.targets import predicted_class
+from rgcam.attribution.gradcam import predicted_class
 from rgcam.errors import InputError
 from rgcam.types import Tensor
 

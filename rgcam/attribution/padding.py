@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from rgcam.attribution import explain
 from rgcam.attribution.explain import Explanation, StaticOptions
-from rgcam.attribution.targets import Index
+from rgcam.attribution.gradcam import Index
 from rgcam.models import cut
 from rgcam.models.cut import CausalModel, CutModel, FramewiseModel
 from rgcam.types import Tensor, Variables

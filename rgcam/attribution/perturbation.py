@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from rgcam.attribution import targets
-from rgcam.attribution.targets import Index, ScoreFunction
+from rgcam.attribution import gradcam
+from rgcam.attribution.gradcam import Index, ScoreFunction
 from rgcam.errors import InputError
 from rgcam.models.cut import CutModel, SharingModel, classify, cut
 from rgcam.types import Tensor, Variables
@@ -79,7 +79,7 @@ def upper_model(
     steps, height, width = features.shape[:3]
     if not isinstance(module, SharingModel):
         return UpperModel(
-            outputs=lambda maps: targets.select(
+            outputs=lambda maps: gradcam.select_target(
                 classify(module, variables, maps), target
             ),
             inputs=features,
@@ -96,7 +96,7 @@ def upper_model(
     # u(b) = u(A) - sum_ij shares(A - b), without another pass through ``drive``.
     start = model.drive - shares.sum((1, 2))
     return UpperModel(
-        outputs=lambda drive: targets.select(
+        outputs=lambda drive: gradcam.select_target(
             model.advance(model.begin, drive)[1], target
         ),
         inputs=model.drive,

@@ -15,7 +15,7 @@ from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip, read_clip
 from rgcam.errors import InputError
 from rgcam.models.zoo import Model, class_index, load_cnn, load_model
-from rgcam.report.explain import AUTO, explain_clip
+from rgcam.report.explain import AUTO, explain_clip, whole_bytes
 from rgcam.types import Fields
 
 if TYPE_CHECKING:
@@ -417,9 +417,7 @@ def _is_too_long(options: ExplainOptions, model: Model) -> bool:
     """Tell from the header whether all pairs, or all frames, are more than max_gib."""
     if options.video is None:
         return False
-    from rgcam.report import long
-
-    needed = long.whole_bytes(
+    needed = whole_bytes(
         model,
         options.video,
         fps=_rate(options, model),

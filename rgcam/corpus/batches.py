@@ -18,9 +18,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, UInt8
 
 from rgcam.attribution import explain as attribution
-from rgcam.attribution import targets as attribution_targets
+from rgcam.attribution import gradcam
 from rgcam.attribution.explain import ClassMaps
-from rgcam.models import cut, preprocessing
+from rgcam.models import backbones, cut
 from rgcam.models.backbones import Preprocess
 from rgcam.models.zoo import Model
 from rgcam.training import mesh
@@ -171,7 +171,7 @@ def explain_batch(
     frames = np.zeros((*shape, *clips[0].shape[1:]), np.float32)
     lengths = np.ones(shape[0], np.int32)  # a row without a clip: one black frame
     for row, clip in enumerate(clips):
-        frames[row, : len(clip)] = preprocessing.normalize(clip, preprocess)
+        frames[row, : len(clip)] = backbones.normalize(clip, preprocess)
         lengths[row] = len(clip)
     frames, lengths = mesh.divide(devices, (frames, lengths))
     if isinstance(targets, np.ndarray):
@@ -240,7 +240,7 @@ def _explain_clip(
     )
     scores = explanation.scores
     if target is None:
-        target = jnp.asarray(attribution_targets.predicted_class(scores, length))
+        target = jnp.asarray(gradcam.predicted_class(scores, length))
     target = target.astype(jnp.int32)
     class_maps = None
     if outputs.classes:

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from rgcam.data import video
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
-from rgcam.models import preprocessing
+from rgcam.models import backbones
 from rgcam.models.zoo import Model
 from rgcam.types import Fields
 
@@ -197,7 +197,7 @@ def _decode(job: Job, longest: int, task: Task) -> DecodedVideo:
     )
     _check_length(job, longest, task, len(clip.frames))
     inputs = tuple(
-        preprocessing.resize(clip.frames, model.description.preprocess)
+        backbones.resize(clip.frames, model.description.preprocess)
         for model in job.models
     )
     if not job.figures:  # nothing is drawn: the original frames can go

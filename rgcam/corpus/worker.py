@@ -22,7 +22,7 @@ from rgcam.corpus.batches import ClipArrays, MemoryLimits, Outputs
 from rgcam.corpus.jobs import DecodedVideo, Job, Task
 from rgcam.corpus.manifest import Row
 from rgcam.errors import InputError
-from rgcam.models import preprocessing
+from rgcam.models import backbones
 from rgcam.report import explain, record, writer
 from rgcam.training import mesh
 from rgcam.types import Variables
@@ -234,7 +234,7 @@ def _explained_clip(
         clip=video.clip,
         source=files.printable(video.task.path),
         model=record.model_info(job.model),
-        box=preprocessing.crop_box(job.model.description.preprocess, height, width),
+        box=backbones.crop_box(job.model.description.preprocess, height, width),
         scores=np.asarray(model.scores),
         times_out=video.clip.times,
         target=target,

@@ -15,7 +15,7 @@ from rgcam.data import video
 from rgcam.data.clips import Indexed
 from rgcam.data.folder import Stored
 from rgcam.errors import InputError
-from rgcam.models import preprocessing
+from rgcam.models import backbones
 from rgcam.models.backbones import Preprocess
 
 QUALITY = 95  # of the JPEG frames, without chroma subsampling
@@ -73,7 +73,7 @@ class Frames:
         file = self.folder / f"{self.keys[index]}.npz"
         if replace or not file.exists():
             frames = _read(self.clips[index], self.fps)
-            save(file, _to_jpeg(preprocessing.resize(frames, self.spec)))
+            save(file, _to_jpeg(backbones.resize(frames, self.spec)))
         return file
 
 
@@ -131,7 +131,7 @@ class Features:
         """
         file = self.folder / f"{self.keys[index]}.npz"
         if (arrays := _load(file)) is None:
-            features = blocks(preprocessing.normalize(self.frames[index], self.spec))
+            features = blocks(backbones.normalize(self.frames[index], self.spec))
             arrays = {"features": np.asarray(features, np.float16)}
             save(file, arrays)
         return arrays["features"]

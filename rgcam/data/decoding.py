@@ -96,6 +96,16 @@ class DecodeStats:
     end_seconds: float = math.inf
 
 
+def check_rate(fps: Number) -> None:
+    """Validate a number of frames per second.
+
+    Raises:
+        InputError: it is not above 0, or not finite.
+    """
+    if not 0 < fps < math.inf:
+        raise InputError(f"fps is {fps:g}; it must be above 0, such as 7.5")
+
+
 def source_of(video: File | Memory | Bytes, name: str = "") -> Source:
     """Return what can be opened: a path, or bytes with the name that they go by."""
     if isinstance(video, Memory):

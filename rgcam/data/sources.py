@@ -18,7 +18,7 @@ from rgcam.data import augment, cache, clips, folder, splits
 from rgcam.data.synthetic import draw
 from rgcam.data.tfds import prepare
 from rgcam.errors import InputError
-from rgcam.models import classifiers, layers, preprocessing
+from rgcam.models import backbones, classifiers, layers
 from rgcam.models.backbones import Preprocess
 from rgcam.types import Variables
 
@@ -210,7 +210,7 @@ def _drawn(config: DataConfig, spec: Preprocess, frozen: Frozen | None) -> Sourc
         if frozen is None:
             return part
         features = [
-            frozen.apply(preprocessing.normalize(part.inputs[i], spec))
+            frozen.apply(backbones.normalize(part.inputs[i], spec))
             for i in range(len(part.labels))
         ]
         return part._replace(inputs=features)

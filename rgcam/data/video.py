@@ -22,6 +22,7 @@ from rgcam.data.decoding import (
     Number,
     Source,
     TimedFrame,
+    check_rate,
     header_duration,
     header_rate,
     notes,
@@ -30,7 +31,7 @@ from rgcam.data.decoding import (
     timed_frames,
     with_nearest_until,
 )
-from rgcam.errors import InputError, check_rate
+from rgcam.errors import InputError
 
 __all__ = [
     "Clip",

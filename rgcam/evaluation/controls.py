@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from rgcam.attribution import explain, targets
+from rgcam.attribution import explain, gradcam
 from rgcam.errors import InputError
 from rgcam.evaluation.clips import EvaluationClip
 from rgcam.metrics import randomization
@@ -109,7 +109,7 @@ def prepare_case(model: Model, clip: EvaluationClip) -> Case:
     """Run a model on a clip, and choose the class to explain."""
     features = features_of(model, clip.frames)
     scores = _scores(model.module, model.variables, features)
-    target = targets.predicted_class(scores) if clip.target is None else clip.target
+    target = gradcam.predicted_class(scores) if clip.target is None else clip.target
     return Case(
         model=model,
         clip=clip,

@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from rgcam.attribution import perturbation, targets
+from rgcam.attribution import gradcam, perturbation
 from rgcam.attribution.explain import PRECISION
-from rgcam.attribution.targets import Index, ScoreFunction
+from rgcam.attribution.gradcam import Index, ScoreFunction
 from rgcam.models.cut import CutModel, classify
 from rgcam.types import Tensor, Variables
 
@@ -212,7 +212,7 @@ def _masked_scores(
     def score_cells(mask: Float[Array, "T h w"]) -> Float[Array, " out"]:
         frozen = freeze(features, mask)
         scores = classify(module, variables, frozen)
-        return targets.select(scores, target)
+        return gradcam.select_target(scores, target)
 
     return _over_masks(score_frames), _over_masks(score_cells)
 

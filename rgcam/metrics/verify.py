@@ -11,7 +11,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jaxtyping import Array, Float, Int
 
 from rgcam.attribution.explain import PRECISION, Explanation
-from rgcam.attribution.targets import Index
+from rgcam.attribution.gradcam import Index
 from rgcam.models.cut import CutModel, classify
 from rgcam.types import Tensor, Variables
 

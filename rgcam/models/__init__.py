@@ -7,7 +7,6 @@
 ``efficientnet``      EfficientNet-Lite0 to 2
 ``resnet``            ResNet-18, 34 and 50
 ``description``       the fields of model.json: their types and allowed values
-``preprocessing``     video frames -> a model's input
 ``torch_files``       PyTorch and safetensors weight files, without PyTorch
 ``checkpoint_files``  a run's Orbax checkpoints: opened, ranked and read
 ``zoo``               trained models by name or folder

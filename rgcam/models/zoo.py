@@ -18,7 +18,7 @@ from flax import traverse_util
 
 from rgcam import files
 from rgcam.errors import InputError
-from rgcam.models import classifiers, preprocessing
+from rgcam.models import backbones, classifiers
 from rgcam.models.backbones import named_arrays
 from rgcam.models.description import Description, from_fields, to_fields
 from rgcam.types import Fields, Params
@@ -72,7 +72,7 @@ def load_model(name: str | Path) -> Model:
         module=module,
         variables={"params": params},
         classes=description.classes,
-        preprocess=functools.partial(preprocessing.preprocess, description.preprocess),
+        preprocess=functools.partial(backbones.preprocess, description.preprocess),
         name=str(name),
         description=description,
     )

@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rgcam.attribution import explain, gradcam, padding, targets
+from rgcam.attribution import explain, gradcam, padding
 from rgcam.attribution.explain import ClassMaps, StaticOptions
+from rgcam.data import video
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
 from rgcam.metrics import selfcheck
 from rgcam.metrics.selfcheck import FaithfulnessCheck
-from rgcam.models import preprocessing
-from rgcam.models.zoo import Model, class_index
+from rgcam.models import backbones
+from rgcam.models.zoo import Model, class_index, cut_shape
 from rgcam.report import record
 from rgcam.report.record import Attribution, CheckedView, ExplainedClip, FrameBaseline
 from rgcam.types import Fields
@@ -75,7 +76,7 @@ def explain_clip(
         InputError: an unknown method, baseline, aggregation or class.
     """
     if target is not None:  # before anything is computed
-        targets.check(target, len(model.classes))
+        gradcam.check_target(target, len(model.classes))
     on_stage("features")
     length = len(clip.frames)
     if features is None:
@@ -83,7 +84,7 @@ def explain_clip(
         features = padding.clip_features(model.module, model.variables, frames)
     scores = padding.clip_scores(model.module, model.variables, features, length)
     if target is None:
-        target = int(targets.predicted_class(jnp.asarray(scores)))
+        target = int(gradcam.predicted_class(jnp.asarray(scores)))
     class_indices = best_classes(scores[-1], target, classes)
     names = (method,) if isinstance(method, str) else tuple(method)
     if method == AUTO:
@@ -120,9 +121,7 @@ def explain_clip(
         clip=clip,
         source=source,
         model=record.model_info(model),
-        box=preprocessing.crop_box(
-            model.description.preprocess, *clip.frames.shape[1:3]
-        ),
+        box=backbones.crop_box(model.description.preprocess, *clip.frames.shape[1:3]),
         scores=scores,
         times_out=clip.times,
         target=target,
@@ -132,6 +131,31 @@ def explain_clip(
         options=options or {},
         features=np.asarray(features)[:length],
     )
+
+
+def whole_bytes(
+    model: Model,
+    path: str,
+    *,
+    fps: float,
+    start: float,
+    end: float | None,
+    stream: int | None = None,
+) -> float:
+    """Estimate from the header the bytes of all frames, or of all pairs if more.
+
+    Returns:
+        0 where the header does not say how long the video is.
+    """
+    info, size = video.probe(path, stream), model.description.preprocess.size
+    seconds = np.fmin(info.duration, np.inf if end is None else end) - start
+    # A header may not know its duration or rate: fmin ignores NaN.
+    steps = max(seconds, 0) * np.fmin(fps, info.fps)
+    if not np.isfinite(steps):
+        return 0.0
+    height, width, channels = cut_shape(model.module, size)
+    pair = explain.explanation_bytes(1, 1, height * width, channels)
+    return float(max(steps**2 * pair, steps * 3 * info.width * info.height))
 
 
 def explain_frames(

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from rgcam import files
-from rgcam.attribution import explain, long, targets
+from rgcam.attribution import gradcam, long
 from rgcam.attribution.long import LongExplanation, Out
 from rgcam.data import video
 from rgcam.errors import InputError
-from rgcam.models.zoo import Model, cut_shape
+from rgcam.models.zoo import Model
 from rgcam.report import plots, record, writer
 from rgcam.report.record import ModelInfo, Moment
 from rgcam.types import Fields
@@ -49,7 +49,7 @@ class ExplainedVideo:
     def prediction(self) -> str:
         """Return the predicted class: of the highest score at the last step."""
         return self.model.classes[
-            int(targets.predicted_class(jnp.asarray(self.explanation.scores)))
+            int(gradcam.predicted_class(jnp.asarray(self.explanation.scores)))
         ]
 
     @property
@@ -153,31 +153,6 @@ def explain_file(
         window=window,
         options=options or {},
     )
-
-
-def whole_bytes(
-    model: Model,
-    path: str,
-    *,
-    fps: float,
-    start: float,
-    end: float | None,
-    stream: int | None = None,
-) -> float:
-    """Estimate from the header the bytes of all frames, or of all pairs if more.
-
-    Returns:
-        0 where the header does not say how long the video is.
-    """
-    info, size = video.probe(path, stream), model.description.preprocess.size
-    seconds = np.fmin(info.duration, np.inf if end is None else end) - start
-    # A header may not know its duration or rate: fmin ignores NaN.
-    steps = max(seconds, 0) * np.fmin(fps, info.fps)
-    if not np.isfinite(steps):
-        return 0.0
-    height, width, channels = cut_shape(model.module, size)
-    pair = explain.explanation_bytes(1, 1, height * width, channels)
-    return float(max(steps**2 * pair, steps * 3 * info.width * info.height))
 
 
 def parse_steps(text: str | None) -> Out:

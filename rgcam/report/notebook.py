@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from rgcam.attribution import targets
+from rgcam.attribution import gradcam
 from rgcam.attribution.explain import Explanation
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
@@ -120,7 +120,7 @@ def _class_maps(
     """Return the maps with an axis of classes, and the numbers of these."""
     maps = np.asarray(explanation.maps)
     if target is None:
-        target = int(targets.predicted_class(jnp.asarray(explanation.scores)))
+        target = int(gradcam.predicted_class(jnp.asarray(explanation.scores)))
     indices = tuple(int(t) for t in np.atleast_1d(target))
     maps = maps[None] if maps.ndim == 4 else maps
     if len(indices) != len(maps):

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from rgcam.attribution import explain, targets
+from rgcam.attribution import explain, gradcam
 from rgcam.attribution import maps as attribution_maps
 from rgcam.attribution.explain import ClassMaps, Explanation
 from rgcam.data.video import Clip
@@ -301,7 +301,7 @@ class ExplainedClip:
     @property
     def predicted(self) -> int:
         """Return the index of the predicted class."""
-        return int(targets.predicted_class(jnp.asarray(self.scores)))
+        return int(gradcam.predicted_class(jnp.asarray(self.scores)))
 
     @property
     def prediction(self) -> str:

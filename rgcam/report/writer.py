@@ -17,8 +17,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from rgcam import files
-from rgcam.data.decoding import File, Number
-from rgcam.errors import InputError, check_rate
+from rgcam.data.decoding import File, Number, check_rate
+from rgcam.errors import InputError
 from rgcam.report import explorer, overlay, plots, record
 from rgcam.report.record import ExplainedClip
 

@@ -13,7 +13,6 @@ from rgcam.models import (
     backbones,
     description,
     efficientnet,
-    preprocessing,
     torch_files,
 )
 from tests.conftest import HERE
@@ -77,7 +76,7 @@ def test_sensible_top_5_on_photographs(lite0, photograph, classes):
     skimage = pytest.importorskip("skimage.data")
     _, features, classifier = lite0
     image = getattr(skimage, photograph)()
-    x = preprocessing.preprocess(IMAGENET, image[None])
+    x = backbones.preprocess(IMAGENET, image[None])
     best = np.argsort(-logits(features(x), classifier)[0])[:5]
     assert best[0] in classes and len(classes & set(best.tolist())) >= 2
 

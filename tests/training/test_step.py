@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from rgcam.data.clips import Batch
-from rgcam.models import classifiers, preprocessing
+from rgcam.models import backbones, classifiers
 from rgcam.models.backbones import Preprocess, SmallCNN
 from rgcam.training import fields
 from rgcam.training import step as training
@@ -231,7 +231,7 @@ def frames_batch(steps=5):
 def test_frames_are_normalised_on_the_device():
     state, batch = make_frames_state(), frames_batch()
     module = classifiers.LRCN(SmallCNN(), classes=3, head="gap", hidden=8, dropout=0.0)
-    clip = preprocessing.normalize(batch.inputs[0], SPEC)
+    clip = backbones.normalize(batch.inputs[0], SPEC)
     expected = module.apply({"params": state.params}, clip)
     found = state.forward({"params": state.params}, jnp.asarray(batch.inputs[0]))
     np.testing.assert_allclose(found, expected, atol=1e-5)
