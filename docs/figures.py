@@ -20,9 +20,7 @@ def main() -> None:
     """Explain the demo clip, shrink its strip and take a screenshot of its page."""
     with tempfile.TemporaryDirectory() as folder:
         script = HERE.parent / "explain.py"
-        subprocess.run(
-            [sys.executable, script, "--method=fade", f"--out={folder}"], check=True
-        )
+        subprocess.run([sys.executable, script, f"--out={folder}"], check=True)
         strip = Image.open(Path(folder) / "strip.png")
         height = round(strip.height * WIDTH / strip.width)
         small = strip.resize((WIDTH, height), Image.Resampling.LANCZOS)
