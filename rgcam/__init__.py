@@ -27,7 +27,7 @@ Rooms (sub-packages), each imported when it is first used:
     ``training``     loss and step, run, checkpoints, devices
     ``evaluation``   methods x measures on clips: tables
     ``report``       one explained clip -> figures, page, files, notebook
-    ``corpus``       many videos: jobs, batches, workers, manifest
+    ``corpus``       many videos: jobs, workers, manifest
     ``commands``     the command line
 """
 

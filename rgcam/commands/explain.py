@@ -15,7 +15,7 @@ from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip, read_clip
 from rgcam.errors import InputError
 from rgcam.models.zoo import Model, class_index, load_cnn, load_model
-from rgcam.report.explain import AUTO, explain_clip, whole_bytes
+from rgcam.report.explain import AUTO, AUTO_METHODS, explain_clip, whole_bytes
 from rgcam.types import Fields
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ class ExplainOptions(Options):
     beta: bool = option(
         False, "write the weights of Eq. 1 too, which are large", group=MANY
     )
+    check: bool = option(True, "check the faithfulness of each explanation", group=MANY)
     threads: int = option(
         0, "threads that decode", group=MANY, unset="default: one per core, at most 8"
     )
@@ -288,11 +289,20 @@ def _explain_corpus(options: ExplainOptions, name: str) -> None:
         print(sentence)
     model = load_model(name)
     cnn = load_cnn(name, options.cnn) if options.figures else None
+    if cnn is not None:
+        for class_name in model.classes:  # before any video, rather than at each
+            class_index(cnn, class_name)
+    unchosen = options.method == AUTO and not options.check
     job = jobs.Job(
         model=jobs.on_host(model),
         cnn=None if cnn is None else jobs.on_host(cnn),
-        cnn_classes=tuple(class_index(cnn, c) for c in model.classes) if cnn else (),
         target=_target(options, model),
+        # Without checks nothing chooses: the paper's method.
+        method=AUTO_METHODS[0] if unchosen else options.method,
+        baseline=options.baseline,
+        relu=options.relu,
+        aggregate=options.aggregate,
+        check=options.check,
         fps=_rate(options, model),
         start=options.start,
         end=options.end,
@@ -352,9 +362,8 @@ def _check(options: ExplainOptions) -> None:
     end = math.inf if options.end is None else options.end
     if not 0 <= options.start < end:
         raise InputError(f"--start={options.start:g} must be 0 or later, before --end")
-    # These explain every step, or many clips, by recurrent Grad-CAM alone.
+    # These explain every step, by recurrent Grad-CAM alone.
     elsewhere = {
-        "videos": options.videos,
         "window": options.window,
         "steps": options.steps,
         "verify": options.verify,

@@ -40,8 +40,12 @@ class Job(NamedTuple):
     Attributes:
         model: what is explained.
         cnn: the frame-CNN baseline of the figures, or None.
-        cnn_classes: index that the CNN has for each of the model's classes.
         target: class index; None: the predicted class of each video.
+        method: as of ``explain_clip``; so are baseline, relu and aggregate.
+        baseline: likewise.
+        relu: likewise.
+        aggregate: likewise.
+        check: check the faithfulness of each explanation.
         fps: frames per second to sample.
         start: first second.
         end: last second; None: the end of the video.
@@ -56,8 +60,12 @@ class Job(NamedTuple):
 
     model: Model
     cnn: Model | None
-    cnn_classes: tuple[int, ...]
     target: int | None
+    method: str
+    baseline: str | None
+    relu: bool | None
+    aggregate: str
+    check: bool
     fps: float
     start: float
     end: float | None
@@ -81,19 +89,19 @@ class DecodedVideo(NamedTuple):
     Attributes:
         task: the video.
         clip: its times and frames; without figures, the frames that the model sees.
-        inputs: for each model, the resized frames.
+        frames: resized, as the model sees them.
         error: one sentence; "": it was decoded.
     """
 
     task: Task
     clip: Clip
-    inputs: tuple[UInt8[np.ndarray, "T S S 3"], ...]
+    frames: UInt8[np.ndarray, "T S S 3"]
     error: str = ""
 
     @property
     def nbytes(self) -> int:
         """Return the bytes of all its frames."""
-        return self.clip.frames.nbytes + sum(frames.nbytes for frames in self.inputs)
+        return self.clip.frames.nbytes + self.frames.nbytes
 
 
 def on_host(model: Model) -> Model:
@@ -115,7 +123,9 @@ def decode(job: Job, longest: int, task: Task) -> DecodedVideo:
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         no_clip = Clip(np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0))
         sentence = " ".join(f"{kind}{error}".split())
-        return DecodedVideo(task=task, clip=no_clip, inputs=(), error=sentence)
+        return DecodedVideo(
+            task=task, clip=no_clip, frames=no_clip.frames, error=sentence
+        )
 
 
 def decoded_bytes(job: Job, task: Task) -> int:
@@ -196,13 +206,10 @@ def _decode(job: Job, longest: int, task: Task) -> DecodedVideo:
         stream=job.stream,
     )
     _check_length(job, longest, task, len(clip.frames))
-    inputs = tuple(
-        backbones.resize(clip.frames, model.description.preprocess)
-        for model in job.models
-    )
+    frames = backbones.resize(clip.frames, job.model.description.preprocess)
     if not job.figures:  # nothing is drawn: the original frames can go
-        clip = clip._replace(frames=inputs[0])
-    return DecodedVideo(task=task, clip=clip, inputs=inputs)
+        clip = clip._replace(frames=frames)
+    return DecodedVideo(task=task, clip=clip, frames=frames)
 
 
 def _check_length(job: Job, longest: int, task: Task, steps: int) -> None:

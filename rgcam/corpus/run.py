@@ -1,10 +1,12 @@
 """Explain every video of a corpus, and record it so that kills lose nothing.
 
 FOLDER/manifest.jsonl has a row for each video (``rgcam.corpus.manifest`` says which
-count); FOLDER/<video without suffix>/explanation.npz holds scores, matrix, maps of the
-last output step, times, classes and target. With figures, everything is written that a
-single explanation writes; beta on request only, for it is K numbers for each pair of
-frames where the matrix is one. Running again resumes where the last run ended.
+count), with the verdict of the faithfulness check of each method;
+FOLDER/<video without suffix>/explanation.npz holds scores, matrix, the shown maps, times,
+classes and target, and thumbnails.jpg some frames under their maps. With figures,
+everything is written that a single explanation writes; beta on request only, for it is K
+numbers for each pair of frames where the matrix is one. Running again resumes where the
+last run ended.
 """
 
 import dataclasses
@@ -210,6 +212,11 @@ def _decisive_options(job: Job, root: Path) -> Fields:
         "cnn": None if cnn is None else cnn.name,
         "cnn_weights": None if cnn is None else files.weights_digest(cnn.variables),
         "target": None if job.target is None else job.model.classes[job.target],
+        "method": job.method,
+        "baseline": job.baseline,
+        "relu": job.relu,
+        "aggregate": job.aggregate,
+        "check": job.check,
         "fps": job.fps,
         "start": job.start,
         "end": job.end,

@@ -1,34 +1,48 @@
 """One process's part of a corpus: videos -> files and manifest rows.
 
-decode ahead -> buckets -> batches on all local devices -> files -> rows. Both engines
-run this: this process, or each of Ray's actors.
+decode ahead -> explain, a clip at a time on each local device -> files -> rows. Both
+engines run this: this process, or each of Ray's actors. Clips are explained by
+``rgcam.report.explain.explain_clip``, as a single one is, and have the same numbers.
 """
 
 import dataclasses
 import errno
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+import math
+import queue
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh
 
 from rgcam import files
-from rgcam.corpus import batches, jobs
-from rgcam.corpus.batches import ClipArrays, MemoryLimits, Outputs
+from rgcam.attribution import padding
+from rgcam.corpus import jobs, memory
 from rgcam.corpus.jobs import DecodedVideo, Job, Task
 from rgcam.corpus.manifest import Row
-from rgcam.errors import InputError
 from rgcam.models import backbones
-from rgcam.report import explain, record, writer
-from rgcam.training import mesh
-from rgcam.types import Variables
+from rgcam.models.zoo import Model
+from rgcam.report import explain, thumbnails, writer
+from rgcam.report.record import Attribution, ExplainedClip
 
 # Errors of the disk, which the next video would meet too.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+THUMBNAILS = "thumbnails.jpg"
+
+
+class Place(NamedTuple):
+    """A device and the models on it.
+
+    Attributes:
+        device: of this process.
+        model: what is explained.
+        cnn: the frame CNN, or None.
+    """
+
+    device: jax.Device
+    model: Model
+    cnn: Model | None
 
 
 class Worker(NamedTuple):
@@ -36,217 +50,165 @@ class Worker(NamedTuple):
 
     Attributes:
         job: what to do.
-        devices: the mesh.
-        variables: of the model and, if there is one, the frame CNN, on every device.
-        limits: of the model that needs more memory.
-        compiled: rows of the batches that programs exist for, by their frames.
+        places: one for each device.
+        longest: frames of the longest clip that fits on a device.
     """
 
     job: Job
-    devices: Mesh
-    variables: tuple[Variables, ...]
-    limits: MemoryLimits
-    compiled: dict[int, set[int]]
+    places: Sequence[Place]
+    longest: int
 
 
-class PendingBatch(NamedTuple):
-    """A batch that the devices compute.
+class ExplainedVideo(NamedTuple):
+    """A video that was explained, or the reason why it was not.
 
     Attributes:
-        videos: one for each row.
-        model: arrays (B ...) of the model.
-        cnn: of the frame-CNN baseline, or None.
+        video: as it was decoded.
+        explained: the record; None: see ``error``.
+        error: one sentence; "": it was explained.
     """
 
-    videos: Sequence[DecodedVideo]
-    model: ClipArrays
-    cnn: ClipArrays | None
+    video: DecodedVideo
+    explained: ExplainedClip | None
+    error: str = ""
 
 
-def start(job: Job) -> Worker:
-    """Put a job's models on this process's devices."""
-    devices = mesh.make()
-    classes = explain.CLASSES if job.figures else 0
-    limits = [batches.memory_limits(m, job.max_bytes, classes) for m in job.models]
+def start(job: Job, devices: Sequence[jax.Device] | None = None) -> Worker:
+    """Put a job's models on this process's devices.
+
+    Args:
+        job: what to do.
+        devices: None: every accelerator of this process, or its CPU.
+    """
+    if devices is None:
+        devices = jax.local_devices()
+        # Several devices of one CPU share its cores.
+        devices = devices[:1] if devices[0].platform == "cpu" else devices
+    classes = explain.CLASSES if job.figures else 1
+    needs = [memory.clip_memory(m, classes=classes, beta=job.beta) for m in job.models]
     return Worker(
         job=job,
-        devices=devices,
-        variables=tuple(mesh.repeat(devices, m.variables) for m in job.models),
-        limits=min(limits, key=lambda model_limits: model_limits.longest),
-        compiled={},
+        places=[
+            Place(
+                device=device,
+                model=_on_device(job.model, device),
+                cnn=None if job.cnn is None else _on_device(job.cnn, device),
+            )
+            for device in devices
+        ],
+        longest=min(need.longest(job.max_bytes) for need in needs),
     )
 
 
 def explain_videos(worker: Worker, tasks: Sequence[Task]) -> Iterator[Row]:
     """Explain videos; yield a manifest row for each when its files are complete.
 
-    While the devices compute a batch, threads decode the next videos and this one
-    writes the files of the batch before.
+    While the devices compute, threads decode the next videos and this one writes the
+    files of those that are explained.
 
     Raises:
-        InputError: nothing can be written, or a batch does not fit on the devices.
+        InputError: nothing can be written.
     """
     job = worker.job
     videos = jobs.read_ahead(
         tasks,
-        functools.partial(jobs.decode, job, worker.limits.longest),
+        functools.partial(jobs.decode, job, worker.longest),
         functools.partial(jobs.decoded_bytes, job),
         threads=job.threads,
         max_bytes=job.max_bytes,
     )
-    pending: PendingBatch | None = None
-    for batch in group_by_length(worker, videos):
-        if batch[0].error:
-            yield _failed(batch[0].task, batch[0].error)
-            continue
-        begun = _begin(worker, batch)
-        if pending is not None:
-            yield from _finish(job, pending)
-        pending = begun
-    if pending is not None:
-        yield from _finish(job, pending)
-
-
-def group_by_length(
-    worker: Worker, videos: Iterable[DecodedVideo]
-) -> Iterator[Sequence[DecodedVideo]]:
-    """Collect videos of one bucket each; one that was not decoded comes alone.
-
-    Videos that wait for others take at most ``max_bytes``: then the fullest bucket goes.
-    """
-    waiting: dict[int, list[DecodedVideo]] = {}
-    for video in videos:
-        if video.error:
-            yield [video]
-            continue
-        length = worker.limits.bucket(len(video.clip.times))
-        waiting.setdefault(length, []).append(video)
-        size = worker.limits.batch_size(length, worker.devices.size)
-        if len(waiting[length]) == size:
-            yield waiting.pop(length)
-        elif _waiting_bytes(waiting) > worker.job.max_bytes:
-            yield waiting.pop(max(waiting, key=lambda length: len(waiting[length])))
-    yield from waiting.values()
-
-
-def _waiting_bytes(waiting: dict[int, list[DecodedVideo]]) -> int:
-    return sum(video.nbytes for bucket in waiting.values() for video in bucket)
-
-
-def _begin(worker: Worker, videos: Sequence[DecodedVideo]) -> PendingBatch:
-    """Send a batch to the devices and do not wait."""
-    job, devices = worker.job, worker.devices
-    length = worker.limits.bucket(max(len(v.clip.times) for v in videos))
-    full = worker.limits.batch_size(length, devices.size)
-    compiled = worker.compiled.setdefault(length, set())
-    rows = batches.padded_size(len(videos), full, devices.size, compiled)
-    model = batches.explain_batch(
-        job.model.module,
-        worker.variables[0],
-        [video.inputs[0] for video in videos],
-        None if job.target is None else np.full(rows, job.target, np.int32),
-        devices=devices,
-        preprocess=job.model.description.preprocess,
-        shape=(rows, length),
-        outputs=Outputs(beta=job.beta, classes=explain.CLASSES if job.figures else 0),
+    free: queue.SimpleQueue[Place] = queue.SimpleQueue()
+    for place in worker.places:
+        free.put(place)
+    explained = jobs.read_ahead(
+        videos,
+        functools.partial(_explain, job, free),
+        lambda video: video.nbytes,
+        threads=len(worker.places),
+        max_bytes=job.max_bytes,
     )
-    cnn = None
-    if job.cnn is not None:
-        cnn = batches.explain_batch(
-            job.cnn.module,
-            worker.variables[1],
-            [video.inputs[1] for video in videos],
-            # The class that the model explains, by its index of the CNN.
-            jnp.array(job.cnn_classes)[model.target],
-            devices=devices,
-            preprocess=job.cnn.description.preprocess,
-            shape=(rows, length),
-            outputs=Outputs(all_maps=True),
-        )
-    return PendingBatch(videos=videos, model=model, cnn=cnn)
+    for video in explained:
+        yield _write(job, video)
 
 
-def _finish(job: Job, pending: PendingBatch) -> Iterator[Row]:
-    """Wait for a batch, write the files of its videos and yield their rows."""
-    model, cnn = _gather(pending)
-    for row, video in enumerate(pending.videos):
-        steps = len(video.clip.times)
-        baseline = None if cnn is None else batches.without_padding(cnn, row, steps)
-        yield _write(job, video, batches.without_padding(model, row, steps), baseline)
+def _on_device(model: Model, device: jax.Device) -> Model:
+    return model._replace(variables=jax.device_put(model.variables, device))
 
 
-def _gather(pending: PendingBatch) -> tuple[ClipArrays, ClipArrays | None]:
-    """Return a batch's results as NumPy arrays."""
+def _explain(
+    job: Job, free: "queue.SimpleQueue[Place]", video: DecodedVideo
+) -> ExplainedVideo:
+    """Explain a video on a free device; any failure is an error of this video alone."""
+    if video.error:
+        return ExplainedVideo(video=video, explained=None, error=video.error)
+    place = free.get()
     try:
-        return mesh.gather((pending.model, pending.cnn))
+        with jax.default_device(place.device):
+            explained = _explain_clip(job, place, video)
+        return ExplainedVideo(video=video, explained=explained)
     except jax.errors.JaxRuntimeError as error:
-        size, length = pending.model.scores.shape[:2]
-        raise InputError(
-            f"{size} clips of {length} frames do not fit on the devices: lower "
-            f"--max_gib ({str(error).splitlines()[0]})"
-        ) from error
+        frames = len(video.clip.times)
+        sentence = (
+            f"{frames} frames could not be explained on {place.device}: if they do not "
+            f"fit, lower --max_gib or --fps ({str(error).splitlines()[0]})"
+        )
+        return ExplainedVideo(video=video, explained=None, error=sentence)
+    except Exception as error:
+        sentence = f"{type(error).__name__}: {error}"
+        return ExplainedVideo(video=video, explained=None, error=sentence)
+    finally:
+        free.put(place)
 
 
-def _write(
-    job: Job, video: DecodedVideo, model: ClipArrays, cnn: ClipArrays | None
-) -> Row:
+def _explain_clip(job: Job, place: Place, video: DecodedVideo) -> ExplainedClip:
+    """Explain a clip as a single one is, from the frames that were resized ahead."""
+    model = place.model
+    frames = backbones.normalize(video.frames, model.description.preprocess)
+    checks = "none"
+    if job.check:
+        checks = "all" if job.figures else "shown"
+    return explain.explain_clip(
+        model,
+        video.clip,
+        target=job.target,
+        method=job.method,
+        baseline=job.baseline,
+        relu=job.relu,
+        aggregate=job.aggregate,
+        cnn=place.cnn,
+        source=files.printable(video.task.path),
+        options=job.options,
+        classes=explain.CLASSES if job.figures else 1,
+        beta=job.beta,
+        checks=checks,
+        features=padding.clip_features(model.module, model.variables, frames),
+    )
+
+
+def _write(job: Job, video: ExplainedVideo) -> Row:
     """Write a video's files and return its row.
 
     What cannot be written is an error of this video, unless the disk is full or fails.
     """
-    explained = _explained_clip(job, video, model, cnn)
+    task = video.video.task
+    if video.explained is None:
+        return _failed(task, video.error)
+    folder = Path(job.out) / task.folder
     try:
-        folder = Path(job.out) / video.task.folder
-        writer.write(folder, explained, figures=job.figures)
+        writer.write(folder, video.explained, figures=job.figures)
+        thumbnails.write(folder / THUMBNAILS, video.video.frames, video.explained)
     except Exception as error:
-        if getattr(error.__cause__, "errno", None) in DISK_ERRORS:
+        cause = error.__cause__ if error.__cause__ is not None else error
+        if getattr(cause, "errno", None) in DISK_ERRORS:
             raise
-        return _failed(video.task, f"{type(error).__name__}: {error}")
-    return _explained(job, video.task, explained)
+        return _failed(task, f"{type(error).__name__}: {error}")
+    return _row(job, task, video.explained)
 
 
-def _explained_clip(
-    job: Job, video: DecodedVideo, model: ClipArrays, cnn: ClipArrays | None
-) -> record.ExplainedClip:
-    """Put the record of one video together."""
-    target = int(model.target)
-    frame_baseline = None
-    if cnn is not None and job.cnn is not None:
-        frame_baseline = record.FrameBaseline(
-            model=record.model_info(job.cnn),
-            scores=np.asarray(cnn.scores),
-            maps=explain.diagonal(np.asarray(cnn.maps))[None],
-        )
-    attribution = record.attribution(
-        np.asarray(model.scores),
-        target,
-        method="gradcam",
-        baseline="zero",
-        rectified=True,
-        aggregate="last",
-        matrix=np.asarray(model.matrix),
-        maps=np.asarray(model.maps),
-        beta=None if model.beta is None else np.asarray(model.beta),
-        class_maps=model.class_maps,
-    )
-    height, width = video.clip.frames.shape[1:3]
-    return record.ExplainedClip(
-        clip=video.clip,
-        source=files.printable(video.task.path),
-        model=record.model_info(job.model),
-        box=backbones.crop_box(job.model.description.preprocess, height, width),
-        scores=np.asarray(model.scores),
-        times_out=video.clip.times,
-        target=target,
-        attributions=(attribution,),
-        frame_baseline=frame_baseline,
-        options=job.options,
-    )
-
-
-def _explained(job: Job, task: Task, explained: record.ExplainedClip) -> Row:
+def _row(job: Job, task: Task, explained: ExplainedClip) -> Row:
     """Return the row of a video whose files are written."""
-    clip = explained.clip
+    clip, shown = explained.clip, explained.shown
+    half_life, share = explained.half_life, explained.recurrent_share
     names = writer.FILES[:1]
     if job.figures:
         names = writer.file_names(job.options.get("vector"))
@@ -257,11 +219,33 @@ def _explained(job: Job, task: Task, explained: record.ExplainedClip) -> Row:
         "probability": explained.probability,
         "target": explained.target_name,
         "target_score": float(explained.scores[-1, explained.target]),
+        "shown": shown.method,
+        "passed": shown.passed,
+        "verdict": shown.verdict,
+        "selection": explained.selection,
+        "methods": {
+            attribution.method: _method_fields(attribution)
+            for attribution in explained.attributions
+        },
+        "half_life": half_life,
+        "recurrent_share": share,
         "top_moments": [dataclasses.asdict(m) for m in explained.top_moments],
         "frames": len(clip.times),
         "seconds": round(float(clip.times[-1]), 3),
         "notes": list(clip.notes),
-        "files": [f"{task.folder}/{name}" for name in names],
+        "files": [f"{task.folder}/{name}" for name in (*names, THUMBNAILS)],
+    }
+
+
+def _method_fields(attribution: Attribution) -> dict[str, object]:
+    """Return what a row says of one method; null where it was not checked."""
+    check = attribution.faithfulness
+    has_score = check is not None and math.isfinite(check.score)
+    return {
+        "baseline": attribution.baseline,
+        "rectified": attribution.rectified,
+        "score": check.score if check is not None and has_score else None,
+        "passed": attribution.passed,
     }
 
 

@@ -7,6 +7,7 @@ explain     ``explain_clip``: compute and check a record from a model and a clip
 overlay     frames under heat maps, with a timeline; colour scales
 plots       Matplotlib figures: the strip of frames, the matrix
 explorer    the interactive page, one HTML file; its sources are in ``page/``
+thumbnails  a few frames under their maps, for lists of videos
 writer      the files of a record; PNG, GIF and MP4 files
 notebook    the page in a notebook: ``rgcam.show``
 long        one video of any length: explained piece by piece

@@ -203,8 +203,6 @@ def bad_inputs(folder, clip_file):
         (fine, "--method=gradcam", "--baseline=mean"): "gradcam compares with",
         (fine, "--method=path", "--baseline=x"): "unknown baseline 'x'",
         (fine, "--method=path", "--steps=-1"): "leave it out with --steps",
-        (f"--videos={clip_file}", "--relu"): "--relu is for one whole clip",
-        (f"--videos={clip_file}", "--aggregate=max"): "with --videos",
         (fine, "--aggregate=max", "--window=3"): "--aggregate is for one whole clip",
         (fine, "--aggregate=max", "--steps=-1"): "with --steps",
         (fine, "--aggregate=mean", "--max_gib=0.000001"): "--aggregate needs more",
