@@ -130,6 +130,7 @@ def forward_seconds(root: Path, unbroken: Path) -> float:
     for row in manifest.read(unbroken):
         clip = video.read_clip(root / row["video"], model.description.fps)
         steps, frames = len(clip.frames), model.preprocess(clip.frames)
+        seconds = 0.0
         for _ in range(1 if padding.padded_length(steps) in compiled else 2):
             began = time.perf_counter()
             features = padding.clip_features(*arguments, frames)

@@ -6,6 +6,7 @@ options    one typed record of options per command; flags and help derived from 
 config     ``--config`` and ``--config.FIELD=VALUE`` of train and preview
 explain    explain one video, a long one piece by piece, or many
 train      train, resume, test and export a model
+summarize  many explained videos as one page and a table
 evaluate   measure attribution methods on clips: tables
 prepare    make a tensorflow-datasets dataset
 preview    draw augmented training clips
@@ -18,6 +19,7 @@ preview    draw augmented training clips
 COMMANDS = {
     "explain": "Explain which frames and regions of a video drove a model's prediction.",
     "train": "Train a frame CNN or an LRCN; the same command resumes an interrupted run.",
+    "summarize": "Summarize many explained videos: accuracy, faithfulness, attribution.",
     "evaluate": "Measure attribution methods on clips: faithfulness, truth, sanity checks.",
     "prepare": "Make a dataset of UCF11, or of a folder with one sub-folder per class.",
     "preview": "Draw augmented training clips, as the model sees them.",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from rgcam import files
 from rgcam.attribution import explain, maps, perturbation
-from rgcam.commands import app
+from rgcam.commands import app, summarize
 from rgcam.commands import options as command_line
 from rgcam.commands.options import Command, Options, option
+from rgcam.data import folder as folders
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip, read_clip
 from rgcam.errors import InputError
@@ -156,6 +157,16 @@ class ExplainOptions(Options):
         False, "write the weights of Eq. 1 too, which are large", group=MANY
     )
     check: bool = option(True, "check the faithfulness of each explanation", group=MANY)
+    summary: bool = option(
+        True, "write index.html and summary.csv of all videos at the end", group=MANY
+    )
+    group: str = option(
+        "",
+        "regular expression for file names; (...) is the recording, for the summary",
+        group=MANY,
+        value="PATTERN",
+        unset="default: every video is a recording",
+    )
     threads: int = option(
         0, "threads that decode", group=MANY, unset="default: one per core, at most 8"
     )
@@ -314,11 +325,11 @@ def _explain_corpus(options: ExplainOptions, name: str) -> None:
         threads=options.threads or min(8, os.cpu_count() or 1),
         options=recorded(options),
     )
-    print(
-        _corpus_text(
-            run.explain_videos(job, listing.root, listing.videos, engine=engine)
-        )
-    )
+    folders.group_pattern(options.group)  # before any video
+    result = run.explain_videos(job, listing.root, listing.videos, engine=engine)
+    print(_corpus_text(result))
+    if options.summary:
+        print(summarize.write(out, options.group))
 
 
 def _corpus_text(summary: "Summary") -> str:

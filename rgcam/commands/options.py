@@ -49,6 +49,7 @@ class Command(Generic[Record]):
             the record has the fields ``config`` (str | None) and ``overrides``
             (tuple[str, ...]), which ``rgcam.commands.config`` reads.
         details: returns more text for the end of the help.
+        positional: the option whose value may be given without its name; "": none.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Command(Generic[Record]):
     examples: str
     has_config: bool = False
     details: Callable[[], str] = lambda: ""
+    positional: str = ""
 
 
 class Option(NamedTuple):
@@ -252,6 +254,9 @@ def _canonical(
     while words:
         word = words.pop(0)
         spelled, assigned, value = word.lstrip("-").partition("=")
+        if command.positional and not word.startswith("-"):
+            result.append(f"--{command.positional}={word}")
+            continue
         if not word.startswith("-") or not spelled:
             raise InputError(
                 f"unexpected argument {word!r}: options are written --name=value"

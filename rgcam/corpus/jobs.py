@@ -1,7 +1,7 @@
 """What every worker is given, and videos that are decoded while the devices compute."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import NamedTuple, TypeVar
 
@@ -147,7 +147,7 @@ def read_ahead(
     *,
     threads: int,
     max_bytes: int,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Yield ``read(item)`` of every item, in the order in which they are done.
 
     At most two items per thread, and items of at most ``max_bytes`` together, are begun
@@ -162,19 +162,18 @@ def read_ahead(
         max_bytes: of everything that is read ahead.
     """
     begun: dict[Future[Result], int] = {}
-    with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
-        try:
-            for item in items:
-                size = min(cost(item), max_bytes)
-                while (
-                    len(begun) >= 2 * threads or sum(begun.values()) > max_bytes - size
-                ):
-                    yield from _completed(begun)
-                begun[pool.submit(read, item)] = size
-            while begun:
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="read")
+    try:
+        for item in items:
+            size = min(cost(item), max_bytes)
+            while len(begun) >= 2 * threads or sum(begun.values()) > max_bytes - size:
                 yield from _completed(begun)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            begun[pool.submit(read, item)] = size
+        while begun:
+            yield from _completed(begun)
+    finally:
+        # Without waiting: an abandoned iterator may end in one of these threads.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _completed(begun: dict[Future[Result], int]) -> Iterator[Result]:

@@ -5,6 +5,7 @@ engines run this: this process, or each of Ray's actors. Clips are explained by
 ``rgcam.report.explain.explain_clip``, as a single one is, and have the same numbers.
 """
 
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -110,25 +111,32 @@ def explain_videos(worker: Worker, tasks: Sequence[Task]) -> Iterator[Row]:
         InputError: nothing can be written.
     """
     job = worker.job
-    videos = jobs.read_ahead(
-        tasks,
-        functools.partial(jobs.decode, job, worker.longest),
-        functools.partial(jobs.decoded_bytes, job),
-        threads=job.threads,
-        max_bytes=job.max_bytes,
-    )
     free: queue.SimpleQueue[Place] = queue.SimpleQueue()
     for place in worker.places:
         free.put(place)
-    explained = jobs.read_ahead(
-        videos,
-        functools.partial(_explain, job, free),
-        lambda video: video.nbytes,
-        threads=len(worker.places),
-        max_bytes=job.max_bytes,
-    )
-    for video in explained:
-        yield _write(job, video)
+    # Closed where they are left, so that no thread goes on for a run that has ended.
+    with (
+        contextlib.closing(
+            jobs.read_ahead(
+                tasks,
+                functools.partial(jobs.decode, job, worker.longest),
+                functools.partial(jobs.decoded_bytes, job),
+                threads=job.threads,
+                max_bytes=job.max_bytes,
+            )
+        ) as videos,
+        contextlib.closing(
+            jobs.read_ahead(
+                videos,
+                functools.partial(_explain, job, free),
+                lambda video: video.nbytes,
+                threads=len(worker.places),
+                max_bytes=job.max_bytes,
+            )
+        ) as explained,
+    ):
+        for video in explained:
+            yield _write(job, video)
 
 
 def _on_device(model: Model, device: jax.Device) -> Model:

@@ -10,6 +10,8 @@ explorer    the interactive page, one HTML file; its sources are in ``page/``
 thumbnails  a few frames under their maps, for lists of videos
 writer      the files of a record; PNG, GIF and MP4 files
 notebook    the page in a notebook: ``rgcam.show``
+summary     many explained videos: accuracy, faithfulness and attribution by class
+overview    the page of a summary; its sources are in ``summary_page/``
 long        one video of any length: explained piece by piece
 ==========  ======================================================================
 

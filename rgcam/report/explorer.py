@@ -89,8 +89,8 @@ def page(explained: ExplainedClip, title: str | None = None) -> str:
     parts = {
         "style": style,
         "script": script,
-        "style-hash": _hash(style),
-        "script-hash": _hash(script),
+        "style-hash": source_hash(style),
+        "script-hash": source_hash(script),
         "version": record.versions()["rgcam"],
         "title": html.escape(title or explained.title),
         "lead": html.escape(explained.lead),
@@ -101,7 +101,7 @@ def page(explained: ExplainedClip, title: str | None = None) -> str:
         "selection-hidden": "" if explained.selection else "hidden",
         "reading": html.escape(reading.format(target=target)),
         "about": "".join(_entry(label, text) for label, text in details.items()),
-        "data": _json(_data(explained, class_maps, methods, details, title)),
+        "data": json_text(_data(explained, class_maps, methods, details, title)),
     }
     return re.sub(r"{{([a-z-]+)}}", lambda m: parts[m[1]], _source("page.html"))
 
@@ -348,7 +348,7 @@ def _pack(array: np.ndarray, kind: str) -> Packed:
     return {"type": kind, "data": base64.b64encode(data).decode()}
 
 
-def _json(data: Fields) -> str:
+def json_text(data: Fields) -> str:
     """Write JSON that cannot end a script tag, for any strings in it."""
     # "</script>" and "<!--" end or change a script's text; both need a "<".
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
@@ -386,7 +386,8 @@ def _source(name: str) -> str:
     return (resources.files("rgcam.report") / "page" / name).read_text("utf-8")
 
 
-def _hash(text: str) -> str:
+def source_hash(text: str) -> str:
+    """Return what the page's policy names a style or a script by."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 

@@ -17,7 +17,7 @@ from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
 from rgcam.models import zoo
 from rgcam.report import writer
-from rgcam.report.explain import explain_clip
+from rgcam.report.explain import AUTO, explain_clip
 from tests.conftest import CACHE, ROOT, one_sentence
 
 LENGTHS = (5, 16, 17, 40)
@@ -73,7 +73,7 @@ def test_a_corpus_equals_single_explanations_exactly(call, videos, tmp_path):
     model = zoo.load_model("stickman-lrcn")
     for name, row in rows.items():
         clip, stored = video.read_clip(videos / name), arrays(out, row)
-        single = explain_clip(model, clip)
+        single = explain_clip(model, clip, method=AUTO)
         np.testing.assert_array_equal(stored["scores"], single.scores)
         np.testing.assert_array_equal(stored["maps"], single.shown.shown_maps)
         np.testing.assert_array_equal(stored["matrix"], single.shown.matrix)
