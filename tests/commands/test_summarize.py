@@ -29,7 +29,8 @@ def test_many_videos_end_with_a_summary_of_their_accuracy(call, clips, tmp_path)
     assert f"accuracy: {correct} of 3 (" in out
     assert "could not be explained: 1 of 4 videos" in out
     assert f"summary: {tmp_path}/: index.html, summary.csv" in out
-    lines = list(csv.DictReader((tmp_path / "summary.csv").open()))
+    text = (tmp_path / "summary.csv").read_text()
+    lines = list(csv.DictReader(text.splitlines()))
     assert len(lines) == 4 and "is empty" in lines[0]["error"]
     assert (
         "4 videos explained by stickman-lrcn" in (tmp_path / "index.html").read_text()
