@@ -28,6 +28,7 @@ from typing import NamedTuple, TypedDict, cast
 import numpy as np
 from tqdm import tqdm
 
+from rgcam import files
 from rgcam.data import folder
 from rgcam.data.tfds import download
 from rgcam.errors import InputError
@@ -71,6 +72,7 @@ class Index(NamedTuple):
         skipped: path -> reason, of clips that are not in the dataset.
         without_boxes: path -> reason, of clips whose annotation cannot be read.
         notes: path -> notes on damage or irregularities.
+        left_out: one sentence for each kind of thing in the source that is no clip.
     """
 
     classes: Sequence[str]
@@ -78,6 +80,7 @@ class Index(NamedTuple):
     skipped: Mapping[str, str]
     without_boxes: Mapping[str, str]
     notes: Mapping[str, str]
+    left_out: Sequence[str] = ()
 
 
 class StoredClip:
@@ -141,7 +144,15 @@ def prepare(
     if (path / INDEX).exists():
         return path
     root = fetch(source, data_dir)
-    items, classes, _ = folder.scan(_class_root(root), pattern)
+    items, classes, left_out = folder.scan(_class_root(root), pattern)
+    # TFDS stores text as UTF-8, which not every file name is.
+    classes = tuple(map(files.printable, classes))
+    items = [
+        item._replace(
+            place=files.printable(item.place), group=files.printable(item.group)
+        )
+        for item in items
+    ]
     if not path.exists():
         _check_readable(items)
         config = builders.download_config(beam, beam_options)
@@ -154,7 +165,7 @@ def prepare(
                 data_dir=str(data_dir),
             )
             builder.download_and_prepare(download_config=config)
-    write_index(path, items)
+    write_index(path, items, left_out)
     return path
 
 
@@ -192,7 +203,9 @@ def scan(root: Path) -> folder.Listing:
     return folder.Listing(items, tuple(index.classes), notes)
 
 
-def write_index(path: Path, items: Sequence[folder.Item]) -> None:
+def write_index(
+    path: Path, items: Sequence[folder.Item], left_out: Sequence[str] = ()
+) -> None:
     """Write clips.json of a dataset.
 
     A clip's key is a hash of its bytes, so that clips of different datasets can share
@@ -201,6 +214,7 @@ def write_index(path: Path, items: Sequence[folder.Item]) -> None:
     Args:
         path: the dataset's folder.
         items: the clips of the source; those without a record are listed as skipped.
+        left_out: of the folder's listing.
 
     Raises:
         InputError: the file cannot be written.
@@ -230,6 +244,7 @@ def write_index(path: Path, items: Sequence[folder.Item]) -> None:
         skipped=skipped,
         without_boxes=without_boxes,
         notes=notes,
+        left_out=left_out,
     )
     part = path / f"{INDEX}.part"
     try:
@@ -253,7 +268,7 @@ def read_index(path: Path) -> Index:
     try:
         fields = json.loads((path / INDEX).read_text())
         # The name of this field in datasets that earlier versions made.
-        if "left_out" in fields:
+        if "skipped" not in fields and "left_out" in fields:
             fields["skipped"] = fields.pop("left_out")
         return Index(**fields)
     except (OSError, ValueError, TypeError) as error:
@@ -280,6 +295,7 @@ def summary(path: Path) -> Iterator[str]:
         yield f"no boxes: {reason}"
     for name, note in index.notes.items():
         yield f"note on {name}: {note}"
+    yield from index.left_out
     yield f"skipped clips: {len(index.skipped)}"
 
 

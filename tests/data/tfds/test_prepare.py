@@ -1,6 +1,7 @@
 """UCF11 and trees of videos as datasets, built and read without TensorFlow."""
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -317,3 +318,30 @@ def test_an_index_that_cannot_be_read_or_written(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(builders, "boxes_of", lambda clip: (None, ""))
     with pytest.raises(InputError, match="cannot write .*clips.json.part"):
         prepare.write_index(place, folder.scan(tree)[0])
+
+
+def test_names_that_are_not_utf8_are_escaped(tmp_path):
+    tree = tmp_path / "tree"
+    for label, name in enumerate((os.fsdecode(b"caf\xe9"), "plain")):
+        for clip in range(2):
+            write_mpg(tree / name / f"v_g{clip}_.mpg", (label, clip))
+        plain = tree / name / "v_g1_.mpg"
+        plain.rename(plain.with_name(os.fsdecode(b"\xfcber_g1_.mpg")))
+    path = prepare_tree(tree, tmp_path / "data")
+    items, classes, _ = prepare.scan(path)
+    assert classes == (r"caf\xe9", "plain")
+    assert {item.place for item in items} == {
+        r"caf\xe9/v_g0_.mpg",
+        r"caf\xe9/\xfcber_g1_.mpg",
+        "plain/v_g0_.mpg",
+        r"plain/\xfcber_g1_.mpg",
+    }
+
+
+def test_what_is_no_clip_is_in_the_summary(tmp_path):
+    tree = tmp_path / "tree"
+    for label, name in enumerate(("a", "b")):
+        write_mpg(tree / name / "v_g0_.mpg", (label, 0))
+    (tree / "a" / "notes.txt").touch()
+    lines = list(prepare.summary(prepare_tree(tree, tmp_path / "data")))
+    assert "left out: files without a video's suffix (1), such as a/notes.txt" in lines
