@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from rgcam import files
 from rgcam.attribution.explain import TITLES
 from rgcam.metrics.statistics import Interval
 from rgcam.report import explorer, record, summary
@@ -80,9 +81,9 @@ def _video(video: VideoSummary, folder: Path) -> Fields:
         content = (folder / video.thumbnails).read_bytes()
         thumbnails = "data:image/jpeg;base64," + base64.b64encode(content).decode()
     return {
-        "video": video.video,
-        "error": video.error,
-        "label": video.label,
+        "video": files.printable(video.video),
+        "error": files.printable(video.error),
+        "label": files.printable(video.label),
         "prediction": video.prediction,
         "correct": video.correct,
         "probability": video.probability,
@@ -94,7 +95,8 @@ def _video(video: VideoSummary, folder: Path) -> Fields:
         "recurrentShare": video.recurrent_share,
         "topMoment": video.top_moment,
         "topShare": video.top_share,
-        "report": urllib.parse.quote(video.report),
+        # The bytes of the file's name, whatever their encoding.
+        "report": urllib.parse.quote(video.report, errors="surrogateescape"),
         "thumbnails": thumbnails,
     }
 

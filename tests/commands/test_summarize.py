@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import pytest
 
@@ -69,3 +70,18 @@ def test_mistakes_are_one_sentence(call, clips, tmp_path):
     }.items():
         code, _, err = call(*arguments)
         assert code == 2 and says in one_sentence(err), (arguments, err)
+
+
+def test_names_that_are_not_utf8_are_escaped_and_linked(call, tmp_path):
+    write(tmp_path / "in" / "v.mp4", 0, 6)
+    (tmp_path / "in" / "v.mp4").rename(tmp_path / "in" / os.fsdecode(b"caf\xe9.mp4"))
+    out = tmp_path / "out"
+    options = ("--model=stickman-lrcn", "--method=gradcam", "--figures")
+    code, said, err = call(
+        "explain", f"--videos={tmp_path}/in", f"--out={out}", *options
+    )
+    assert code == 0, err
+    assert "summary: " in said and (out / os.fsdecode(b"caf\xe9")).is_dir()
+    page = (out / "index.html").read_text("utf-8")
+    assert r"caf\\xe9.mp4" in page and "caf%E9/report.html" in page
+    assert r"caf\xe9.mp4" in (out / "summary.csv").read_text("utf-8")
