@@ -30,6 +30,17 @@ WIDE = {"width": 1280, "height": 900}
 REAL_CLIPS = HERE.parents[1] / "shared" / "data"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def free_programs():
+    """Free the compiled programs of a module after its tests.
+
+    Each program on a CPU holds several memory maps, of which Linux gives a process
+    65,530: a worker that kept those of all tests ended in a segmentation fault of XLA.
+    """
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def real_clips() -> Path:
     """Return the folder of real clips, or skip where it is absent."""
