@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: name of the command and its options; None: those of the process.
 
     Returns:
-        0; 2 where an input was wrong, with one sentence on stderr; 130 after Ctrl-C.
+        0; 2 where an input was wrong, with one sentence on stderr; 130 after Ctrl-C;
+        141 where nobody reads the output any more.
     """
     _prepare_process()
     name, *options_given = (sys.argv[1:] if arguments is None else arguments) or HELP
@@ -43,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"rgcam {importlib.import_module('rgcam').__version__}")
         else:
             _run(name, options_given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has ended, such as ``head``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
     except InputError as error:
         return _fail(str(error))
     except KeyboardInterrupt:

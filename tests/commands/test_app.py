@@ -133,3 +133,12 @@ def test_help_loads_no_heavy_module(command):
 def test_help_lists_the_fields_of_a_config(command, call):
     code, out, _ = call(command, "--help")
     assert code == 0 and "--config.data.augment." in out and "hidden=256" in out
+
+
+def test_a_reader_that_ends_early_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "rgcam", "--help"]
+    run = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert run.returncode == 141 and run.stderr == b""
