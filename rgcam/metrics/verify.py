@@ -172,8 +172,11 @@ def _evaluate_equation(equation: JaxprEqn, inputs: Sequence[Array]) -> Sequence[
     """Evaluate one equation of a program; see ``_evaluate``."""
     parameters, name = equation.params, equation.primitive.name
     if name == "scan":
-        first, last = parameters["num_consts"], parameters["num_carry"]
-        last += first
+        if "num_consts" in parameters:
+            constants, carried = parameters["num_consts"], parameters["num_carry"]
+        else:  # JAX 0.12 describes the three groups of inputs by a tree
+            constants, carried, _ = map(len, parameters["ft_in"].unpack())
+        first, last = constants, constants + carried
 
         def step(carry, x):
             outputs = _evaluate(parameters["jaxpr"], [*inputs[:first], *carry, *x])
