@@ -105,7 +105,7 @@ def train_and_test(config: Config, workdir: Path, export: Path | None) -> None:
         InputError: the run cannot begin, go on or be written.
     """
     from rgcam.models import zoo
-    from rgcam.training import checkpoint, mesh, results
+    from rgcam.training import checkpoint, distribution, mesh, results
     from rgcam.training import run as runs
 
     first = mesh.is_first()  # the process that writes and prints
@@ -131,6 +131,9 @@ def train_and_test(config: Config, workdir: Path, export: Path | None) -> None:
         # The text first: it is there even where the files cannot be written.
         print(results.text(scores, parts.source.classes))
         results.write(workdir, scores, parts.source.classes)
+    statistics = distribution.fit_statistics(config, parts, state)
+    if first:
+        zoo.write_statistics(workdir, statistics)
     if first and export:
         zoo.export(workdir, export, scores.to_dict())
 

@@ -21,10 +21,12 @@ from rgcam.errors import InputError
 from rgcam.models import backbones, classifiers
 from rgcam.models.backbones import named_arrays
 from rgcam.models.description import Description, from_fields, to_fields
+from rgcam.models.out_of_distribution import FeatureStatistics
 from rgcam.types import Fields, Params
 
 BUNDLED = Path(__file__).parent / "bundled"
 DESCRIPTION, WEIGHTS = "model.json", "weights.npz"
+STATISTICS = "feature_statistics.npz"
 
 
 class Model(NamedTuple):
@@ -37,6 +39,8 @@ class Model(NamedTuple):
         preprocess: frames (T, H, W, 3) uint8 -> model input (T, S, S, 3) float32.
         name: the name or folder that ``load_model`` was called with.
         description: architecture, preprocessing, training and results.
+        statistics: of the features of the training clips, by which a clip unlike them is
+            found; None if they were not computed.
     """
 
     module: nn.Module
@@ -45,6 +49,7 @@ class Model(NamedTuple):
     preprocess: Callable[[np.ndarray], np.ndarray]
     name: str
     description: Description
+    statistics: FeatureStatistics | None = None
 
 
 def load_model(name: str | Path) -> Model:
@@ -53,7 +58,7 @@ def load_model(name: str | Path) -> Model:
     Raises:
         InputError: neither a bundled name nor a folder with a model; a description with
             values that are not allowed; a checkpoint that is damaged or of another model;
-            weights that are not finite.
+            weights that are not finite; damaged statistics.
     """
     folder = _find(name)
     description = read_description(folder)
@@ -75,6 +80,7 @@ def load_model(name: str | Path) -> Model:
         preprocess=functools.partial(backbones.preprocess, description.preprocess),
         name=str(name),
         description=description,
+        statistics=read_statistics(folder),
     )
 
 
@@ -199,6 +205,59 @@ def export(workdir: Path, folder: Path, results: Fields) -> None:
         # No parameter has the name of NumPy's option.
         np.savez_compressed(file, **half_precision)  # pyrefly: ignore[bad-argument-type]
     write_description(folder, dataclasses.replace(description, results=dict(results)))
+    write_statistics(folder, read_statistics(workdir))
+
+
+def write_statistics(folder: Path, statistics: FeatureStatistics | None) -> None:
+    """Write the statistics of a model beside its weights; None: remove older ones."""
+    if statistics is None:
+        (folder / STATISTICS).unlink(missing_ok=True)
+        return
+    with files.atomic(folder / STATISTICS) as part, part.open("wb") as file:
+        np.savez_compressed(
+            file,
+            mean=statistics.mean.astype(np.float32),
+            # Most of the file. Its rounding errors are small beside the threshold's.
+            basis=statistics.basis.astype(np.float16),
+            variances=statistics.variances,
+            residual_variance=statistics.residual_variance,
+            threshold=statistics.threshold,
+            clips=statistics.clips,
+        )
+
+
+def read_statistics(folder: Path) -> FeatureStatistics | None:
+    """Read the statistics of a model; None where it has none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    file = folder / STATISTICS
+    if not file.is_file():
+        return None
+    try:
+        with file.open("rb") as opened, np.load(opened) as arrays:
+            statistics = FeatureStatistics(
+                mean=arrays["mean"].astype(np.float64),
+                basis=arrays["basis"].astype(np.float64),
+                variances=arrays["variances"],
+                residual_variance=float(arrays["residual_variance"]),
+                threshold=float(arrays["threshold"]),
+                clips=int(arrays["clips"]),
+            )
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as e:
+        raise InputError(
+            f"{file} is damaged or holds no statistics: {e}; without this file no clip "
+            "is compared with the training data"
+        ) from e
+    return statistics
 
 
 def _find(name: str | Path) -> Path:

@@ -15,7 +15,7 @@ from rgcam.data.video import Clip
 from rgcam.errors import InputError
 from rgcam.metrics import selfcheck
 from rgcam.metrics.selfcheck import FaithfulnessCheck
-from rgcam.models import backbones
+from rgcam.models import backbones, out_of_distribution
 from rgcam.models.zoo import Model, class_index, cut_shape
 from rgcam.report import record
 from rgcam.report.record import Attribution, CheckedView, ExplainedClip, FrameBaseline
@@ -82,6 +82,13 @@ def explain_clip(
     if features is None:
         frames = model.preprocess(clip.frames)
         features = padding.clip_features(model.module, model.variables, frames)
+    distribution_check = None
+    if model.statistics is not None:
+        distribution_check = out_of_distribution.check(
+            model.statistics, features, length, model.description.arch["head"]
+        )
+        if distribution_check.warning:
+            clip = clip._replace(notes=(*clip.notes, distribution_check.warning))
     scores = padding.clip_scores(model.module, model.variables, features, length)
     if target is None:
         target = int(gradcam.predicted_class(jnp.asarray(scores)))
@@ -130,6 +137,7 @@ def explain_clip(
         frame_baseline=frame_baseline,
         options=options or {},
         features=np.asarray(features)[:length],
+        distribution_check=distribution_check,
     )
 
 

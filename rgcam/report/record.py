@@ -34,6 +34,7 @@ from rgcam.attribution.explain import ClassMaps, Explanation
 from rgcam.data.video import Clip
 from rgcam.metrics import selfcheck
 from rgcam.metrics.selfcheck import FaithfulnessCheck
+from rgcam.models.out_of_distribution import DistributionCheck
 from rgcam.models.zoo import Model
 from rgcam.types import Box, Fields, Tensor
 
@@ -251,6 +252,9 @@ class ExplainedClip:
         frame_baseline: the frame-CNN baseline, or None.
         options: of the command, for the record.
         features: A, or None where they were not kept.
+        distribution_check: how far the clip is from the model's training clips; None
+            where the model has no statistics of them. If it warns, the warning is one of
+            the clip's notes.
     """
 
     clip: Clip
@@ -265,6 +269,7 @@ class ExplainedClip:
     frame_baseline: FrameBaseline | None = None
     options: Fields = dataclasses.field(default_factory=dict)
     features: Float[Tensor, "in h w K"] | None = None
+    distribution_check: DistributionCheck | None = None
 
     @property
     def shown(self) -> Attribution:
@@ -632,6 +637,7 @@ def summarize(record: ExplainedClip) -> dict[str, object]:
     """Return summary.json: what was predicted, explained and found, as plain data."""
     shown, baseline = record.shown, record.frame_baseline
     half_life, share = record.half_life, record.recurrent_share
+    distribution_check = record.distribution_check
     return {
         "prediction": record.prediction,
         "probability": record.probability,
@@ -665,6 +671,9 @@ def summarize(record: ExplainedClip) -> dict[str, object]:
             "notes": list(record.clip.notes),
         },
         "model": model_fields(record.model),
+        "training_distribution": None
+        if distribution_check is None
+        else distribution_check._asdict() | {"warning": distribution_check.warning},
         "frame_cnn": None
         if baseline is None
         else model_fields(baseline.model) | {"prediction": baseline.prediction},

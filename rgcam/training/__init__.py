@@ -8,5 +8,6 @@
 ``mesh``           the devices of all processes as one mesh
 ``checkpoint``     save and restore a run's state
 ``progress``       metrics on the terminal, in JSON lines and for TensorBoard; early stops
+``distribution``   statistics of the training clips, to warn of clips unlike them
 ``results``        accuracy on the test clips, and the files that report it
 """

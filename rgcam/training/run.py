@@ -31,6 +31,8 @@ class Run(NamedTuple):
         state: at step 0, on every device.
         devices: the mesh.
         total: steps of the run.
+        feature_maps: (variables, one clip's inputs) -> A in float32, where the head reads
+            averages possibly these alone.
     """
 
     description: Description
@@ -40,6 +42,7 @@ class Run(NamedTuple):
     state: training.TrainState
     devices: Mesh
     total: int
+    feature_maps: training.FeatureMaps
 
 
 class Backbone(NamedTuple):
@@ -88,10 +91,11 @@ def prepare(config: Config) -> Run:
         frozen=backbone.stock and backbone.start is None and cached,
     )
     module = classifiers.build(arch, len(source.classes))
+    first_block = backbone.start if cached else 0
     forward = training.scorer(
         module,
         spec,
-        start=backbone.start if cached else 0,
+        start=first_block,
         chunk=config.frames_at_once,
         dtype=config.dtype,
     )
@@ -119,6 +123,9 @@ def prepare(config: Config) -> Run:
         state=mesh.repeat(devices, state),
         devices=devices,
         total=total,
+        feature_maps=training.feature_maps(
+            module, spec, start=first_block, chunk=config.frames_at_once
+        ),
     )
 
 

