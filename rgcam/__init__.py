@@ -58,7 +58,13 @@ if TYPE_CHECKING:
     from rgcam.attribution.maps import aggregate, choose_step
     from rgcam.data.video import Clip, read_clip
     from rgcam.errors import InputError
-    from rgcam.interop import from_equinox, from_functions, from_haiku, from_nnx
+    from rgcam.interop import (
+        from_equinox,
+        from_functions,
+        from_haiku,
+        from_linen,
+        from_nnx,
+    )
     from rgcam.models.classifiers import LRCN, FrameCNN
     from rgcam.models.zoo import Model, class_index, load_model
     from rgcam.report.notebook import show
@@ -92,6 +98,7 @@ _HOMES = {
     "from_equinox": "interop.equinox",
     "from_functions": "interop.functions",
     "from_haiku": "interop.haiku",
+    "from_linen": "interop.linen",
     "from_nnx": "interop.nnx",
     "heatmaps": "attribution.gradcam",
     "importance_matrix": "attribution.gradcam",
@@ -123,6 +130,7 @@ __all__ = [
     "from_equinox",
     "from_functions",
     "from_haiku",
+    "from_linen",
     "from_nnx",
     "heatmaps",
     "importance_matrix",

@@ -8,12 +8,15 @@ frameworks are imported when a function is called.
 ``nnx``        ``from_nnx``: Flax NNX modules
 ``equinox``    ``from_equinox``: Equinox modules
 ``haiku``      ``from_haiku``: functions that Haiku transforms
+``linen``      ``from_linen``: any Flax Linen module, cut at a named layer
+``layer``      a model cut at one of its layers: the layer's output is replaced by A
 ``functions``  ``from_functions``: any two pure functions
 """
 
 from rgcam.interop.equinox import from_equinox
 from rgcam.interop.functions import FunctionModel, from_functions
 from rgcam.interop.haiku import from_haiku
+from rgcam.interop.linen import from_linen
 from rgcam.interop.nnx import from_nnx
 
 __all__ = [
@@ -21,5 +24,6 @@ __all__ = [
     "from_equinox",
     "from_functions",
     "from_haiku",
+    "from_linen",
     "from_nnx",
 ]
