@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from rgcam.data.video import Clip, read_clip
     from rgcam.errors import InputError
     from rgcam.interop import (
+        Layout,
         from_equinox,
         from_functions,
         from_haiku,
@@ -88,6 +89,7 @@ _HOMES = {
     "FrameCNN": "models.classifiers",
     "InputError": "errors",
     "LRCN": "models.classifiers",
+    "Layout": "interop.layouts",
     "LongExplanation": "attribution.long",
     "Model": "models.zoo",
     "aggregate": "attribution.maps",
@@ -114,6 +116,7 @@ __all__ = [
     "Explanation",
     "FrameCNN",
     "InputError",
+    "Layout",
     "LongExplanation",
     "Model",
     "__version__",

@@ -29,14 +29,15 @@ class LagProfile(NamedTuple):
     """How far back attribution reaches.
 
     Attributes:
-        profile: (T,), mean ``|M[t', t' - lag]|`` over the steps that have that lag.
+        profile: (T,), mean ``|M[t', t' - lag]|`` over the steps that have that lag; empty
+            of a matrix that is not causal, where t' - t is no lag.
         half_life: frames in which attribution halves, by an exponential fitted to the
             profile; inf where it does not fall, NaN where there is nothing to fit.
         recurrent_share: part of ``sum |M|`` that is off the diagonal, which reached the
             prediction through the recurrent state.
     """
 
-    profile: Float[np.ndarray, " T"]
+    profile: Float[np.ndarray, " lags"]
     half_life: float
     recurrent_share: float
 
@@ -84,22 +85,29 @@ def choose_step(scores: Float[Tensor, "out C"], target: int | None, how: str) ->
     return int(rises.argmax())
 
 
+def is_causal(values: Float[Tensor, "out in ..."]) -> bool:
+    """Tell whether nothing looks ahead: T_out = T_in, and exactly 0 where t > t'."""
+    out, steps = values.shape[:2]
+    return out == steps and not np.asarray(values)[np.triu_indices(steps, 1)].any()
+
+
 def aggregate(
-    values: Float[Tensor, "T T ..."],
-    scores: Float[Tensor, "T C"],
+    values: Float[Tensor, "out in ..."],
+    scores: Float[Tensor, "out C"],
     target: int | None = None,
     how: str = "last",
-) -> Float[np.ndarray, "T ..."]:
+) -> Float[np.ndarray, "in ..."]:
     """Reduce all rows t' of a matrix to one, or all maps to one map for each frame.
 
     Such as ``aggregate(e.maps, e.scores, how="max")`` of an ``Explanation`` e.
 
     Args:
-        values: matrix or maps of a causal model, rectified or signed.
+        values: matrix or maps, rectified or signed.
         scores: y.
         target: class index; None: the predicted class.
-        how: one of ``choose_step``'s; ``mean`` or ``max`` over the steps t' >= t that
-            see frame t (over all steps, late frames would get less).
+        how: one of ``choose_step``'s; ``mean`` or ``max`` over all steps, and of a causal
+            model over the steps t' >= t that see frame t (over all steps, late frames
+            would get less).
 
     Raises:
         InputError: another name.
@@ -109,6 +117,8 @@ def aggregate(
     if how in STEPS:
         return values[choose_step(scores, target, how)]
     reduce = np.mean if how == "mean" else np.max
+    if not is_causal(values):
+        return reduce(values, axis=0)
     return np.stack([reduce(values[t:, t], axis=0) for t in range(len(values))])
 
 
@@ -124,13 +134,15 @@ def describe(
     return DESCRIPTIONS[how].format(times[step])
 
 
-def lag_profile(matrix: Float[np.ndarray, "T T"]) -> LagProfile:
+def lag_profile(matrix: Float[np.ndarray, "out in"]) -> LagProfile:
     """Measure how attribution falls with the lag t' - t, and its recurrent share.
 
     With its state detached (no gradient through time), a recurrent model's explanation
     by any gradient method is the diagonal of the full one: what is off the diagonal
-    came through the state.
+    came through the state. A matrix that is not causal (``is_causal``) has no profile.
     """
+    if not is_causal(matrix):
+        return LagProfile(np.zeros(0), math.nan, math.nan)
     # Lag t' - t is constant along a diagonal of the matrix, below the main one.
     magnitude, steps = np.abs(matrix), np.arange(len(matrix))
     profile = np.array([magnitude.diagonal(-lag).mean() for lag in steps])

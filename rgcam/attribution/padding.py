@@ -99,8 +99,12 @@ def clip_scores(
     features: Float[Array, "padded h w K"],
     length: int,
 ) -> Float[np.ndarray, "out C"]:
-    """Compute y of the first ``length`` frames of a padded feature map."""
-    return np.asarray(_scores(module, variables, features))[:length]
+    """Compute y of the first ``length`` frames of a padded feature map.
+
+    Of a model that is not causal, and so not padded: of all output steps.
+    """
+    valid = slice(length) if isinstance(module, CausalModel) else slice(None)
+    return np.asarray(_scores(module, variables, features))[valid]
 
 
 def explain_class(
@@ -113,6 +117,8 @@ def explain_class(
     options: StaticOptions,
 ) -> ClassExplanation:
     """Explain a class by the first ``length`` frames of a padded feature map.
+
+    The features of a model that is not causal are not padded: all of them explain it.
 
     Args:
         module: the model.
@@ -132,11 +138,12 @@ def explain_class(
         options=options,
     )
     beta = padded.beta
+    valid = slice(length) if isinstance(module, CausalModel) else slice(None)
     return ClassExplanation(
-        scores=np.asarray(padded.scores)[:length],
-        beta=None if beta is None else np.asarray(beta)[:length, :length],
-        maps=np.asarray(padded.maps)[:length, :length],
-        matrix=np.asarray(padded.matrix)[:length, :length],
+        scores=np.asarray(padded.scores)[valid],
+        beta=None if beta is None else np.asarray(beta)[valid, valid],
+        maps=np.asarray(padded.maps)[valid, valid],
+        matrix=np.asarray(padded.matrix)[valid, valid],
     )
 
 

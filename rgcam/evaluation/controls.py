@@ -264,7 +264,7 @@ def _scores(
     module: CutModel, variables: Variables, features: Float[Tensor, "T h w K"]
 ) -> Float[Array, "T C"]:
     with jax.default_matmul_precision(explain.PRECISION):
-        return module.apply(variables, features, method="classify")
+        return cut.classify(module, variables, features)
 
 
 def _centre(height: int, width: int) -> Float[np.ndarray, "h w"]:

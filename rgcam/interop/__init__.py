@@ -11,16 +11,19 @@ frameworks are imported when a function is called.
 ``linen``      ``from_linen``: any Flax Linen module, cut at a named layer
 ``layer``      a model cut at one of its layers: the layer's output is replaced by A
 ``functions``  ``from_functions``: any two pure functions
+``layouts``    ``Layout``: axes that those functions have, where they are others
 """
 
 from rgcam.interop.equinox import from_equinox
 from rgcam.interop.functions import FunctionModel, from_functions
 from rgcam.interop.haiku import from_haiku
+from rgcam.interop.layouts import Layout
 from rgcam.interop.linen import from_linen
 from rgcam.interop.nnx import from_nnx
 
 __all__ = [
     "FunctionModel",
+    "Layout",
     "from_equinox",
     "from_functions",
     "from_haiku",

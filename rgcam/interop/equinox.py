@@ -10,6 +10,7 @@ from jaxtyping import Array, PyTree
 
 from rgcam.errors import InputError
 from rgcam.interop.functions import FunctionModel, Method, check_method
+from rgcam.interop.layouts import PLAIN, Layout
 from rgcam.types import Tensor, Variables
 
 
@@ -38,6 +39,7 @@ def from_equinox(
     *,
     features: Method = "features",
     classify: Method = "classify",
+    layout: Layout = PLAIN,
 ) -> tuple[FunctionModel, Variables]:
     """Make an Equinox model a model that every method of rgcam takes.
 
@@ -51,6 +53,7 @@ def from_equinox(
             channels first; rgcam's axes are those above.
         classify: name of its method A -> pre-softmax scores (T_out, C), or a function
             of (model, A).
+        layout: the axes of these arrays, where they are others.
 
     Returns:
         ``module, variables`` for ``rgcam.explain(module, variables, frames)``.
@@ -66,7 +69,9 @@ def from_equinox(
     variables, static = eqx.partition(model, is_array)
     return (
         FunctionModel(
-            CombinedMethod(static, features), CombinedMethod(static, classify)
+            CombinedMethod(static, features),
+            CombinedMethod(static, classify),
+            layout,
         ),
         variables,
     )

@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from rgcam.errors import InputError
 from rgcam.interop.functions import FunctionModel
+from rgcam.interop.layouts import PLAIN, Layout
 from rgcam.types import Tensor, Variables
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def from_haiku(
     *,
     features: int | str = 0,
     classify: int | str = 1,
+    layout: Layout = PLAIN,
 ) -> tuple[FunctionModel, Variables]:
     """Make functions of Haiku a model that every method of rgcam takes.
 
@@ -69,6 +71,7 @@ def from_haiku(
             (T, S, S, 3) -> feature map A (T, h, w, K).
         classify: index or key of the function A -> pre-softmax scores (T_out, C), in
             evaluation mode (``is_training=False``, no dropout).
+        layout: the axes of these arrays, where they are others.
 
     Returns:
         ``module, variables`` for ``rgcam.explain(module, variables, frames)``;
@@ -92,7 +95,7 @@ def from_haiku(
         _function(transformed.apply, key, stateful) for key in (features, classify)
     ]
     variables = {"params": params} | ({"state": state} if stateful else {})
-    return FunctionModel(*functions), variables
+    return FunctionModel(*functions, layout=layout), variables
 
 
 def _function(apply: PyTree, key: int | str, stateful: bool) -> AppliedFunction:

@@ -7,6 +7,7 @@ from jaxtyping import Array
 
 from rgcam.errors import InputError
 from rgcam.interop.functions import FunctionModel, Method, check_method
+from rgcam.interop.layouts import PLAIN, Layout
 from rgcam.types import Tensor, Variables
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def from_nnx(
     *,
     features: Method = "features",
     classify: Method = "classify",
+    layout: Layout = PLAIN,
 ) -> tuple[FunctionModel, Variables]:
     """Make a Flax NNX module a model that every method of rgcam takes.
 
@@ -54,6 +56,7 @@ def from_nnx(
             or a function of (model, frames).
         classify: name of its method A -> pre-softmax scores (T_out, C), or a function
             of (model, A).
+        layout: the axes of these arrays, where they are others.
 
     Returns:
         ``module, variables`` for ``rgcam.explain(module, variables, frames)``.
@@ -74,6 +77,8 @@ def from_nnx(
     model.eval()
     graph, variables = nnx.split(model)
     return (
-        FunctionModel(MergedMethod(graph, features), MergedMethod(graph, classify)),
+        FunctionModel(
+            MergedMethod(graph, features), MergedMethod(graph, classify), layout
+        ),
         variables,
     )

@@ -9,6 +9,7 @@ baseline: every map answers a question that contains one.
 import numpy as np
 from jaxtyping import Float
 
+from rgcam.attribution.maps import is_causal
 from rgcam.metrics.statistics import correlation, spearman
 
 
@@ -76,9 +77,10 @@ def matrix_fidelity(
     *,
     ranks: bool = False,
 ) -> float:
-    """Correlate a matrix with the effect of removing one frame, over pairs t <= t'.
+    """Correlate a matrix with the effect of removing one frame, over all pairs.
 
-    Pairs t > t' are 0 by structure and would raise any correlation. Higher is better.
+    Of a causal model over pairs t <= t' alone: pairs t > t' are 0 by structure and would
+    raise any correlation. Higher is better.
     Methods that compute single interventions score 1 by definition: prefer
     ``subset_fidelity``.
 
@@ -88,10 +90,11 @@ def matrix_fidelity(
             ``rgcam.attribution.perturbation.occlusion`` returns it.
         ranks: Spearman's correlation instead of Pearson's.
     """
-    # The pairs t <= t', the only ones that a causal model can make differ from 0.
-    causal = np.tril_indices(len(matrix), 0, matrix.shape[1])
+    # The pairs t <= t' are the only ones that a causal model can make differ from 0.
+    pairs = np.tril if is_causal(matrix) else np.asarray
+    compared = pairs(np.ones(matrix.shape, bool))
     correlate = spearman if ranks else correlation
-    return float(correlate(matrix[causal], effects[causal]))
+    return float(correlate(matrix[compared], effects[compared]))
 
 
 def completeness_error(

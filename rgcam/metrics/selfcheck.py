@@ -7,21 +7,26 @@ replaced is taken out of both first, by partial correlation: the more is replace
 more is usually lost, so that any positive constant map, and a corrupted one whose values
 are all positive, would correlate too.
 
-Only passes above the feature map are needed. The model is taken to be causal: output
-step t' depends on the frames up to t' alone.
+Only passes above the feature map are needed. Which frames an output step can see is known
+of a ``CausalModel``; of any other model the derivatives of its scores tell whether an
+output step depends on later frames.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from rgcam.attribution import explain
+from rgcam.attribution import explain, gradcam
+from rgcam.attribution import maps as attribution_maps
 from rgcam.metrics import deletion, faithfulness
 from rgcam.metrics.statistics import partial_correlation
-from rgcam.models.cut import CutModel
+from rgcam.models.cut import CausalModel, CutModel, classify
 from rgcam.types import Tensor, Variables
 
 # Random sets of frames, and as many of quarters of frames. Over seeds, the score of one
@@ -91,6 +96,7 @@ class Interventions(NamedTuple):
 
     Attributes:
         baseline: its name.
+        visible: 1 where an output step can see a frame: t <= t' of a causal model.
         frames: random sets of frames, 1 where one is replaced.
         cells: random sets of quarters of frames, likewise.
         frame_losses: what each set of frames takes from the score of every output step.
@@ -101,6 +107,7 @@ class Interventions(NamedTuple):
     """
 
     baseline: str
+    visible: Float[np.ndarray, "out T"]
     frames: Float[np.ndarray, "N T"]
     cells: Float[np.ndarray, "N T h w"]
     frame_losses: Float[np.ndarray, "N out"]
@@ -113,7 +120,7 @@ def check_faithfulness(
     module: CutModel,
     variables: Variables,
     features: Float[Tensor, "T h w K"],
-    maps: Float[Tensor, "T T h w"],
+    maps: Float[Tensor, "out T h w"],
     target: int,
     *,
     method: str = "gradcam",
@@ -134,7 +141,8 @@ def check_faithfulness(
         target: index of the explained class.
         method: that made the maps.
         baseline: of the method; None: its default.
-        steps: output steps to judge; None: the later half, which sees more frames.
+        steps: output steps to judge; None: the later half, which sees more frames, or the
+            only one of a score of the whole clip.
         seed: of the random sets.
     """
     maps = np.asarray(maps)
@@ -200,14 +208,18 @@ def intervene(
         length,
         baseline=baseline,
     )
-    frame_losses = np.asarray(frame_losses)[:, :steps]
-    wide_losses = frame_losses[len(frames) :].reshape(*wide.shape[:2], steps)
+    # Output steps of padding mean nothing; a model without padding may have any number.
+    outputs = slice(None) if length is None else slice(length)
+    frame_losses = np.asarray(frame_losses)[:, outputs]
+    out = frame_losses.shape[1]
+    wide_losses = frame_losses[len(frames) :].reshape(*wide.shape[:2], out)
     return Interventions(
         baseline=baseline,
+        visible=visible_frames(module, variables, features, length),
         frames=frames,
         cells=cells,
         frame_losses=frame_losses[: len(frames)],
-        cell_losses=np.asarray(cell_losses)[:, :steps],
+        cell_losses=np.asarray(cell_losses)[:, outputs],
         deleted=deleted,
         deletion_losses=wide_losses[:, : steps + 1],
     )
@@ -215,7 +227,7 @@ def intervene(
 
 def judge(
     interventions: Interventions,
-    maps: Float[np.ndarray, "T T h w"],
+    maps: Float[np.ndarray, "out T h w"],
     *,
     method: str,
     steps: Sequence[int] | None = None,
@@ -254,7 +266,7 @@ def judge(
 
 
 def judge_each(
-    interventions: Interventions, maps: Float[np.ndarray, "T T h w"], *, method: str
+    interventions: Interventions, maps: Float[np.ndarray, "out T h w"], *, method: str
 ) -> list[FaithfulnessCheck]:
     """Judge every output step by itself, in time and space alone: see ``judge``."""
     time, space = _fidelity(interventions, maps, np.arange(len(maps)))
@@ -269,6 +281,46 @@ def judge_each(
         )
         for time_of_step, space_of_step in zip(time, space, strict=True)
     ]
+
+
+def visible_frames(
+    module: CutModel,
+    variables: Variables,
+    features: Float[Tensor, "padded h w K"],
+    length: int | None = None,
+) -> Float[np.ndarray, "out T"]:
+    """Return 1 where an output step can see a frame: t <= t' of a causal model, or all.
+
+    A model that does not say so (``CausalModel``) is causal if it has as many output
+    steps as frames and no score has a derivative with respect to a later frame.
+
+    Args:
+        module: the explained model.
+        variables: its variables.
+        features: A of one clip.
+        length: T, where a causal model's features are padded beyond it.
+    """
+    if isinstance(module, CausalModel):
+        steps = len(features) if length is None else length
+        return np.tril(np.ones((steps, steps), np.float32))
+    depends = np.asarray(_dependence(module, variables, features), np.float32)
+    visible = np.ones_like(depends)
+    return np.tril(visible) if attribution_maps.is_causal(depends) else visible
+
+
+@functools.partial(jax.jit, static_argnames="module")
+def _dependence(
+    module: CutModel, variables: Variables, features: Float[Tensor, "T h w K"]
+) -> Bool[Array, "out T"]:
+    """Tell which output steps have a derivative with respect to which frames."""
+    scores_of = functools.partial(classify, module, variables)
+    beta = gradcam.importance_weights(scores_of, jnp.asarray(features), _mixture)
+    return (beta != 0).any(-1)
+
+
+def _mixture(scores: Float[Array, "out C"]) -> Float[Array, " out"]:
+    """Weigh all scores, so that none that depends on a frame is overlooked."""
+    return scores @ jnp.cos(1 + jnp.arange(scores.shape[1], dtype=scores.dtype))
 
 
 def random_sets(
@@ -286,7 +338,7 @@ def random_sets(
 
 def _fidelity(
     interventions: Interventions,
-    maps: Float[np.ndarray, "T T h w"],
+    maps: Float[np.ndarray, "out T h w"],
     steps: Int[np.ndarray, " steps"],
 ) -> tuple[Float[np.ndarray, " steps"], Float[np.ndarray, " steps"]]:
     """Return the fidelity of each step to sets of frames, and of quarters of frames."""
@@ -294,7 +346,7 @@ def _fidelity(
     matrix = maps.sum((2, 3))
     frames, cells = interventions.frames, interventions.cells
     # The covariate: how many frames, or cells, that the step can see were replaced.
-    visible = (np.arange(matrix.shape[1]) <= steps[:, None]).astype(np.float32)
+    visible = interventions.visible[steps]
     time = partial_correlation(
         frames @ matrix.T, interventions.frame_losses[:, steps], frames @ visible.T
     )
@@ -316,7 +368,8 @@ def _deletion(interventions: Interventions, order: int, step: int) -> float:
     for index in (order, *range(-ORDERS, 0)):
         deleted = interventions.deleted[index]
         removed_frame = np.diff(deleted, axis=0).argmax(1)
-        points = np.append(0, np.flatnonzero(removed_frame <= step) + 1)
+        is_visible = interventions.visible[step, removed_frame] > 0
+        points = np.append(0, np.flatnonzero(is_visible) + 1)
         losses = interventions.deletion_losses[index][points, step]
         curves.append(-losses)  # the score, up to a constant
     return deletion.below_random(curves[0], np.stack(curves[1:]))

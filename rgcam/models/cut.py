@@ -173,7 +173,7 @@ def features(
         maps = in_chunks(below, images, at_once(math.prod(images.shape[1:-1])))
     else:
         maps = module.apply(variables, frames, method="features")
-    _check_maps(maps, f"{type(module).__name__}.features", frames.shape)
+    check_maps(maps, f"{type(module).__name__}.features", frames.shape)
     return maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
 
 
@@ -192,7 +192,7 @@ def classify(
 def as_scores(
     scores: object, function: str, shape: tuple[int, ...]
 ) -> Float[Array, "out C"]:
-    """Validate what a ``classify`` returned; give scores of the whole clip (C,) an axis.
+    """Validate what a ``classify`` returned; a score of the whole clip, (C,), gets an axis.
 
     Args:
         scores: what it returned.
@@ -217,8 +217,12 @@ def as_scores(
     return jnp.asarray(scores).reshape(-1, scores.shape[-1])
 
 
-def _check_maps(maps: object, function: str, frames: tuple[int, ...]) -> None:
-    """Validate what ``features`` returned for frames of this shape."""
+def check_maps(maps: object, function: str, frames: tuple[int, ...]) -> None:
+    """Validate what a ``features`` returned for frames of this shape.
+
+    Raises:
+        InputError: anything but (T, h, w, K).
+    """
     if not isinstance(maps, jax.Array | np.ndarray):
         problem = f"a {type(maps).__name__}"
     elif maps.ndim != 4 or 0 in maps.shape:
@@ -231,7 +235,9 @@ def _check_maps(maps: object, function: str, frames: tuple[int, ...]) -> None:
         return
     raise InputError(
         f"{function} returned {problem} for frames {frames}: expected a feature map "
-        "with the channels last, (T, h, w, K)"
+        "with the channels last, (T, h, w, K); of two functions, "
+        "rgcam.from_functions(..., layout=rgcam.Layout(...)) takes tokens, channels "
+        "first and a batch axis"
     )
 
 

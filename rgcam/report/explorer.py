@@ -433,19 +433,12 @@ def pairs(out: int, steps: int, causal: bool) -> tuple[np.ndarray, np.ndarray]:
     return rows.ravel(), columns.ravel()
 
 
-def is_causal(maps: Float[np.ndarray, "classes out in h w"]) -> bool:
-    """Tell whether nothing looks ahead: as many outputs as inputs, 0 where t > t'."""
-    out, steps = maps.shape[1:3]
-    rows, columns = np.triu_indices(steps, 1)
-    return out == steps and not maps[:, rows, columns].any()
-
-
 def factorise(
     maps: Float[np.ndarray, "classes out in h w"], budget: int = BUDGET
 ) -> Factors:
     """Quantise the maps of all pairs into about ``budget`` bytes of codes."""
     classes, out, steps, height, width = maps.shape
-    causal = is_causal(maps)
+    causal = attribution_maps.is_causal(np.moveaxis(maps, 0, 2))
     rows, columns = pairs(out, steps, causal)
     cells = height * width
     rank = min(cells, max(4, budget // (classes * len(rows))))
