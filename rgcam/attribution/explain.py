@@ -426,6 +426,11 @@ def default_baseline(method: str, baseline: Baseline | None) -> Baseline:
     return "zero" if method in CAMS else "previous"
 
 
+def has_weights(method: str) -> bool:
+    """Tell whether a method has weights per channel: without them, beta is None."""
+    return method in ("gradcam", "gradcam++", "xgradcam")
+
+
 def is_rectified(method: str, relu: bool | None) -> bool:
     """Tell whether maps are rectified: by default those of CAMs, as published."""
     return method in CAMS if relu is None else relu

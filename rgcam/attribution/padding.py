@@ -10,7 +10,6 @@ their numbers are equal to the last bit.
 A model that is not causal is computed at its own length.
 """
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from rgcam import programs
 from rgcam.attribution import explain
 from rgcam.attribution.explain import Explanation, StaticOptions
 from rgcam.attribution.gradcam import Index
@@ -156,7 +156,7 @@ def _pad(values: Float[np.ndarray, "T ..."], length: int) -> Float[np.ndarray, "
     return padded
 
 
-@functools.partial(jax.jit, static_argnames=("module",))
+@programs.kept("module")
 def _features(
     module: CutModel,
     variables: Variables,
@@ -167,7 +167,7 @@ def _features(
         return cut.features(module, variables, frames, previous)
 
 
-@functools.partial(jax.jit, static_argnames=("module",))
+@programs.kept("module")
 def _scores(
     module: CutModel, variables: Variables, features: Float[Tensor, "T h w K"]
 ) -> Float[Array, "out C"]:
@@ -175,7 +175,7 @@ def _scores(
         return cut.classify(module, variables, features)
 
 
-@functools.partial(jax.jit, static_argnames=("module", "options"))
+@programs.kept("module", "options")
 def _explain_class(
     module: CutModel,
     variables: Variables,

@@ -79,7 +79,7 @@ def cache_compiled_programs() -> None:
     """
     import jax  # here, so that the help of the program is there at once
 
-    from rgcam import files
+    from rgcam import files, programs
 
     if getattr(jax.config, "jax_compilation_cache_dir") is not None:  # noqa: B009
         return
@@ -91,6 +91,7 @@ def cache_compiled_programs() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    programs.keep_in(folder / "traced")
 
 
 def stage(name: str) -> None:

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from rgcam import programs
 from rgcam.attribution import gradcam, perturbation
 from rgcam.attribution.explain import PRECISION
 from rgcam.attribution.gradcam import Index, ScoreFunction
@@ -102,7 +103,7 @@ class CurveMeasures(NamedTuple):
     increase: float = math.nan
 
 
-@functools.partial(jax.jit, static_argnames=("module", "baseline"))
+@programs.kept("module", "baseline")
 def removal_losses(
     module: CutModel,
     variables: Variables,

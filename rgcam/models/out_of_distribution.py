@@ -19,16 +19,15 @@ new clips of the same distribution exceeds it. All clips of a recording are held
 together; the limit takes clips as independent, so that with few recordings it is less sure.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from rgcam import programs
 from rgcam.errors import InputError
 from rgcam.models import layers
 from rgcam.types import Tensor
@@ -117,7 +116,7 @@ def check(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("head",))
+@programs.kept("head")
 def pool(
     features: Float[Tensor, "padded h w K"], length: Int[Tensor, ""], head: str
 ) -> Float[Array, " K"]:

@@ -258,7 +258,7 @@ def _attribute(
             # Signed maps of all classes; beta, which is large, of the explained one.
             options=StaticOptions(
                 relu=False,
-                beta=beta and index == target,
+                beta=beta and index == target and explain.has_weights(method),
                 method=method,
                 baseline=baseline_name,
             ),

@@ -80,7 +80,7 @@ def test_every_method_gives_the_same_record_of_any_model(method):
     cut, whole = explain("fc", method), explain("fc", method, kind=Whole)
     assert cut.scores.shape == (T, C) and cut.matrix.shape == (T, T)
     assert cut.maps.shape == (T, T, 3, 3)
-    weighs = method in ("gradcam", "gradcam++", "xgradcam")
+    weighs = attribution.has_weights(method)
     assert (cut.beta is not None) == weighs
     assert (np.asarray(cut.matrix)[np.triu_indices(T, 1)] == 0).all()
     assert np.asarray(cut.matrix).any()
