@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         from_nnx,
     )
     from rgcam.models.classifiers import LRCN, FrameCNN
+    from rgcam.models.cut import frames_of_steps
     from rgcam.models.zoo import Model, class_index, load_model
     from rgcam.report.notebook import show
 
@@ -97,6 +98,7 @@ _HOMES = {
     "class_index": "models.zoo",
     "explain": "attribution.explain",
     "explain_long": "attribution.long",
+    "frames_of_steps": "models.cut",
     "from_equinox": "interop.equinox",
     "from_functions": "interop.functions",
     "from_haiku": "interop.haiku",
@@ -130,6 +132,7 @@ __all__ = [
     "evaluation",
     "explain",
     "explain_long",
+    "frames_of_steps",
     "from_equinox",
     "from_functions",
     "from_haiku",

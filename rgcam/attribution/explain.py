@@ -23,6 +23,7 @@ from typing import NamedTuple, SupportsIndex, overload
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rgcam.attribution import causal, gradcam, gradients, perturbation
@@ -36,6 +37,7 @@ from rgcam.models.cut import (
     classify,
     cut,
     features,
+    frames_of_steps,
 )
 from rgcam.types import Tensor, Variables
 
@@ -72,6 +74,9 @@ class Explanation(NamedTuple):
             if not requested or if the method has none.
         maps: L (out in h w), heat maps of Eq. 2, raw: not normalised, in logits.
         matrix: (out in), mass (sum over cells) of each heat map, in logits.
+        frames_of_steps: (in, 2), the first and the last frame that each step of A depends
+            on, of a model that strides over time; None: one step for each frame, or
+            traced, see ``rgcam.models.cut.frames_of_steps``.
     """
 
     scores: Float[Array, "out C"]
@@ -79,6 +84,7 @@ class Explanation(NamedTuple):
     beta: Float[Array, "out in K"] | None
     maps: Float[Array, "out in h w"]
     matrix: Float[Array, "out in"]
+    frames_of_steps: Int[Tensor, "in 2"] | None = None
 
 
 class ClassMaps(NamedTuple):
@@ -205,7 +211,8 @@ def explain(
         shapes = _explain.eval_shape(*arguments)
         gradcam.check_target(index, shapes.scores.shape[-1])
     if not sees_padding:
-        return _explain(*arguments)
+        explanation = _explain(*arguments)
+        return _with_frames_of_steps(explanation, module, variables, frames)
     if isinstance(valid_frames, jax.core.Tracer):
         raise InputError(
             "length is traced (by jax.jit or jax.vmap), and "
@@ -214,9 +221,29 @@ def explain(
             "class of a model that is both a CausalModel and a FramewiseModel of "
             "rgcam.models.cut"
         )
-    return _explain_cut_clip(
+    explanation = _explain_cut_clip(
         module, variables, frames, index, int(valid_frames), maps, options
     )
+    return _with_frames_of_steps(
+        explanation, module, variables, frames, int(valid_frames)
+    )
+
+
+def _with_frames_of_steps(
+    explanation: Explanation,
+    module: CutModel,
+    variables: Variables,
+    frames: Tensor,
+    length: int | None = None,
+) -> Explanation:
+    """Say which frames a step of A depends on, where it is not one step for each frame."""
+    maps = explanation.features
+    if len(maps) == len(frames) or isinstance(maps, jax.core.Tracer):
+        return explanation
+    spans = frames_of_steps(module, variables, frames[:length])
+    # Of the steps of padding, 0 as everything else.
+    padding = [(0, len(maps) - len(spans)), (0, 0)]
+    return explanation._replace(frames_of_steps=np.pad(spans, padding))
 
 
 @functools.partial(jax.jit, static_argnames=("module", "options"))

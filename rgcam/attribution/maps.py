@@ -1,10 +1,11 @@
 """From all maps to one row of them: aggregation over t', attribution by lag, resizing."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from rgcam.attribution.gradcam import predicted_class
 from rgcam.errors import InputError
@@ -15,9 +16,9 @@ STEPS = ("last", "settled", "rise")
 AGGREGATIONS = (*STEPS, "mean", "max")
 FORMER_NAMES = {"decided": "settled"}  # still accepted
 DESCRIPTIONS = {
-    "last": "last step (t' = {:.2f} s)",
-    "settled": "step from which the prediction is unchanged (t' = {:.2f} s)",
-    "rise": "step at which the score rises most (t' = {:.2f} s)",
+    "last": "last step ({})",
+    "settled": "step from which the prediction is unchanged ({})",
+    "rise": "step at which the score rises most ({})",
     "mean": "mean over all steps",
     "max": "maximum over all steps",
 }
@@ -40,6 +41,10 @@ class LagProfile(NamedTuple):
     profile: Float[np.ndarray, " lags"]
     half_life: float
     recurrent_share: float
+
+
+NO_LAGS = LagProfile(np.zeros(0), math.nan, math.nan)
+"""Of a matrix that is not causal."""
 
 
 def aggregation_name(how: str) -> str:
@@ -127,11 +132,27 @@ def describe(
     target: int | None,
     how: str,
     times: Float[np.ndarray, " out"],
+    labels: Sequence[str] = (),
 ) -> str:
-    """Describe the steps that ``aggregate`` shows; their times are in seconds."""
+    """Describe the steps that ``aggregate`` shows.
+
+    Args:
+        scores: y.
+        target: class index; None: the predicted class.
+        how: the aggregation.
+        times: of the output steps, in seconds.
+        labels: what the output steps are, where they are no times.
+    """
     how = aggregation_name(how)
     step = choose_step(scores, target, how) if how in STEPS else -1
-    return DESCRIPTIONS[how].format(times[step])
+    return DESCRIPTIONS[how].format(step_name(times, labels, step))
+
+
+def step_name(
+    times: Float[np.ndarray, " out"], labels: Sequence[str], step: int
+) -> str:
+    """Name an output step by its time, or by its label where it has one."""
+    return f"“{labels[step]}”" if labels else f"t' = {times[step]:.2f} s"
 
 
 def lag_profile(matrix: Float[np.ndarray, "out in"]) -> LagProfile:
@@ -142,7 +163,7 @@ def lag_profile(matrix: Float[np.ndarray, "out in"]) -> LagProfile:
     came through the state. A matrix that is not causal (``is_causal``) has no profile.
     """
     if not is_causal(matrix):
-        return LagProfile(np.zeros(0), math.nan, math.nan)
+        return NO_LAGS
     # Lag t' - t is constant along a diagonal of the matrix, below the main one.
     magnitude, steps = np.abs(matrix), np.arange(len(matrix))
     profile = np.array([magnitude.diagonal(-lag).mean() for lag in steps])
@@ -157,6 +178,33 @@ def lag_profile(matrix: Float[np.ndarray, "out in"]) -> LagProfile:
     # profile = exp(slope lag) halves after log 2 / -slope frames.
     falls = -slope * len(matrix) > SMALLEST_DECAY
     return LagProfile(profile, math.log(2) / -slope if falls else math.inf, share)
+
+
+def step_positions(
+    frames_of_steps: Int[Tensor, "in 2"], frames: int
+) -> Float[np.ndarray, " in"]:
+    """Return where each step of A lies in time: the middle of its frames, as a number.
+
+    Where steps share a middle, such as those of a model whose steps all see the whole clip,
+    the steps are spread evenly over the frames.
+
+    Args:
+        frames_of_steps: first and last frame of each step.
+        frames: T.
+    """
+    middles = np.asarray(frames_of_steps, np.float64).mean(1)
+    if (np.diff(middles) > 0).all():
+        return middles
+    part = frames / len(middles)
+    even = (np.arange(len(middles)) + 0.5) * part - 0.5
+    return even if part >= 1 else np.linspace(0, frames - 1, len(middles))
+
+
+def steps_of_frames(
+    positions: Float[np.ndarray, " in"], frames: int
+) -> Int[np.ndarray, " frames"]:
+    """Return the step of A that is shown with each frame: the nearest, or the earlier."""
+    return np.abs(np.arange(frames)[:, None] - positions).argmin(1)
 
 
 def normalize(maps: Float[np.ndarray, "*any h w"]) -> Float[np.ndarray, "*any h w"]:

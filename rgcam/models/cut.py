@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from rgcam.errors import InputError
 from rgcam.types import Tensor, Variables
@@ -175,6 +175,49 @@ def features(
         maps = module.apply(variables, frames, method="features")
     check_maps(maps, f"{type(module).__name__}.features", frames.shape)
     return maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
+
+
+@functools.partial(jax.jit, static_argnames="module")
+def _support(
+    module: CutModel, variables: Variables, frames: Float[Tensor, "T S S 3"]
+) -> Bool[Array, "in T"]:
+    """Tell of which frames each step of A has a derivative that is not 0."""
+    maps, pullback = jax.vjp(
+        lambda frames: features(module, variables, frames), jnp.asarray(frames)
+    )
+    # Random weights of the cells and channels: no derivative cancels another.
+    weights = jax.random.normal(jax.random.key(0), maps.shape[1:], maps.dtype)
+
+    def frames_of_step(step: Array) -> Bool[Array, " T"]:
+        (gradient,) = pullback(jnp.zeros_like(maps).at[step].set(weights))
+        return (gradient != 0).any((1, 2, 3))
+
+    return jax.lax.map(frames_of_step, jnp.arange(len(maps)))
+
+
+def frames_of_steps(
+    module: CutModel, variables: Variables, frames: Float[Tensor, "T S S 3"]
+) -> Int[np.ndarray, "in 2"]:
+    """Derive the first and the last frame that each step of A depends on.
+
+    A model that strides over time, such as a 3D CNN, has fewer steps of A than frames. The
+    frames of a step are those with a derivative, of clips of this shape: derive them once.
+
+    Args:
+        module: the model.
+        variables: its variables.
+        frames: preprocessed frames; only their shape and dtype matter.
+
+    Returns:
+        Numbers of frames, both inclusive; of a step that depends on no frame, all.
+    """
+    frames = jnp.asarray(frames)
+    # Noise: on a still or blank clip, ReLUs and maxima would hide what is connected.
+    noise = jax.random.normal(jax.random.key(1), frames.shape, frames.dtype)
+    support = np.array(_support(module, variables, noise))  # a copy, to be changed
+    support[~support.any(1)] = True
+    last = support.shape[1] - 1 - support[:, ::-1].argmax(1)
+    return np.stack([support.argmax(1), last], 1)
 
 
 def classify(

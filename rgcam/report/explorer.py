@@ -39,7 +39,6 @@ from rgcam.report.record import (
     Attribution,
     ClassMaps,
     ExplainedClip,
-    FrameBaseline,
 )
 from rgcam.types import Fields
 
@@ -49,13 +48,34 @@ BUDGET = 6 * 2**20  # bytes of codes of the heat maps
 # How to read the maps of one sign, and of both; {target} is filled by the scripts.
 READING = (
     "Highlighted regions of the frames and bright cells of the matrix support {target}: "
-    "each column of the matrix is a frame, each row an output step, and a brighter cell "
-    "is a frame that contributes more to the score at that step."
+    "each column of the matrix is COLUMN, each row an output step, and a brighter cell "
+    "is COLUMN that contributes more to the score at that step."
 )
 READING_SIGNED = (
     "Red regions of the frames and red cells of the matrix support {target}, blue ones "
-    "oppose it: each column of the matrix is a frame, each row an output step, and a "
+    "oppose it: each column of the matrix is COLUMN, each row an output step, and a "
     "stronger colour is a larger contribution to the score at that step."
+)
+# How to read the page, by what the output steps are and see.
+READS_FRAME_BY_FRAME = (
+    "The model reads the clip frame by frame and gives each class a score after every "
+    "frame: an <em>output step</em> (t′, a row of the matrix). A row shows how much each "
+    "<em>frame</em> (t, a column) contributes to the score at that step; a column shows to "
+    "which output steps a frame contributes. Hatched cells are frames that had not been "
+    "seen yet, which says nothing about their importance."
+)
+SEES_THE_CLIP = (
+    "The model gives each class a score at every <em>output step</em> (t′, a row of the "
+    "matrix). A row shows how much each <em>frame</em> (t, a column) contributes to the "
+    "score at that step, which may depend on any frame of the clip."
+)
+SCORES_THE_CLIP = (
+    "The model gives each class one score for the whole clip: the only row of the matrix. "
+    "It shows how much each <em>frame</em> (t, a column) contributes to that score."
+)
+COVERS_FRAMES = (
+    " A column is a step of the model's feature map, which covers several frames; the page "
+    "shows the one in the middle."
 )
 # A path from the root or from a drive, as far as it has no space.
 ABSOLUTE = re.compile(r"""(?<![\w.~:/\\-])(?:[A-Za-z]:)?[\\/][^\s'"=,;)]+""")
@@ -81,7 +101,7 @@ def page(explained: ExplainedClip, title: str | None = None) -> str:
     details = about(explained)
     details["Heat maps"] = _storage(methods[0], len(class_maps.targets))
     target = f"“{explained.target_name}”"
-    reading = READING if shown.rectified else READING_SIGNED
+    reading = _readings(explained)[shown.rectified]
     passed = {None: "unknown", True: "passed", False: "failed"}
     # The policy of the page runs exactly this style and this script, by their hashes.
     style = _source("page.css")
@@ -100,10 +120,27 @@ def page(explained: ExplainedClip, title: str | None = None) -> str:
         "selection": html.escape(record.sentence(explained.selection)),
         "selection-hidden": "" if explained.selection else "hidden",
         "reading": html.escape(reading.format(target=target)),
+        "how-to-read": _how_to_read(explained),
         "about": "".join(_entry(label, text) for label, text in details.items()),
         "data": json_text(_data(explained, class_maps, methods, details, title)),
     }
     return re.sub(r"{{([a-z-]+)}}", lambda m: parts[m[1]], _source("page.html"))
+
+
+def _readings(explained: ExplainedClip) -> tuple[str, str]:
+    """Return how to read maps of both signs, and rectified ones; see READING."""
+    column = "a frame"
+    if explained.frames_of_steps is not None:
+        column = "a step of the feature map, which covers several frames,"
+    return READING_SIGNED.replace("COLUMN", column), READING.replace("COLUMN", column)
+
+
+def _how_to_read(explained: ExplainedClip) -> str:
+    """Say what rows and columns of the matrix are."""
+    covers = "" if explained.frames_of_steps is None else COVERS_FRAMES
+    if len(explained.scores) == 1:
+        return SCORES_THE_CLIP + covers
+    return (READS_FRAME_BY_FRAME if explained.shown.causal else SEES_THE_CLIP) + covers
 
 
 def about(explained: ExplainedClip) -> dict[str, str]:
@@ -172,7 +209,7 @@ def _method_data(explained: ExplainedClip) -> dict[str, object]:
     shown = explained.shown
     class_maps = _class_maps(explained, shown)
     maps = np.asarray(class_maps.maps, np.float32)
-    factors = factorise(maps)
+    factors = factorise(maps, can_be_causal=shown.causal)
     _, out, steps, _, _ = maps.shape
     stored = pairs(out, steps, factors.causal)
     # The explained class's matrix is the record's, to the last bit.
@@ -217,8 +254,9 @@ def _data(
 ) -> Fields:
     """Return what the scripts read: plain values and packed arrays."""
     clip = explained.clip
-    _, out, steps, height, width = class_maps.maps.shape
-    frames, size = _jpegs(clip.frames)
+    height, width = class_maps.maps.shape[3:]
+    frames, size = _jpegs(clip.frames[explained.middle_frames])
+    spans = explained.frames_of_steps
     top, left, bottom, right = explained.box
     tall, wide = clip.frames.shape[1:3]
     return {
@@ -229,9 +267,12 @@ def _data(
         "predicted": explained.predicted,
         "curves": _curves(explained, class_maps),
         # To a microsecond: as exact as a frame's time is, and short in the file.
-        "times": [round(float(t), 6) for t in clip.times],
+        "times": [round(float(t), 6) for t in explained.times_in],
+        "spans": None
+        if spans is None
+        else [f"{first} to {last}" for first, last in np.asarray(spans)],
+        "labels": list(explained.step_labels) or None,
         "timesOut": [round(float(t), 6) for t in explained.times_out],
-        "square": out == steps,
         "notChecked": {"verdict": record.NOT_CHECKED, "passed": None},
         "aggregations": {
             name: attribution_maps.DESCRIPTIONS[name] for name in ("mean", "max")
@@ -241,7 +282,7 @@ def _data(
         "scores": _pack(explained.scores, "f4"),
         "height": height,
         "width": width,
-        "baseline": _baseline(explained.frame_baseline),
+        "baseline": _baseline(explained),
         "frames": frames,
         "frameHeight": size[1],
         "frameWidth": size[0],
@@ -257,6 +298,7 @@ def _data(
 def _words(explained: ExplainedClip, title: str | None) -> Fields:
     """Return the sentences and templates that the scripts show and fill."""
     titles = explained.titles
+    signed_reading, rectified_reading = _readings(explained)
     # A title that was given is no template: nothing in it is to be filled in.
     fixed = title and title.replace("{", "(").replace("}", ")")
     return {
@@ -274,8 +316,8 @@ def _words(explained: ExplainedClip, title: str | None) -> Fields:
         "failed": record.MEANING[False],
         "signed": record.KINDS[False],
         "rectified": record.KINDS[True],
-        "reading": READING,
-        "readingSigned": READING_SIGNED,
+        "reading": rectified_reading,
+        "readingSigned": signed_reading,
     }
 
 
@@ -302,13 +344,14 @@ def _curves(explained: ExplainedClip, class_maps: ClassMaps) -> list[int]:
     return offered + more[: max(0, 4 - len(offered))]
 
 
-def _baseline(baseline: FrameBaseline | None) -> Fields | None:
+def _baseline(explained: ExplainedClip) -> Fields | None:
+    baseline = explained.frame_baseline
     if baseline is None:
         return None
     height, width = baseline.maps.shape[-2:]
     return {
         "name": baseline.model.name,
-        "maps": _pack(baseline.maps, "f4"),
+        "maps": _pack(baseline.maps[:, explained.middle_frames], "f4"),
         "height": height,
         "width": width,
     }
@@ -434,11 +477,21 @@ def pairs(out: int, steps: int, causal: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def factorise(
-    maps: Float[np.ndarray, "classes out in h w"], budget: int = BUDGET
+    maps: Float[np.ndarray, "classes out in h w"],
+    budget: int = BUDGET,
+    *,
+    can_be_causal: bool = True,
 ) -> Factors:
-    """Quantise the maps of all pairs into about ``budget`` bytes of codes."""
+    """Quantise the maps of all pairs into about ``budget`` bytes of codes.
+
+    Args:
+        maps: of all pairs.
+        budget: bytes.
+        can_be_causal: False: store the pairs t > t' even if all of them are 0, which is
+            not their structure then.
+    """
     classes, out, steps, height, width = maps.shape
-    causal = attribution_maps.is_causal(np.moveaxis(maps, 0, 2))
+    causal = can_be_causal and attribution_maps.is_causal(np.moveaxis(maps, 0, 2))
     rows, columns = pairs(out, steps, causal)
     cells = height * width
     rank = min(cells, max(4, budget // (classes * len(rows))))

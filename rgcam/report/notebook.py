@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from rgcam.attribution import gradcam
 from rgcam.attribution.explain import Explanation
@@ -15,7 +15,7 @@ from rgcam.data.video import Clip
 from rgcam.errors import InputError
 from rgcam.report import explorer, record
 from rgcam.report.record import ClassMaps, ExplainedClip, ModelInfo
-from rgcam.types import Box
+from rgcam.types import Box, Tensor
 
 
 class Page(NamedTuple):
@@ -49,6 +49,7 @@ def show(
     classes: Sequence[str],
     target: int | Sequence[int] | None = None,
     *,
+    labels: Sequence[str] = (),
     fps: float = 7.5,
     box: Box | None = None,
     title: str = "",
@@ -63,6 +64,8 @@ def show(
             or at ``fps``.
         classes: the C names, such as ``model.classes``.
         target: what was given to ``explain``: class numbers; None: the predicted class.
+        labels: what the output steps are where they are no times, such as the words of a
+            sentence, or clips; (): the frames' times.
         fps: frames per second, where clip is an array.
         box: (top, left, bottom, right) in pixels of what the model saw of the frames;
             None: all.
@@ -70,13 +73,47 @@ def show(
         height: of the frame in the notebook, in pixels.
 
     Raises:
-        InputError: the explanation is of other frames, or of another number of classes.
+        InputError: the explanation is of other frames, or of another number of classes or
+            output steps.
+    """
+    explained = explained_clip(
+        explanation, clip, classes, target, labels=labels, fps=fps, box=box
+    )
+    return Page(explorer.page(explained, title or None), height)
+
+
+def explained_clip(
+    explanation: Explanation,
+    clip: Clip | UInt8[np.ndarray, "T H W 3"],
+    classes: Sequence[str],
+    target: int | Sequence[int] | None = None,
+    *,
+    labels: Sequence[str] = (),
+    fps: float = 7.5,
+    box: Box | None = None,
+) -> ExplainedClip:
+    """Return an explanation as the record from which figures, page and files are made.
+
+    ``rgcam.report.writer.write(folder, record)`` writes all files, and
+    ``rgcam.report.plots.clip_figures(record)`` draws the figures.
+
+    Args:
+        explanation: see ``show``; so are all others.
+        clip: likewise.
+        classes: likewise.
+        target: likewise.
+        labels: likewise.
+        fps: likewise.
+        box: likewise.
+
+    Raises:
+        InputError: as ``show``.
     """
     if not isinstance(clip, Clip):
         clip = Clip(clip, np.arange(len(clip)) / fps)
     class_maps = _class_maps(explanation, target)
     scores = np.asarray(explanation.scores)
-    _check(class_maps, scores, clip, classes)
+    _check(class_maps, scores, clip, classes, explanation.frames_of_steps, labels)
     # An explanation does not say whether it was rectified; its values do.
     signed = bool((class_maps.maps < 0).any())
     shown_target = int(class_maps.targets[0])
@@ -91,10 +128,12 @@ def show(
         aggregate="last",
         matrix=matrices[0],
         maps=maps,
+        beta=_beta(explanation),
         class_maps=class_maps,
     )
     tall, wide = clip.frames.shape[1:3]
-    explained = ExplainedClip(
+    spans = explanation.frames_of_steps
+    return ExplainedClip(
         clip=clip,
         source="",
         model=ModelInfo(name="the model", classes=classes),
@@ -103,8 +142,17 @@ def show(
         times_out=_times_out(clip.times, len(scores)),
         target=shown_target,
         attributions=(shown,),
+        frames_of_steps=None if spans is None else np.asarray(spans),
+        labels=tuple(labels),
     )
-    return Page(explorer.page(explained, title or None), height)
+
+
+def _beta(explanation: Explanation) -> Float[np.ndarray, "out in K"] | None:
+    """Return beta of the first class; its zeros tell what no output step can see."""
+    if explanation.beta is None:
+        return None
+    beta = np.asarray(explanation.beta)
+    return beta.reshape(-1, *beta.shape[-3:])[0]
 
 
 def _times_out(times: np.ndarray, steps: int) -> np.ndarray:
@@ -136,12 +184,28 @@ def _check(
     scores: Float[np.ndarray, "out C"],
     clip: Clip,
     classes: Sequence[str],
+    frames_of_steps: Int[Tensor, "in 2"] | None,
+    labels: Sequence[str],
 ) -> None:
-    steps = class_maps.maps.shape[2]
-    if len(clip.frames) != steps:
+    out, steps = class_maps.maps.shape[1:3]
+    frames = len(clip.frames)
+    if frames_of_steps is None and frames != steps:
         raise InputError(
-            f"the explanation is of {steps} frames and the clip has "
-            f"{len(clip.frames)}: pass the frames that were explained"
+            f"the explanation is of {steps} frames and the clip has {frames}: pass the "
+            "frames that were explained; of a model that strides over time, explained in a "
+            "batch, say which frames its steps cover: explanation._replace("
+            "frames_of_steps=rgcam.frames_of_steps(module, variables, inputs))"
+        )
+    if frames_of_steps is not None and (
+        np.shape(frames_of_steps) != (steps, 2) or np.max(frames_of_steps) >= frames
+    ):
+        raise InputError(
+            f"the explanation's {np.shape(frames_of_steps)} frames_of_steps do not fit "
+            f"{steps} steps of a clip of {frames} frames: pass the frames that were explained"
+        )
+    if labels and len(labels) != out:
+        raise InputError(
+            f"{len(labels)} labels for {out} output steps: pass one for each"
         )
     if len(classes) != scores.shape[1]:
         raise InputError(

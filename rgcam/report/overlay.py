@@ -9,7 +9,7 @@ taken for colours of the video. Figures and page take their colours from here.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
@@ -146,19 +146,27 @@ def clip_overlay(explained: ExplainedClip) -> UInt8[np.ndarray, "T more W 3"]:
     top, left, bottom, right = (factor * edge for edge in explained.box)
     heat = overlay(
         large,
-        shown.shown_maps,
+        explained.maps_of_frames(shown),
         box=(top, left, bottom, right),
         signed=not shown.rectified,
     )
     times = explained.clip.times
-    return timeline(heat, shown.shown_row, times, explained.shown_text)
+    return timeline(
+        heat,
+        shown.shown_row,
+        times,
+        explained.shown_text,
+        steps=explained.steps_of_frames,
+    )
 
 
 def timeline(
     frames: UInt8[np.ndarray, "T H W 3"],
-    row: Float[np.ndarray, " T"],
+    row: Float[np.ndarray, " in"],
     times: Float[np.ndarray, " T"],
     description: str = "",
+    *,
+    steps: Int[np.ndarray, " T"] | None = None,
 ) -> UInt8[np.ndarray, "T more W 3"]:
     """Put below each frame its time and the importance of every frame.
 
@@ -166,23 +174,25 @@ def timeline(
 
     Args:
         frames: RGB.
-        row: importance of each frame, in logits.
-        times: in seconds.
+        row: importance of each frame, in logits, or of each step of A.
+        times: of the frames, in seconds.
         description: of the row; a second line of text.
+        steps: number in the row of each frame; None: its own.
     """
     height, width = frames.shape[1:3]
+    steps = np.arange(len(frames)) if steps is None else steps
     # Every column of pixels belongs to one frame: bars touch, and none is left out.
     frame_of_column = np.arange(width) * len(row) // width
     heights = np.rint(BARS * np.abs(row) / (np.abs(row).max() or 1)).astype(int)
     bars = np.arange(BARS, 0, -1)[:, None] <= heights[frame_of_column]
     output = np.full((len(frames), height + BAND, width, 3), 24, np.uint8)
     output[:, :height] = frames
-    for t, image in enumerate(output):
+    for time, t, image in zip(times, steps, output, strict=True):
         band = image[height : height + BARS]
         grey = np.where(frame_of_column == t, 255, 120)[None].repeat(BARS, 0)
         band[bars] = grey[bars][:, None]
         band[-1, frame_of_column == t] = 255
-        label = f"{times[t]:.2f} s    importance {row[t]:+.3g} logits"
+        label = f"{time:.2f} s    importance {row[t]:+.3g} logits"
         image[height + BARS :] = _lines((label, description), width, BAND - BARS)
     return output
 

@@ -22,7 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from rgcam.attribution.maps import normalize
+from rgcam.attribution.maps import normalize, step_name
 from rgcam.errors import InputError
 from rgcam.report.overlay import MATRIX_POWER, ColourScale, blend, colour_scale
 from rgcam.report.record import NO_EVIDENCE, ExplainedClip
@@ -33,6 +33,7 @@ CJK = ("Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", "PingFang SC", "SimHei"
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")  # Okabe and Ito; target first
 NOT_SEEN = "t > t': not seen yet"
 CORNER = (0.58, 0.58, 0.4, 0.4)  # left, bottom, width, height, in parts of the matrix
+MOST_LABELS = 16  # of output steps
 FEWEST = 8  # steps that leave the corner free
 
 
@@ -109,6 +110,8 @@ def matrix(
     beneath: tuple[str, Float[np.ndarray, " in"]] | None = None,
     profile: Float[np.ndarray, " in"] | None = None,
     signed: bool | None = None,
+    causal: bool | None = None,
+    labels: Sequence[str] = (),
 ) -> Figure:
     """Draw the importance of each input time t for each output time t', and the scores.
 
@@ -116,7 +119,7 @@ def matrix(
         matrix: heat-map mass in logits, signed or not. If all of t > t' is exactly 0,
             it is hatched as structure: not seen yet.
         times_in: seconds, increasing.
-        times_out: seconds, increasing; grows downwards.
+        times_out: seconds, increasing; grows downwards. Not drawn where there are labels.
         scores: logits: the target's, and the three best others at the end, are drawn.
         classes: the C names.
         target: the class that the matrix explains, by name or index.
@@ -126,6 +129,8 @@ def matrix(
         profile: mean size by lag t' - t, to draw in the corner of a matrix that
             is hatched there: ``lags.lags(matrix).profile``.
         signed: see ``overlay.colour_scale``.
+        causal: whether zeros of t > t' are structure; None: if all of them are 0.
+        labels: what the output steps are, where they are no times, such as words.
     """
     drawn = _drawn_classes(classes, target, scores[-1])
     tall = float(np.clip(0.6 * len(times_out), 1.2, 4.4))  # inches
@@ -133,15 +138,21 @@ def matrix(
     figure.set_layout_engine("constrained")
     top, main, side, last, legend = _lay_out(figure, tall)
     x = _edges(main, "x", times_in, 1.0)
-    y = _edges(main, "y", times_out, (x[-1] - x[0]) / len(times_in))
+    rows = np.arange(len(labels), dtype=np.float64) if labels else times_out
+    y = _edges(main, "y", rows, (x[-1] - x[0]) / len(times_in), labels)
     # Zeros after t' are structure only if all of them are exactly 0.
     future = times_in > times_out[:, None] + 1e-6
+    if labels or causal is False:
+        future[:] = False
     hidden = future & bool(matrix.any() and not matrix[future].any())
     scale = colour_scale(matrix, signed)
     _draw_matrix(figure, main, top, np.ma.array(matrix, mask=hidden), scale, x, y)
-    label, row = beneath or (f"last row (t' = {times_out[-1]:.2f} s)", matrix[-1])
+    if labels:
+        main.set_ylabel("output step")
+    last_step = step_name(times_out, labels, -1)
+    label, row = beneath or (f"last row ({last_step})", matrix[-1])
     _draw_row(last, row, x, label)
-    _draw_scores(side, scores[:, drawn], times_out)
+    _draw_scores(side, scores[:, drawn], rows)
     if profile is not None and hidden.any() and len(profile) >= FEWEST:
         _draw_lags(main, profile, times_in)
     names = [classes[c] for c in drawn] + [NOT_SEEN] * int(hidden.any())
@@ -184,7 +195,7 @@ def clip_strip(explained: ExplainedClip) -> Figure:
         label = attribution.title
         if len(explained.attributions) > 1 and attribution.faithfulness is not None:
             label += f": check {attribution.verdict.split(',')[0]})"
-        maps = attribution.shown_maps
+        maps = explained.maps_of_frames(attribution)
         rows.append(Row(label, maps, signed=not attribution.rectified))
     note = explained.caption(explained.shown_text)
     moments = [moment.frame for moment in explained.top_moments]
@@ -206,7 +217,7 @@ def clip_matrix(explained: ExplainedClip) -> Figure:
     shown = explained.shown
     return matrix(
         shown.matrix,
-        explained.clip.times,
+        explained.times_in,
         explained.times_out,
         explained.scores,
         explained.model.classes,
@@ -214,8 +225,10 @@ def clip_matrix(explained: ExplainedClip) -> Figure:
         title=explained.title,
         note=explained.caption(shown.title),
         beneath=(explained.shown_text, shown.shown_row),
-        profile=shown.reach.profile,
+        profile=shown.reach.profile if shown.causal else None,
         signed=not shown.rectified,
+        causal=shown.causal,
+        labels=explained.step_labels,
     )
 
 
@@ -374,10 +387,21 @@ def _lay_out(figure: Figure, tall: float) -> list[Axes]:
 
 
 def _edges(
-    axis: Axes, name: str, times: Float[np.ndarray, " n"], alone: float
+    axis: Axes,
+    name: str,
+    times: Float[np.ndarray, " n"],
+    alone: float,
+    labels: Sequence[str] = (),
 ) -> Float[np.ndarray, " n+1"]:
-    """Return the borders of the cells around times, and mark few times exactly."""
-    if len(times) <= 3:
+    """Return the borders of the cells around times, and mark few times exactly.
+
+    Labels take the place of times: as many as have room, the last one always.
+    """
+    if labels:
+        marked = choose_frames(len(labels), MOST_LABELS)
+        names = [_drawable(labels[i], 16) for i in marked]
+        axis.yaxis.set_ticks(times[marked], names, **_text_style())
+    elif len(times) <= 3:
         ticks = axis.xaxis if name == "x" else axis.yaxis
         ticks.set_ticks(times, [f"{time:.2f}" for time in times])
     # Borders lie half-way between times; the outer cells are as wide as their neighbours.

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from rgcam.attribution import explain, gradcam
 from rgcam.attribution import maps as attribution_maps
@@ -38,6 +38,7 @@ from rgcam.models.out_of_distribution import DistributionCheck
 from rgcam.models.zoo import Model
 from rgcam.types import Box, Fields, Tensor
 
+WHOLE_CLIP = "the whole clip"  # label of the only output step of a score of a clip
 APART = 0.4  # seconds between two top moments
 TIME_ERROR = 1e-4  # seconds: times nearer than this are equal
 MOMENTS = 5  # top moments that are listed
@@ -173,6 +174,17 @@ class Attribution:
     checks: tuple[CheckedView, ...] = ()
     class_maps: ClassMaps | None = None
 
+    @functools.cached_property
+    def causal(self) -> bool:
+        """Tell whether no output step looks ahead: exactly 0 wherever t > t'."""
+        if not attribution_maps.is_causal(self.matrix):
+            return False
+        # What is 0 because it was rectified is not 0 by structure.
+        if self.beta is not None:
+            return attribution_maps.is_causal(self.beta)
+        signed = self.class_maps
+        return signed is None or attribution_maps.is_causal(np.asarray(signed.maps[0]))
+
     @property
     def title(self) -> str:
         """Return the method's name in the field's terms."""
@@ -214,7 +226,9 @@ class Attribution:
 
     @functools.cached_property
     def reach(self) -> attribution_maps.LagProfile:
-        """Return how the attribution falls with the lag t' - t."""
+        """Return how the attribution falls with the lag t' - t, if nothing looks ahead."""
+        if not self.causal:
+            return attribution_maps.NO_LAGS
         return attribution_maps.lag_profile(self.matrix)
 
 
@@ -223,7 +237,7 @@ class Moment:
     """A frame that contributes much to the shown output step.
 
     Attributes:
-        frame: its index t.
+        frame: its index t; of a step of A that covers several, the middle one.
         time: in seconds.
         importance: its value of the shown row, in logits.
         share: its part of the sum of all positive values of that row.
@@ -255,6 +269,9 @@ class ExplainedClip:
         distribution_check: how far the clip is from the model's training clips; None
             where the model has no statistics of them. If it warns, the warning is one of
             the clip's notes.
+        frames_of_steps: first and last frame of each step of A; None: one step for each
+            frame.
+        labels: what the output steps are, such as words; (): the times of ``times_out``.
     """
 
     clip: Clip
@@ -270,6 +287,46 @@ class ExplainedClip:
     options: Fields = dataclasses.field(default_factory=dict)
     features: Float[Tensor, "in h w K"] | None = None
     distribution_check: DistributionCheck | None = None
+    frames_of_steps: Int[np.ndarray, "in 2"] | None = None
+    labels: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def positions(self) -> Float[np.ndarray, " in"]:
+        """Return where each step of A lies, in frames: the middle of those it covers."""
+        frames = len(self.clip.frames)
+        if self.frames_of_steps is None:
+            return np.arange(frames, dtype=np.float64)
+        return attribution_maps.step_positions(self.frames_of_steps, frames)
+
+    @property
+    def times_in(self) -> Float[np.ndarray, " in"]:
+        """Return the time (s) of each step of A, which is a frame's where they are one."""
+        if self.frames_of_steps is None:
+            return self.clip.times
+        times = self.clip.times
+        return np.interp(self.positions, np.arange(len(times)), times)
+
+    @property
+    def middle_frames(self) -> Int[np.ndarray, " in"]:
+        """Return the frame in the middle of each step of A."""
+        return np.rint(self.positions).astype(int)
+
+    @property
+    def steps_of_frames(self) -> Int[np.ndarray, " T"]:
+        """Return the step of A that is shown with each frame."""
+        return attribution_maps.steps_of_frames(self.positions, len(self.clip.frames))
+
+    def maps_of_frames(self, attribution: Attribution) -> Float[np.ndarray, "T h w"]:
+        """Return the shown map of each frame: that of the step of A nearest to it."""
+        maps = attribution.shown_maps
+        return maps if self.frames_of_steps is None else maps[self.steps_of_frames]
+
+    @property
+    def step_labels(self) -> tuple[str, ...]:
+        """Return what the output steps are, where they are no times; else ()."""
+        if self.labels or len(self.scores) > 1 or len(self.clip.frames) == 1:
+            return self.labels
+        return (WHOLE_CLIP,)
 
     @property
     def shown(self) -> Attribution:
@@ -319,23 +376,38 @@ class ExplainedClip:
         return float(softmax(self.scores[-1])[self.predicted])
 
     @property
-    def unchanged_since(self) -> float:
-        """Return the time (s) of the first step from which the prediction stays."""
+    def unchanged_since(self) -> float | None:
+        """Return the time (s) of the first step from which the prediction stays.
+
+        None where the output steps are no times.
+        """
+        if self.step_labels:
+            return None
         step = attribution_maps.choose_step(self.scores, None, "settled")
         return round(float(self.times_out[step]), 3)
 
     @property
     def prediction_text(self) -> str:
         """Say what was predicted: "Diving (p = 0.93), unchanged since 0.00 s"."""
-        return (
-            f"{self.prediction} (p = {self.probability:.2f}), "
-            f"unchanged since {self.unchanged_since:.2f} s"
-        )
+        prediction = f"{self.prediction} (p = {self.probability:.2f})"
+        if self.unchanged_since is None:
+            return prediction
+        return f"{prediction}, unchanged since {self.unchanged_since:.2f} s"
 
     @property
     def lead(self) -> str:
         """Say in a sentence what was predicted, and after how much of the clip."""
         times = self.clip.times
+        if self.step_labels:
+            of = (
+                ""
+                if len(self.scores) == 1
+                else f" at the last step (“{self.labels[-1]}”)"
+            )
+            return (
+                f"Prediction of the whole clip, {times[-1]:.1f} s ({len(times)} frames)"
+                f"{of}: {self.prediction_text}."
+            )
         return (
             f"Prediction after {times[-1]:.1f} s ({len(times)} frames): "
             f"{self.prediction_text}."
@@ -360,7 +432,11 @@ class ExplainedClip:
     def shown_text(self) -> str:
         """Say which output steps t' the shown maps are of."""
         how = self.shown.aggregation
-        return attribution_maps.describe(self.scores, self.target, how, self.times_out)
+        if self.step_labels == (WHOLE_CLIP,):
+            return f"score of {WHOLE_CLIP}"
+        return attribution_maps.describe(
+            self.scores, self.target, how, self.times_out, self.step_labels
+        )
 
     @property
     def view_text(self) -> str:
@@ -379,7 +455,13 @@ class ExplainedClip:
     @property
     def top_moments(self) -> tuple[Moment, ...]:
         """Return the frames with the largest values of the shown row."""
-        return top_moments(self.shown.shown_row, self.clip.times)
+        moments = top_moments(self.shown.shown_row, self.times_in)
+        if self.frames_of_steps is None:
+            return moments
+        frames = self.middle_frames
+        return tuple(
+            dataclasses.replace(m, frame=int(frames[m.frame])) for m in moments
+        )
 
     @property
     def half_life(self) -> float | None:
@@ -388,7 +470,7 @@ class ExplainedClip:
         if not math.isfinite(frames):
             return None
         # In frames it is fitted; the mean gap between frames makes seconds of it.
-        times = self.clip.times
+        times = self.times_in
         return frames * float(times[-1] - times[0]) / max(len(times) - 1, 1)
 
     @property
@@ -401,7 +483,7 @@ class ExplainedClip:
     def recency_text(self) -> str:
         """Say so where most of the support lies in the last frames; else ""."""
         shown = self.shown
-        if shown.step is None or len(shown.shown_row) != len(self.scores):
+        if shown.step is None or not shown.causal:
             return ""
         support = np.maximum(shown.shown_row[: shown.step + 1], 0)
         count = max(1, round(RECENT * len(support)))
@@ -670,6 +752,10 @@ def summarize(record: ExplainedClip) -> dict[str, object]:
             "seconds": float(record.clip.times[-1]),
             "notes": list(record.clip.notes),
         },
+        "frames_of_steps": None
+        if record.frames_of_steps is None
+        else np.asarray(record.frames_of_steps).tolist(),
+        "output_steps": list(record.step_labels) or None,
         "model": model_fields(record.model),
         "training_distribution": None
         if distribution_check is None

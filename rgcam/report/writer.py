@@ -163,6 +163,10 @@ def _write_arrays(file: Path, explained: ExplainedClip) -> None:
         "classes": np.array(explained.model.classes),
         "target": np.array(explained.target),
     }
+    if explained.frames_of_steps is not None:
+        arrays["frames_of_steps"] = np.asarray(explained.frames_of_steps)
+    if explained.step_labels:
+        arrays["output_steps"] = np.array(explained.step_labels)
     for other in explained.attributions[1:]:
         arrays[f"maps_{other.method}"] = other.shown_maps
         arrays[f"matrix_{other.method}"] = other.matrix

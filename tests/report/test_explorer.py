@@ -389,7 +389,7 @@ def test_long_clips_are_restored_from_a_shared_basis(
 ):
     maps = explained.shown.class_maps.maps
     kept = explorer.factorise(maps, 4 * 136 * 12)
-    monkeypatch.setattr(explorer, "factorise", lambda maps: kept)
+    monkeypatch.setattr(explorer, "factorise", lambda maps, **options: kept)
     file = tmp_path / "report.html"
     file.write_text(explorer.page(explained))
     assert kept.basis is not None and 1e-3 < kept.error < 0.05

@@ -12,9 +12,9 @@ function fillChoices(data) {
   by("colours").replaceChildren(...Object.keys(data.sequential).map((name) => option(name, name)));
   const aggregations = Object.entries(data.aggregations).map(([name, words]) => option(name, words));
   by("steps").replaceChildren(option("", "one step"), ...aggregations);
-  by("steps-label").hidden = !data.square;
+  by("steps-label").hidden = data.outs < 2;
   by("baseline-label").hidden = !data.baseline;
-  by("lag-section").hidden = !data.square;
+  by("follow").parentElement.hidden = Boolean(data.labels) || data.outs < 2;
   by("input").max = data.steps - 1;
   by("output").max = data.outs - 1;
   say("lead", data.words.lead);
@@ -24,6 +24,7 @@ function fillChoices(data) {
 // Make the menus say what the state says.
 function showChoices(data, state) {
   const by = (id) => document.getElementById(id);
+  by("lag-section").hidden = !data.causal;
   by("sign-label").hidden = !data.signed;
   by("rather-label").hidden = !data.signed || data.targets.length < 2;
   by("method").value = data.m;

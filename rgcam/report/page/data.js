@@ -121,10 +121,11 @@ function aggregate(data, choice, how) {
   for (let input = 0; input < data.steps; input++) {
     const sum = maps.subarray(input * data.cells, (input + 1) * data.cells);
     if (how === "max") sum.fill(-Infinity);
-    for (let out = input; out < data.outs; out++) {
+    const first = data.causal ? input : 0; // the first step that sees the frame
+    for (let out = first; out < data.outs; out++) {
       mapOf(data, choice, out, input, map);
       for (let i = 0; i < data.cells; i++)
-        sum[i] = how === "max" ? Math.max(sum[i], map[i]) : sum[i] + map[i] / (data.outs - input);
+        sum[i] = how === "max" ? Math.max(sum[i], map[i]) : sum[i] + map[i] / (data.outs - first);
     }
   }
   const massOf = (_, t) => maps.subarray(t * data.cells, (t + 1) * data.cells).reduce((a, b) => a + b, 0);

@@ -85,7 +85,7 @@ function makeView(data, state) {
 
   function bars() {
     const { cells, grid } = scales();
-    const step = `of the output step at ${seconds(data.timesOut[state.shown.output])}`;
+    const step = `of the output step ${atWords(data, state.shown.output)}`;
     const all = "all output steps";
     const ofStep = state.aggregate ? "all frames" : `all frames ${step}`;
     const range = state.scale === "row" || state.aggregate ? ofStep : all;
@@ -117,7 +117,7 @@ function makeView(data, state) {
     hint(data, state.choice, goTo);
     sayChoice(data, state.choice);
     holdPlace(data, state.choice);
-    if (data.square) drawLag(by("lag"), data, state.choice);
+    if (data.causal) drawLag(by("lag"), data, state.choice);
     by("colours-label").hidden = state.choice.signed && !state.baseline;
     cell();
     chosen();
@@ -230,7 +230,7 @@ function sayCell(data, state) {
   const { input, output } = state.shown;
   say("status", cellWords(data, state.choice, outOf(state), input));
   say("input-time", seconds(data.times[input]));
-  say("output-time", state.aggregate ? "all" : seconds(data.timesOut[output]));
+  say("output-time", state.aggregate ? "all" : outWords(data, output));
   document.getElementById("input").value = input;
   document.getElementById("output").value = output;
 }

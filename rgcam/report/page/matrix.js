@@ -24,6 +24,12 @@ function frameAt(data, time) {
   return after - 1 + (time - from) / (to - from);
 }
 
+// Where an output step lies among the frames; labels, which are no times, lie evenly.
+function momentOf(data, output) {
+  if (data.labels) return ((output + 0.5) / data.outs) * data.steps;
+  return frameAt(data, data.timesOut[output]) + 0.5;
+}
+
 function cellAt(data, place, x, y) {
   const within = (part, length, count) =>
     Math.min(count - 1, Math.max(0, Math.floor((part / length) * count)));
@@ -87,7 +93,7 @@ function drawCurves(context, data, place) {
   const high = Math.max(...series.map((s) => Math.max(...s)), low + 1e-9);
   const y = (value) => CURVES - 4 - ((value - low) / (high - low)) * (CURVES - 16);
   const each = place.across / data.steps;
-  const x = (o) => place.left + (frameAt(data, data.timesOut[o]) + 0.5) * each;
+  const x = (o) => place.left + momentOf(data, o) * each;
   for (let k = series.length - 1; k >= 0; k--)
     drawLine(context, k, series[k].map((value, o) => [x(o), y(value)]));
   context.fillStyle = style("--soft");
@@ -125,6 +131,11 @@ function upright(context, words, x, y) {
   context.restore();
 }
 
+// A label as long as there is room for beside the matrix.
+function clipped(label) {
+  return label.length > 8 ? `${label.slice(0, 7)}…` : label;
+}
+
 // Frame numbers to mark on an axis so long.
 function ticks(count, length) {
   const wish = Math.max(2, Math.min(count, Math.floor(length / 64)));
@@ -142,11 +153,12 @@ function drawAxes(context, data, place) {
     context.fillText(data.times[t].toFixed(1), place.left + ((t + 0.5) / data.steps) * place.across, place.under + ROW + 16);
   context.fillText("input time t (s)", place.left + place.across / 2, place.under + ROW + 32);
   context.textAlign = "right";
-  for (const o of ticks(data.outs, place.tall))
-    context.fillText(data.timesOut[o].toFixed(1), place.left - 6, place.top + ((o + 0.5) / data.outs) * place.tall + 4);
+  const rows = ticks(data.outs, data.labels ? 3 * place.tall : place.tall);
+  for (const o of rows)
+    context.fillText(data.labels ? clipped(data.labels[o]) : data.timesOut[o].toFixed(1), place.left - 6, place.top + ((o + 0.5) / data.outs) * place.tall + 4);
   context.textAlign = "left";
   const words = place.tall < 160 ? "t′ (s)" : "output time t′ (s)";
-  upright(context, words, 11, place.top + place.tall / 2);
+  if (!data.labels) upright(context, words, 11, place.top + place.tall / 2);
 }
 
 // The layer above: cross-hair, bars of the shown row below and of the column at the right,
@@ -167,7 +179,7 @@ function drawCursor(canvas, data, choice, cell, out) {
   if (typeof out === "string") return;
   frame(context, place.left, y, place.across, high, 1);
   frame(context, x, y, wide, high, 2);
-  const moment = place.left + (frameAt(data, data.timesOut[cell.output]) + 0.5) * wide;
+  const moment = place.left + momentOf(data, cell.output) * wide;
   context.fillStyle = style("--mark");
   context.fillRect(moment - 0.5, 4, 1, CURVES - 4);
 }

@@ -106,7 +106,9 @@ function numbers(data, state) {
     output_steps: state.aggregate || "one",
     unit: "logits",
     times: Array.from(data.times),
-    times_out: Array.from(data.timesOut),
+    times_out: data.labels ? null : Array.from(data.timesOut),
+    labels: data.labels,
+    frames_of_steps: data.spans,
     scores: Array.from({ length: data.outs }, (_, step) => scoreOf(data, choice, step)),
     matrix: matrixRows(data, choice),
     row: Array.from(rowOf(data, choice, out), (value) => (Number.isNaN(value) ? null : value)),
@@ -127,7 +129,8 @@ function saveNumbers(data, state) {
 
 function saveMatrix(data, state) {
   const head = ["output_s \\ input_s", ...data.times].join(",");
-  const rows = matrixRows(data, state.choice).map((row, out) => [data.timesOut[out], ...row].join(","));
+  const name = (out) => (data.labels ? JSON.stringify(data.labels[out]) : data.timesOut[out]);
+  const rows = matrixRows(data, state.choice).map((row, out) => [name(out), ...row].join(","));
   const text = `${[head, ...rows].join("\n")}\n`;
   offer(fileName(data, state.choice, "csv"), new Blob([text], { type: "text/csv" }));
 }

@@ -41,7 +41,24 @@ function titleWords(data, choice) {
 function stepsWords(data, out) {
   if (out === data.opening.output) return data.openingSteps;
   if (typeof out === "string") return data.aggregations[out];
-  return `output step t' = ${seconds(data.timesOut[out])}`;
+  return `output step ${data.labels ? outWords(data, out) : `t' = ${seconds(data.timesOut[out])}`}`;
+}
+
+// An output step by its time, or by its label where it has no time, such as a word.
+function outWords(data, out) {
+  if (data.labels && data.outs === 1) return data.labels[0];
+  return data.labels ? `“${data.labels[out]}”` : seconds(data.timesOut[out]);
+}
+
+// The same in a sentence: at a time, for a label.
+function atWords(data, out) {
+  return `${data.labels ? "for" : "at"} ${outWords(data, out)}`;
+}
+
+// A column of the matrix: a frame, or the frames that a step of the feature map covers.
+function frameWords(data, input) {
+  const time = seconds(data.times[input]);
+  return data.spans ? `the frames around ${time} (frames ${data.spans[input]})` : `the frame at ${time} (frame ${input})`;
 }
 
 function viewWords(data, choice, out) {
@@ -71,16 +88,16 @@ function readingWords(data, choice) {
 function cellWords(data, choice, out, input) {
   const row = rowOf(data, choice, out);
   const value = row[input];
-  const frame = `the frame at ${seconds(data.times[input])} (frame ${input})`;
+  const frame = frameWords(data, input);
   const start =
     typeof out === "string"
       ? `${data.aggregations[out][0].toUpperCase()}${data.aggregations[out].slice(1)}:`
-      : `Output step ${out} at ${seconds(data.timesOut[out])}: the score for ${classWords(data, choice)} is ${short(scoreOf(data, choice, out))};`;
+      : `Output step ${out} ${atWords(data, out)}: the score for ${classWords(data, choice)} is ${short(scoreOf(data, choice, out))};`;
   if (Number.isNaN(value)) return `${start} ${frame} had not been seen yet.`;
   const mass = row.reduce((sum, x) => (x > 0 ? sum + x : sum), 0);
   if (mass === 0 && !choice.signed) return `${start} there is no positive evidence in any frame.`;
   const share = value > 0 ? `, ${((100 * value) / mass).toFixed(1)} % of all support` : "";
-  const verb = value < 0 ? "opposes" : "supports";
+  const verb = data.spans ? (value < 0 ? "oppose" : "support") : value < 0 ? "opposes" : "supports";
   const what = typeof out === "string" ? classWords(data, choice) : "it";
   return `${start} ${frame} ${verb} ${what} with ${value > 0 ? "+" : ""}${short(value)}${share}.`;
 }
@@ -114,12 +131,12 @@ function hint(data, choice, go) {
   if (line.hidden) return;
   const button = document.createElement("button");
   button.type = "button";
-  button.textContent = `Go to ${seconds(data.timesOut[best])}`;
+  button.textContent = `Go to ${outWords(data, best)}`;
   button.addEventListener("click", () => go(best));
   const last = short(all[data.outs - 1]);
   line.replaceChildren(
     `At the last output step all frames together support this score with only +${last}; `,
-    `at ${seconds(data.timesOut[best])} they support it with +${short(all[best])}. `,
+    `${atWords(data, best)} they support it with +${short(all[best])}. `,
     button,
   );
 }
@@ -132,7 +149,7 @@ function momentRows(data, choice, out, go) {
     button.textContent = seconds(data.times[moment.frame]);
     button.addEventListener("click", () => go(moment.frame));
     const share = `${(100 * moment.share).toFixed(1)} %`;
-    [button, moment.frame, moment.importance.toPrecision(4), share].forEach((content) => {
+    [button, data.spans ? data.spans[moment.frame] : moment.frame, moment.importance.toPrecision(4), share].forEach((content) => {
       const cell = document.createElement("td");
       cell.append(content);
       line.append(cell);
