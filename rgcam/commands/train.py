@@ -115,6 +115,7 @@ def train_and_test(config: Config, workdir: Path, export: Path | None) -> None:
         for note in parts.source.notes:
             print(f"note: {files.printable(note)}")
         zoo.write_description(workdir, parts.description)
+        zoo.write_shapes(workdir, parts.description)
     with checkpoint.checkpointer(workdir, trains=True) as writer:
         state, step = checkpoint.restore(writer, parts.state)
         state = train(config, workdir, writer, parts, state, step)

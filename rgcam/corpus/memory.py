@@ -46,7 +46,7 @@ def clip_memory(model: Model, *, classes: int, beta: bool) -> ClipMemory:
         classes: whose maps are computed.
         beta: whether Eq. 1 is kept.
     """
-    height, width, channels = _cut_shape(model)
+    height, width, channels = model.feature_map or _cut_shape(model)
     cells, pixels = height * width, 4 * model.description.preprocess.size**2 * 3
     pair = explain.explanation_bytes(1, 1, cells, channels, beta)
     pair += (classes - 1) * explain.explanation_bytes(1, 1, cells, channels, False)

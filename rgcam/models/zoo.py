@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,19 @@ from rgcam.types import Fields, Params
 
 BUNDLED = Path(__file__).parent / "bundled"
 DESCRIPTION, WEIGHTS = "model.json", "weights.npz"
-STATISTICS = "feature_statistics.npz"
+STATISTICS, SHAPES = "feature_statistics.npz", "shapes.json"
+
+
+class Shapes(NamedTuple):
+    """Shapes that follow from a model's description, by a trace that takes seconds.
+
+    Attributes:
+        params: of all parameters by name, a frozen backbone's among them.
+        feature_map: (h, w, K) of A.
+    """
+
+    params: dict[str, tuple[int, ...]]
+    feature_map: tuple[int, int, int]
 
 
 class Model(NamedTuple):
@@ -41,6 +53,7 @@ class Model(NamedTuple):
         description: architecture, preprocessing, training and results.
         statistics: of the features of the training clips, by which a clip unlike them is
             found; None if they were not computed.
+        feature_map: (h, w, K) of A; None if it is not known without a trace.
     """
 
     module: nn.Module
@@ -50,6 +63,7 @@ class Model(NamedTuple):
     name: str
     description: Description
     statistics: FeatureStatistics | None = None
+    feature_map: tuple[int, int, int] | None = None
 
 
 def load_model(name: str | Path) -> Model:
@@ -63,7 +77,8 @@ def load_model(name: str | Path) -> Model:
     folder = _find(name)
     description = read_description(folder)
     module = classifiers.build(description.arch, len(description.classes))
-    template = _template(description, module)
+    shapes = _read_shapes(folder, description) or trace_shapes(description)
+    template = _template(description, shapes)
     exported = (folder / WEIGHTS).is_file()
     params = (_read_export if exported else _read_run)(folder, template)
     _check_finite(folder, params)
@@ -71,7 +86,9 @@ def load_model(name: str | Path) -> Model:
         # Reads weight files of PyTorch, which a model that holds all of its own lacks.
         from rgcam.models import torch_files
 
-        backbone = torch_files.pretrained(description.arch["backbone"])
+        backbone = torch_files.pretrained(
+            description.arch["backbone"], shapes=_below("backbone", shapes.params)
+        )
         params = params | {"backbone": backbone["params"]}
     return Model(
         module=module,
@@ -81,6 +98,7 @@ def load_model(name: str | Path) -> Model:
         name=str(name),
         description=description,
         statistics=read_statistics(folder),
+        feature_map=shapes.feature_map,
     )
 
 
@@ -159,6 +177,41 @@ def cut_shape(module: nn.Module, size: int) -> tuple[int, int, int]:
     return features.shape[1:]
 
 
+def trace_shapes(description: Description) -> Shapes:
+    """Return the shapes of the model that a description states, by tracing it."""
+    module = classifiers.build(description.arch, len(description.classes))
+    size, key = description.preprocess.size, jax.random.key(0)
+    frames = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+    initialise = functools.partial(module.init_with_output, method="features")
+    features, below = jax.eval_shape(initialise, key, frames)
+    above = jax.eval_shape(
+        lambda key, features: classifiers.init(module, key, features, "classify"),
+        key,
+        features,
+    )
+    params = named_arrays(below["params"] | above["params"])
+    return Shapes(
+        params={name: leaf.shape for name, leaf in params.items()},
+        feature_map=features.shape[1:],
+    )
+
+
+def write_shapes(
+    folder: Path, description: Description, shapes: Shapes | None = None
+) -> None:
+    """Write shapes.json, with which a model loads without a trace.
+
+    Args:
+        folder: of the model.
+        description: of the model.
+        shapes: of ``trace_shapes``; None: they are traced.
+    """
+    shapes = shapes or trace_shapes(description)
+    files.write_json(
+        folder / SHAPES, {"of": _shaping_fields(description), **shapes._asdict()}
+    )
+
+
 def write_description(folder: Path, description: Description) -> None:
     """Write model.json.
 
@@ -195,8 +248,8 @@ def export(workdir: Path, folder: Path, results: Fields) -> None:
         InputError: the run has no description or no checkpoint that can be read.
     """
     description = read_description(workdir)
-    module = classifiers.build(description.arch, len(description.classes))
-    params = named_arrays(_read_run(workdir, _template(description, module)))
+    shapes = trace_shapes(description)
+    params = named_arrays(_read_run(workdir, _template(description, shapes)))
     half_precision = {
         name: np.asarray(leaf, np.float16) for name, leaf in params.items()
     }
@@ -205,6 +258,7 @@ def export(workdir: Path, folder: Path, results: Fields) -> None:
         # No parameter has the name of NumPy's option.
         np.savez_compressed(file, **half_precision)  # pyrefly: ignore[bad-argument-type]
     write_description(folder, dataclasses.replace(description, results=dict(results)))
+    write_shapes(folder, description, shapes)
     write_statistics(folder, read_statistics(workdir))
 
 
@@ -270,10 +324,48 @@ def _find(name: str | Path) -> Path:
     )
 
 
-def _template(description: Description, module: nn.Module) -> Params:
-    """Return the shapes of the parameters that are stored with a model."""
-    init = functools.partial(initial_params, description, module, seed=0)
-    return jax.eval_shape(init)
+def _template(description: Description, shapes: Shapes) -> Params:
+    """Return the parameters that are stored with a model, as shapes."""
+    stored = {
+        name: jax.ShapeDtypeStruct(shape, jnp.float32)
+        for name, shape in shapes.params.items()
+        if not (description.frozen and name.startswith("backbone/"))
+    }
+    return traverse_util.unflatten_dict(stored, sep="/")
+
+
+def _below(
+    part: str, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of one part of a model, by their names in it."""
+    prefix = f"{part}/"
+    return {
+        name.removeprefix(prefix): shape
+        for name, shape in shapes.items()
+        if name.startswith(prefix)
+    }
+
+
+def _read_shapes(folder: Path, description: Description) -> Shapes | None:
+    """Read shapes.json; None where it is absent, damaged or of another description."""
+    try:
+        content = json.loads((folder / SHAPES).read_text("utf-8"))
+        if content["of"] != _shaping_fields(description):
+            return None
+        height, width, channels = content["feature_map"]
+        params = {name: tuple(shape) for name, shape in content["params"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return Shapes(params=params, feature_map=(height, width, channels))
+
+
+def _shaping_fields(description: Description) -> Fields:
+    """Return what the shapes of a model depend on, as JSON has it."""
+    return {
+        "arch": dict(description.arch),
+        "classes": len(description.classes),
+        "size": description.preprocess.size,
+    }
 
 
 def _read_run(workdir: Path, template: Params) -> Params:

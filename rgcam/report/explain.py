@@ -161,7 +161,7 @@ def whole_bytes(
     steps = max(seconds, 0) * np.fmin(fps, info.fps)
     if not np.isfinite(steps):
         return 0.0
-    height, width, channels = cut_shape(model.module, size)
+    height, width, channels = model.feature_map or cut_shape(model.module, size)
     pair = explain.explanation_bytes(1, 1, height * width, channels)
     return float(max(steps**2 * pair, steps * 3 * info.width * info.height))
 

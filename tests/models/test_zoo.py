@@ -1,5 +1,6 @@
 """Models on disk: runs, exported folders, bundled models, and damaged ones."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -11,7 +12,7 @@ import pytest
 
 from rgcam.errors import InputError
 from rgcam.models import classifiers, zoo
-from rgcam.models.backbones import Preprocess
+from rgcam.models.backbones import Preprocess, named_arrays
 from rgcam.models.description import Description
 from rgcam.models.out_of_distribution import FeatureStatistics
 from rgcam.training import checkpoint
@@ -103,6 +104,44 @@ def test_all_steps_damaged_is_one_sentence(run):
 def test_cut_shape_is_that_of_the_feature_map():
     module = zoo.load_model("stickman-lrcn").module
     assert zoo.cut_shape(module, 64) == (8, 8, 64)
+
+
+@pytest.mark.parametrize("name", zoo.bundled_names())
+def test_bundled_shapes_are_those_of_a_trace(name):
+    model = zoo.load_model(name)
+    traced = zoo.trace_shapes(model.description)
+    assert model.feature_map == traced.feature_map
+    assert zoo._read_shapes(zoo.BUNDLED / name, model.description) == traced
+    assert {
+        n: leaf.shape for n, leaf in named_arrays(model.variables["params"]).items()
+    } == traced.params
+
+
+def test_a_model_with_its_shapes_loads_without_a_trace(run, tmp_path, monkeypatch):
+    folder, _ = run
+    expected = zoo.load_model(folder)
+    zoo.write_shapes(folder, expected.description)
+    zoo.export(folder, tmp_path / "out", {})
+
+    def trace_shapes(description):
+        raise AssertionError(description)
+
+    monkeypatch.setattr(zoo, "trace_shapes", trace_shapes)
+    for place in (folder, tmp_path / "out"):
+        model = zoo.load_model(place)
+        assert model.feature_map == (4, 4, 64)
+        shapes = lambda m: jax.tree.map(jnp.shape, m.variables)
+        assert shapes(model) == shapes(expected)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"of": {}, "params": {}}'])
+def test_damaged_shapes_and_those_of_another_model_are_traced_anew(run, content):
+    folder, _ = run
+    expected = zoo.load_model(folder).feature_map
+    zoo.write_shapes(folder, dataclasses.replace(describe(), classes=("one",)))
+    assert zoo.load_model(folder).feature_map == expected
+    (folder / zoo.SHAPES).write_text(content)
+    assert zoo.load_model(folder).feature_map == expected
 
 
 def test_a_foreign_checkpoint_is_one_sentence(run):
