@@ -1,8 +1,10 @@
 """``rgcam explain``: one video, a long one piece by piece, or many."""
 
 import dataclasses
+import importlib
 import math
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -218,8 +220,11 @@ def _model_name(options: ExplainOptions) -> str:
 
 def _explain_clip(options: ExplainOptions, name: str, model: Model, out: Path) -> None:
     """Explain one whole clip."""
-    from rgcam.report import writer
-
+    # Matplotlib takes a second to import, most of it while the devices compute.
+    importing = threading.Thread(
+        target=importlib.import_module, args=("rgcam.report.writer",), daemon=True
+    )
+    importing.start()
     cnn = load_cnn(name, options.cnn)
     app.stage("decode")
     clip = _read(options, model)
@@ -237,6 +242,9 @@ def _explain_clip(options: ExplainOptions, name: str, model: Model, out: Path) -
         on_stage=app.stage,
     )
     app.stage("draw and write")
+    importing.join()
+    from rgcam.report import writer
+
     writer.write(out, explained)
     app.stage("")
     print(writer.text(explained, out))

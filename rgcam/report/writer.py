@@ -7,6 +7,7 @@ fast start.
 import contextlib
 import io
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -33,6 +34,7 @@ FILES = (
 )
 # For libx264: files as small as by the default preset, written three times as fast.
 QUALITY = {"crf": "18", "preset": "veryfast"}
+WRITERS = 2  # threads that encode while figures are drawn
 
 
 def write(folder: Path, explained: ExplainedClip, *, figures: bool = True) -> None:
@@ -128,22 +130,29 @@ def write_image(path: File, image: UInt8[np.ndarray, "H W 3"]) -> None:
 
 
 def _write_all(folder: Path, explained: ExplainedClip, figures: bool) -> None:
-    _write_arrays(folder / "explanation.npz", explained)
     if not figures:
-        return
-    _draw(folder, explained)
-    files.write_text(folder / "report.html", explorer.page(explained))
-    files.write_json(folder / "summary.json", record.summarize(explained))
+        return _write_arrays(folder / "explanation.npz", explained)
+    # Compression and encoding leave the interpreter free: meanwhile, figures are drawn.
+    with ThreadPoolExecutor(WRITERS) as writers:
+        tasks = [
+            writers.submit(_write_overlay, folder, explained),
+            writers.submit(_write_arrays, folder / "explanation.npz", explained),
+        ]
+        kind = explained.options.get("vector")
+        # Every figure is drawn once, and rasterized and written as a vector figure from it.
+        for name, figure in plots.clip_figures(explained).items():
+            image = plots.figure_to_array(figure)
+            tasks.append(writers.submit(write_image, folder / f"{name}.png", image))
+            if kind:
+                content = plots.figure_to_vector(figure, str(kind))
+                (folder / f"{name}.{kind}").write_bytes(content)
+        files.write_text(folder / "report.html", explorer.page(explained))
+        files.write_json(folder / "summary.json", record.summarize(explained))
+        for task in tasks:
+            task.result()
 
 
-def _draw(folder: Path, explained: ExplainedClip) -> None:
-    kind = explained.options.get("vector")
-    # Every figure is drawn once, and rasterized and written as a vector figure from it.
-    for name, figure in plots.clip_figures(explained).items():
-        write_image(folder / f"{name}.png", plots.figure_to_array(figure))
-        if kind:
-            content = plots.figure_to_vector(figure, str(kind))
-            (folder / f"{name}.{kind}").write_bytes(content)
+def _write_overlay(folder: Path, explained: ExplainedClip) -> None:
     fps = overlay.frame_rate(explained.clip.times, explained.model.fps)
     frames = overlay.clip_overlay(explained)
     write_video(folder / "overlay.mp4", frames, fps)
