@@ -236,9 +236,27 @@ class LayerFunction:
         return self.cut.classify(variables, inputs)
 
 
+@dataclasses.dataclass(frozen=True)
+class LayerModel(FunctionModel):
+    """A model of two functions that is cut at a layer.
+
+    Attributes:
+        features: of the cut.
+        classify: of the cut.
+        cut: the model and the layer.
+    """
+
+    cut: LayerCut
+
+    @property
+    def layer(self) -> str:
+        """Return the name of the layer whose output is A."""
+        return self.cut.layer
+
+
 def cut_at_layer(
     cut: LayerCut, variables: Variables, frames: Float[Tensor, "T S S 3"]
-) -> FunctionModel:
+) -> LayerModel:
     """Return the model of a cut, with what depends on a clip's shapes filled in.
 
     Args:
@@ -273,7 +291,41 @@ def cut_at_layer(
             for clip, blank in pairs
         )
     cut = dataclasses.replace(cut, frames_per_step=len(frames) // steps, spread=spread)
-    return FunctionModel(LayerFunction(cut, "features"), LayerFunction(cut, "classify"))
+    return LayerModel(
+        features=LayerFunction(cut, "features"),
+        classify=LayerFunction(cut, "classify"),
+        cut=cut,
+    )
+
+
+def own_result(cut: LayerCut, variables: Variables, frames: Array) -> OwnResult:
+    """Compute scores and one gradient by the module itself: nothing is replaced.
+
+    The gradient with respect to the layer's output is that with respect to an offset that
+    is added to it.
+    """
+
+    def forward(offsets: list[Array], frames: Array) -> Array:
+        remaining = iter(offsets)
+        outputs = cut.run(
+            variables, cut.to_inputs(frames), lambda output: output + next(remaining)
+        )
+        return cut.to_scores(outputs)
+
+    @jax.jit
+    def result(offsets: list[Array], frames: Array) -> tuple[Array, list[Array]]:
+        def last_score(offsets: list[Array]) -> tuple[Array, Array]:
+            scores = forward(offsets, frames)
+            return scores[-1].max(), scores
+
+        gradients, scores = jax.grad(last_score, has_aux=True)(offsets)
+        return scores, [cut.to_maps(gradient) for gradient in gradients]
+
+    shapes = jax.eval_shape(lambda frames: cut.outputs(variables, frames), frames)
+    offsets = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
+    with jax.default_matmul_precision(PRECISION):
+        scores, gradients = result(offsets, frames)
+    return OwnResult(np.asarray(scores), np.concatenate(gradients))
 
 
 def check_cut(
@@ -319,6 +371,16 @@ def check_cut(
                 f"(error {error:.1e}, at most {TOLERANCE:g}): frames may bypass this "
                 "layer, or the model is not deterministic; choose another layer"
             )
+
+
+def batch_of_one(frames: Array) -> Array:
+    """Return a batch of one clip, (1, T, S, S, 3)."""
+    return frames[None]
+
+
+def without_batch(output: Array) -> Array:
+    """Return (T, h, w, K) of (1, T, h, w, K) or of itself."""
+    return output[0] if output.ndim == 5 and output.shape[0] == 1 else output
 
 
 def default_scores(outputs: PyTree) -> Array:

@@ -7,7 +7,6 @@ import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from rgcam.errors import InputError
@@ -123,8 +122,8 @@ def from_linen(
         )
     cut = LayerCut(
         run=LinenRun(module, layer, tuple(sorted(options.items()))),
-        to_inputs=to_inputs or batch_of_one,
-        to_maps=to_maps or without_batch,
+        to_inputs=to_inputs or layers.batch_of_one,
+        to_maps=to_maps or layers.without_batch,
         to_scores=to_scores or layers.default_scores,
         layer=layer,
         frame=tuple(frames.shape[1:]),
@@ -135,7 +134,7 @@ def from_linen(
         raise layers.unknown_layer(layer, names)
     try:
         cut_module = layers.cut_at_layer(cut, variables, frames)
-        result = own_result(cut, variables, frames)
+        result = layers.own_result(cut, variables, frames)
         layers.check_not_probabilities(jnp.asarray(result.scores))
         if check:
             layers.check_cut(cut_module, variables, frames, result, layer)
@@ -145,16 +144,6 @@ def from_linen(
             "cannot be exchanged: name a layer outside, or build the module without it"
         ) from error
     return cut_module, variables
-
-
-def batch_of_one(frames: Array) -> Array:
-    """Return a batch of one clip, (1, T, S, S, 3)."""
-    return frames[None]
-
-
-def without_batch(output: Array) -> Array:
-    """Return (T, h, w, K) of (1, T, h, w, K) or of itself."""
-    return output[0] if output.ndim == 5 and output.shape[0] == 1 else output
 
 
 def layer_names(cut: LayerCut, variables: Variables, frames: Array) -> list[str]:
@@ -178,33 +167,3 @@ def layer_names(cut: LayerCut, variables: Variables, frames: Array) -> list[str]
     with nn.intercept_methods(intercept):
         jax.eval_shape(forward, variables, frames)
     return list(names)
-
-
-def own_result(cut: LayerCut, variables: Variables, frames: Array) -> OwnResult:
-    """Compute scores and one gradient by the module itself: nothing is replaced.
-
-    The gradient with respect to the layer's output is that with respect to an offset that
-    is added to it.
-    """
-
-    def forward(offsets: list[Array], frames: Array) -> Array:
-        remaining = iter(offsets)
-        outputs = cut.run(
-            variables, cut.to_inputs(frames), lambda output: output + next(remaining)
-        )
-        return cut.to_scores(outputs)
-
-    @jax.jit
-    def result(offsets: list[Array], frames: Array) -> tuple[Array, list[Array]]:
-        def last_score(offsets: list[Array]) -> tuple[Array, Array]:
-            scores = forward(offsets, frames)
-            return scores[-1].max(), scores
-
-        gradients, scores = jax.grad(last_score, has_aux=True)(offsets)
-        return scores, [cut.to_maps(gradient) for gradient in gradients]
-
-    shapes = jax.eval_shape(lambda frames: cut.outputs(variables, frames), frames)
-    offsets = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
-    with jax.default_matmul_precision(layers.PRECISION):
-        scores, gradients = result(offsets, frames)
-    return OwnResult(np.asarray(scores), np.concatenate(gradients))
