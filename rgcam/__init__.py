@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         from_equinox,
         from_functions,
         from_haiku,
+        from_keras,
         from_linen,
         from_nnx,
     )
@@ -102,6 +103,7 @@ _HOMES = {
     "from_equinox": "interop.equinox",
     "from_functions": "interop.functions",
     "from_haiku": "interop.haiku",
+    "from_keras": "interop.keras",
     "from_linen": "interop.linen",
     "from_nnx": "interop.nnx",
     "heatmaps": "attribution.gradcam",
@@ -136,6 +138,7 @@ __all__ = [
     "from_equinox",
     "from_functions",
     "from_haiku",
+    "from_keras",
     "from_linen",
     "from_nnx",
     "heatmaps",

@@ -9,6 +9,8 @@ frameworks are imported when a function is called.
 ``equinox``    ``from_equinox``: Equinox modules
 ``haiku``      ``from_haiku``: functions that Haiku transforms
 ``linen``      ``from_linen``: any Flax Linen module, cut at a named layer
+``keras``      ``from_keras``: models and files of Keras 3, files of Keras 2
+``keras_files``  those files, read and translated
 ``layer``      a model cut at one of its layers: the layer's output is replaced by A
 ``functions``  ``from_functions``: any two pure functions
 ``layouts``    ``Layout``: axes that those functions have, where they are others
@@ -17,6 +19,7 @@ frameworks are imported when a function is called.
 from rgcam.interop.equinox import from_equinox
 from rgcam.interop.functions import FunctionModel, from_functions
 from rgcam.interop.haiku import from_haiku
+from rgcam.interop.keras import from_keras
 from rgcam.interop.layouts import Layout
 from rgcam.interop.linen import from_linen
 from rgcam.interop.nnx import from_nnx
@@ -27,6 +30,7 @@ __all__ = [
     "from_equinox",
     "from_functions",
     "from_haiku",
+    "from_keras",
     "from_linen",
     "from_nnx",
 ]

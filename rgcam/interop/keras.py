@@ -49,7 +49,7 @@ class KerasModel:
     variables: Variables
     layers: tuple[str, ...]
     frames: int | None
-    size: tuple[int, int, int]
+    size: tuple[int, ...]
     classes: int
     activation: str
     rescales: bool
@@ -166,49 +166,46 @@ def load_keras(
     keras = keras_files.import_keras()
     if isinstance(model, str | Path):
         model = keras_files.load(model)
-    shape = _input_shape(model, frames)
+    steps, size = _input_shape(model, frames)
     if frames is None:
-        length = shape[0] or ANY_LENGTH
-        frames = np.random.default_rng(0).random((length, *shape[1:]), np.float32)
+        shape = steps or ANY_LENGTH, *size
+        frames = np.random.default_rng(0).random(shape, np.float32)
     frames = jnp.asarray(frames)
-    activation = _final_activation(model)
     variables = {
         "trainable": [variable.value for variable in model.trainable_variables],
         "fixed": [variable.value for variable in model.non_trainable_variables],
     }
-    is_binary = activation == "sigmoid" and model.output_shape[-1] == 1
-    cut = LayerCut(
-        run=KerasRun(model, layer or "", every_step),
-        to_inputs=layers.batch_of_one if _takes_clips(model) else _frames_as_batch,
-        to_maps=to_maps or layers.without_batch,
-        to_scores=_scores_of_two if is_binary else layers.default_scores,
-        layer=layer or "",
-        frame=tuple(shape[1:]),
-    )
-    maps = map_layers(cut, variables, frames)
-    if layer is None:
-        if not maps:
-            raise InputError(
-                "no layer of this Keras model returns a map that has time and place: "
-                f"name one with to_maps; its layers are {_names(model)}"
-            )
-        layer = maps[-1]
-        cut = dataclasses.replace(
-            cut, run=dataclasses.replace(cut.run, layer=layer), layer=layer
+    to_inputs = layers.batch_of_one if _takes_clips(model) else _frames_as_batch
+    maps = map_layers(model, variables, to_inputs(frames))
+    if layer is None and not maps:
+        raise InputError(
+            "no layer of this Keras model returns a map that has time and place: name one "
+            f"with to_maps; its layers are {layers.listed(named_layers(model))}"
         )
-    elif layer not in named_layers(model):
-        raise layers.unknown_layer(layer, maps or list(named_layers(model)))
-    elif layer not in maps and to_maps is None:
+    layer = maps[-1] if layer is None else layer
+    if layer not in named_layers(model):
+        raise layers.unknown_layer(layer, maps, "layers that have time and place")
+    if layer not in maps and to_maps is None:
         raise InputError(
             f"layer {layer!r} returns no map that has time and place: choose one of "
             f"{layers.listed(maps)}, or pass to_maps"
         )
+    activation = _final_activation(model)
+    is_binary = activation == "sigmoid" and model.output_shape[-1] == 1
+    cut = LayerCut(
+        run=KerasRun(model, layer, every_step),
+        to_inputs=to_inputs,
+        to_maps=to_maps or layers.without_batch,
+        to_scores=_scores_of_two if is_binary else layers.default_scores,
+        layer=layer,
+        frame=size,
+    )
     module = layers.cut_at_layer(cut, variables, frames)
     result = layers.own_result(cut, variables, frames)
     layers.check_not_probabilities(jnp.asarray(result.scores))
     if check:
         layers.check_cut(module, variables, frames, result, layer)
-        own = np.asarray(_call(model, variables, cut.to_inputs(frames)))
+        own = np.asarray(_call(model, variables, to_inputs(frames)))
         _check_predictions(result.scores, own, activation)
     if every_step:
         _check_forward(module, variables, frames)
@@ -216,8 +213,8 @@ def load_keras(
         module=module,
         variables=variables,
         layers=tuple(maps),
-        frames=shape[0],
-        size=shape[1:],
+        frames=steps,
+        size=size,
         classes=result.scores.shape[-1],
         activation=activation,
         rescales=any(
@@ -243,15 +240,14 @@ def named_layers(model: "keras.Model") -> dict[str, "keras.Layer"]:
     return named
 
 
-def map_layers(cut: LayerCut, variables: Variables, frames: Array) -> list[str]:
+def map_layers(model: "keras.Model", variables: Variables, inputs: Array) -> list[str]:
     """Return the layers whose output is a map with time and place, in order of calls.
 
     Args:
-        cut: of the model, at any layer.
-        variables: of the model.
-        frames: a clip.
+        model: the model.
+        variables: its variables.
+        inputs: a clip, (1, T, H, W, channels), or frames (T, H, W, channels).
     """
-    model = cut.run.model
     shapes: dict[str, tuple[int, ...]] = {}
 
     def record(name: str, output: Array) -> Array:
@@ -259,26 +255,24 @@ def map_layers(cut: LayerCut, variables: Variables, frames: Array) -> list[str]:
         shapes[name] = output.shape
         return output
 
-    def forward(variables: Variables, frames: Array) -> PyTree:
+    def forward(variables: Variables, inputs: Array) -> PyTree:
         with _distributed_at_once(model):
             attributes = [
                 _exchanging(layer, lambda output, name=name: record(name, output))
                 for name, layer in named_layers(model).items()
             ]
             with _changed(attributes):
-                return _call(model, variables, cut.to_inputs(frames))
+                return _call(model, variables, inputs)
 
-    jax.eval_shape(forward, variables, frames)
-    steps = len(frames)
+    jax.eval_shape(forward, variables, inputs)
+    is_clip = inputs.ndim == 5
+    steps = inputs.shape[-4]
     names = []
     for name, shape in shapes.items():
         if len(shape) == 5 and shape[0] == 1:
             shape = shape[1:]
-        # Without an axis of clips, frames are the batch: of images, or inside
-        # TimeDistributed.
-        elif len(shape) != 4 or shape[0] != steps:
-            continue
-        elif "/" not in name and _takes_clips(model):
+        # Frames are the batch of a model of images, and inside TimeDistributed.
+        elif len(shape) != 4 or shape[0] != steps or (is_clip and "/" not in name):
             continue
         if steps % shape[0] == 0 and shape[1] * shape[2] > 1:
             names.append(name)
@@ -287,8 +281,9 @@ def map_layers(cut: LayerCut, variables: Variables, frames: Array) -> list[str]:
 
 def _call(model: "keras.Model", variables: Variables, inputs: PyTree) -> PyTree:
     """Call a model in inference with these variables."""
+    options = {"training": False} if model._call_has_training_arg else {}
     outputs, _ = model.stateless_call(
-        variables["trainable"], variables["fixed"], inputs, training=False
+        variables["trainable"], variables["fixed"], inputs, **options
     )
     return outputs
 
@@ -306,11 +301,11 @@ def _scores_of_two(outputs: PyTree) -> Float[Array, "out 2"]:
 
 def _input_shape(
     model: "keras.Model", frames: Float[Tensor, "T H W K"] | None
-) -> tuple[int | None, int, int, int]:
-    """Return (T or None, H, W, channels) of a model's input."""
+) -> tuple[int | None, tuple[int, ...]]:
+    """Return T, or None for any, and (H, W, channels) of a model's input."""
     inputs = getattr(model, "inputs", None)
     if not inputs and frames is not None:
-        return None, *frames.shape[1:]
+        return None, tuple(frames.shape[1:])
     if not inputs:
         raise InputError(
             "this Keras model does not say what its input is: pass frames, a preprocessed "
@@ -328,24 +323,21 @@ def _input_shape(
             f"this Keras model takes {shape}: expected clips (batch, T, H, W, channels); "
             "a model of features that were computed before has no map"
         )
-    steps, sides = (None, shape[1:]) if len(shape) == 4 else (shape[1], shape[2:])
+    steps, size = (None, shape[1:]) if len(shape) == 4 else (shape[1], shape[2:])
     if frames is not None:
-        sides = frames.shape[1:]
-    if None in sides:
+        return steps, tuple(frames.shape[1:])
+    if None in size:
         raise InputError(
-            f"this Keras model takes frames of any size {tuple(sides)}: pass frames, a "
+            f"this Keras model takes frames of any size {size}: pass frames, a "
             "preprocessed clip of the size that it was trained with"
         )
-    return steps, *sides
+    return steps, size
 
 
 def _takes_clips(model: "keras.Model") -> bool:
     """Tell a model of clips from one of images."""
-    return not model.inputs or len(model.inputs[0].shape) == 5
-
-
-def _names(model: "keras.Model") -> str:
-    return layers.listed(named_layers(model))
+    inputs = getattr(model, "inputs", None)
+    return not inputs or len(inputs[0].shape) == 5
 
 
 # Changes to a model for the time of a call.

@@ -156,7 +156,11 @@ def _mended_options(layer: str, options: dict[str, object]) -> dict[str, object]
     for end in ("input_layers", "output_layers"):
         # [["dense", 0, 0]] would make a model that returns a list of one array.
         layers = options.get(end)
-        if isinstance(layers, list) and len(layers) == 1 and isinstance(layers[0], list):
+        if (
+            isinstance(layers, list)
+            and len(layers) == 1
+            and isinstance(layers[0], list)
+        ):
             options[end] = layers[0]
     return options
 
@@ -216,7 +220,9 @@ def _reason(path: Path, message: str) -> str:
             f"{path} contains a Lambda layer, which is code that loading would run: build "
             "the model in Python, load its weights and pass it to rgcam.from_keras"
         )
-    first = next((line for line in message.splitlines() if line.strip()), "no reason")
+    # Keras repeats the whole configuration before it says what it could not do.
+    *_, cause = message.split("Exception encountered:")
+    first = next((line for line in cause.splitlines() if line.strip()), "no reason")
     return (
         f"{path} cannot be loaded by Keras 3 ({first.strip()[:200]}): layers of your own "
         "need the model itself, built in Python and passed to rgcam.from_keras"

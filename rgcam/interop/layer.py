@@ -246,7 +246,7 @@ class LayerModel(FunctionModel):
         cut: the model and the layer.
     """
 
-    cut: LayerCut
+    cut: LayerCut = dataclasses.field(kw_only=True)
 
     @property
     def layer(self) -> str:
@@ -422,12 +422,12 @@ def check_not_probabilities(scores: Float[Array, "out C"]) -> None:
         )
 
 
-def unknown_layer(layer: str, names: Sequence[str]) -> InputError:
+def unknown_layer(layer: str, names: Sequence[str], kind: str = "layers") -> InputError:
     """Return the error for a name that no layer has, with the names that there are."""
     near = difflib.get_close_matches(layer, names, 3, cutoff=0.5)
     advice = f"did you mean {', '.join(near)}? " if near else ""
     return InputError(
-        f"the model has no layer {layer!r}: {advice}its layers are {listed(names)}"
+        f"the model has no layer {layer!r}: {advice}its {kind} are {listed(names)}"
     )
 
 

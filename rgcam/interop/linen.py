@@ -15,7 +15,6 @@ from rgcam.interop.functions import FunctionModel
 from rgcam.interop.layer import (
     Exchange,
     LayerCut,
-    OwnResult,
     ToInputs,
     ToMaps,
     ToScores,
