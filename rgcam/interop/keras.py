@@ -205,8 +205,8 @@ def load_keras(
     layers.check_not_probabilities(jnp.asarray(result.scores))
     if check:
         layers.check_cut(module, variables, frames, result, layer)
-        own = np.asarray(_call(model, variables, to_inputs(frames)))
-        _check_predictions(result.scores, own, activation)
+        predictions = np.asarray(_call(model, variables, to_inputs(frames)))
+        _check_predictions(result.scores, predictions, activation)
     if every_step:
         _check_forward(module, variables, frames)
     return KerasModel(
@@ -478,20 +478,20 @@ def _check_predictions(
 ) -> None:
     """Compare the last scores, after their activation, with what the model predicts."""
     last = jnp.asarray(scores[-1])
-    own = predictions.reshape(-1, predictions.shape[-1])[-1]
-    if activation == "sigmoid" and own.shape[-1] == 1:
+    expected = predictions.reshape(-1, predictions.shape[-1])[-1]
+    if activation == "sigmoid" and expected.shape[-1] == 1:
         values = jax.nn.softmax(last)[1:]
     elif activation:
         function = jax.nn.softmax if activation == "softmax" else jax.nn.sigmoid
         values = function(last)
     else:
         values = last
-    scale = max(1.0, float(np.abs(own).max()))
-    error = float(np.abs(np.asarray(values) - own).max()) / scale
+    scale = max(1.0, float(np.abs(expected).max()))
+    error = float(np.abs(np.asarray(values) - expected).max()) / scale
     if not error <= PREDICTION_ERROR:
         raise InputError(
             f"the cut model predicts {np.round(values, 5).tolist()} where Keras predicts "
-            f"{np.round(own, 5).tolist()}: an unusual layer depends on how it is called; "
+            f"{np.round(expected, 5).tolist()}: an unusual layer depends on how it is called; "
             "cut at another layer"
         )
 

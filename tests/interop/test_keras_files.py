@@ -38,8 +38,6 @@ def test_a_file_of_keras_2_predicts_what_keras_2_predicted(folder, name):
     np.testing.assert_allclose(predictions, expected, atol=1e-6)
 
 
-# Of Keras, where it writes the state of a random number generator.
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_hard_sigmoid_has_keras_2_s_definition_in_its_files_alone(folder):
     keras = keras_files.import_keras()
     x = jnp.linspace(-4, 4, 9)
