@@ -10,6 +10,7 @@ module             holds
 ``randomization``  sanity checks: randomised models, similarity of explanations
 ``statistics``     accuracy, confusion, correlations, intervals over groups
 ``verify``         beta against its definition, by loops and finite differences
+``interpret``      traced programs in other numerics: float64, or a device's rounding
 =================  ====================================================================
 
 Modules are imported when they are first used: ``rgcam.metrics.selfcheck``.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rgcam.metrics import (
         deletion,
         faithfulness,
+        interpret,
         localization,
         randomization,
         selfcheck,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "deletion",
     "faithfulness",
+    "interpret",
     "localization",
     "randomization",
     "selfcheck",

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import ClosedJaxpr, JaxprEqn
 from jaxtyping import Array, Float, Int
 
 from rgcam.attribution.explain import PRECISION, Explanation
 from rgcam.attribution.gradcam import Index
+from rgcam.metrics import interpret
 from rgcam.models.cut import CutModel, classify
 from rgcam.types import Tensor, Variables
 
@@ -149,69 +150,12 @@ def _evaluate(program: ClosedJaxpr, inputs: Sequence[Array]) -> list[Array]:
     Calling the model with float64 arrays does not suffice: what it creates or casts
     itself, such as the float32 carry of ``flax.linen.LSTMCell``, would stay as it is.
     """
-    jaxpr = program.jaxpr
-    values: dict[Var, Array] = dict(
-        zip(jaxpr.constvars, map(_widen, program.consts), strict=True)
-    )
-    values |= dict(zip(jaxpr.invars, inputs, strict=True))
-
-    def read(v: Var | Literal) -> Array:
-        if isinstance(v, Literal):
-            # Literals are scalar arrays, which their type does not say.
-            dtype = v.aval.dtype  # pyrefly: ignore[missing-attribute]
-            return _widen(np.asarray(v.val, dtype))
-        return values[v]
-
-    for equation in jaxpr.eqns:
-        outputs = _evaluate_equation(equation, [read(v) for v in equation.invars])
-        values |= dict(zip(equation.outvars, outputs, strict=True))
-    return [read(v) for v in jaxpr.outvars]
+    return interpret.evaluate(program, inputs, _evaluate_wide, _widen)
 
 
-def _evaluate_equation(equation: JaxprEqn, inputs: Sequence[Array]) -> Sequence[Array]:
-    """Evaluate one equation of a program; see ``_evaluate``."""
-    parameters, name = equation.params, equation.primitive.name
-    if name == "scan":
-        if "num_consts" in parameters:
-            constants, carried = parameters["num_consts"], parameters["num_carry"]
-        else:  # JAX 0.12 describes the three groups of inputs by a tree
-            constants, carried, _ = map(len, parameters["ft_in"].unpack())
-        first, last = constants, constants + carried
-
-        def step(carry, x):
-            outputs = _evaluate(parameters["jaxpr"], [*inputs[:first], *carry, *x])
-            return outputs[: last - first], outputs[last - first :]
-
-        carry, stacked = jax.lax.scan(
-            step,
-            list(inputs[first:last]),
-            list(inputs[last:]),
-            length=parameters["length"],
-            reverse=parameters["reverse"],
-        )
-        return [*carry, *stacked]
-    if name == "while":
-        first, last = parameters["cond_nconsts"], parameters["body_nconsts"]
-        last += first
-        condition, body = parameters["cond_jaxpr"], parameters["body_jaxpr"]
-        return jax.lax.while_loop(
-            lambda carry: _evaluate(condition, [*inputs[:first], *carry])[0],
-            lambda carry: _evaluate(body, [*inputs[first:last], *carry]),
-            list(inputs[last:]),
-        )
-    if name == "cond":
-        branches = [
-            functools.partial(lambda branch, *x: _evaluate(branch, x), branch)
-            for branch in parameters["branches"]
-        ]
-        return jax.lax.switch(inputs[0], branches, *inputs[1:])
-    for key in ("jaxpr", "call_jaxpr"):  # jit, remat, functions with own derivatives
-        if key in parameters:
-            called = parameters[key]
-            if isinstance(called, Jaxpr):
-                called = ClosedJaxpr(called, ())
-            return _evaluate(called, inputs)
-    wide = {key: _widen_dtype(value) for key, value in parameters.items()}
+def _evaluate_wide(equation: JaxprEqn, inputs: Sequence[Array]) -> Sequence[Array]:
+    """Evaluate one equation of a primitive in float64."""
+    wide = {key: _widen_dtype(value) for key, value in equation.params.items()}
     outputs = equation.primitive.bind(*inputs, **wide)
     return outputs if equation.primitive.multiple_results else [outputs]
 
