@@ -45,6 +45,7 @@ SAID = {
     "frame-CNN": "explain",
     "draw": "draw",
 }
+CHILD = "child"  # first word of the command line of a run
 COMPILING = (
     "jaxpr_trace_duration",
     "jaxpr_to_mlir_module_duration",
@@ -53,22 +54,18 @@ COMPILING = (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run all cases, or with ``--child`` one of them."""
+    """Run all cases."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--before", help="checkout of an older version")
     parser.add_argument("--video", help="a real clip, explained beside the demo")
     parser.add_argument("--runs", type=int, default=3, help="of each case")
     parser.add_argument("--out", default="startup", help="path of the files, no suffix")
-    parser.add_argument("--child", type=float, help=argparse.SUPPRESS)
-    options, words = parser.parse_known_args(arguments)
-    if options.child is not None:
-        run_child(options.child, words)
-        return
+    options = parser.parse_args(arguments)
     versions = {"after": ROOT}
     if options.before:
         versions["before"] = Path(options.before).absolute()
     clips = {"demo": []} | (
-        {"clip": [f"--video={options.video}"]} if options.video else {}
+        {"clip": [f"--video={Path(options.video).absolute()}"]} if options.video else {}
     )
     results: dict[str, list[dict[str, float]]] = {}
     for _ in range(options.runs):
@@ -100,7 +97,7 @@ def run(root: Path, words: list[str], cache: str) -> dict[str, float]:
     environment = dict(os.environ, PYTHONPATH=str(root), XDG_CACHE_HOME=cache)
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     folder = tempfile.mkdtemp()
-    child = [sys.executable, __file__, f"--child={time.monotonic()}"]
+    child = [sys.executable, __file__, CHILD, str(time.monotonic())]
     try:
         output = subprocess.run(
             [*child, *words, f"--out={folder}/explanation"],
@@ -210,4 +207,7 @@ def _union(intervals: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == [CHILD]:
+        run_child(float(sys.argv[2]), sys.argv[3:])
+    else:
+        main()

@@ -6,6 +6,7 @@
 ``gradients``     gradient x change, integrated gradients (path), averaged gradients (fade)
 ``perturbation``  baselines, replacement of frames and cells, occlusion, Shapley values
 ``padding``       clips of any length by a few compiled programs
+``memory``        the device's memory: budgets, and smaller blocks where it ends
 ``maps``          aggregation over t', attribution by lag, normalising and resizing
 ``long``          rows of a long video within a memory budget
 ``stream``        one frame after another, in constant memory

@@ -111,6 +111,8 @@ class StaticOptions(NamedTuple):
         method: one of METHODS.
         baseline: its name; None: feature maps that are passed as an array.
         precision: of matrix products, as of ``jax.default_matmul_precision``.
+        smaller_blocks: what divides the number of output steps that recurrent Grad-CAM
+            of a causal model takes back together; above 1 where memory ends.
     """
 
     score_function: ScoreFunction | None = None
@@ -119,6 +121,7 @@ class StaticOptions(NamedTuple):
     method: str = "gradcam"
     baseline: str | None = None
     precision: str = PRECISION
+    smaller_blocks: int = 1
 
 
 def explain(
@@ -547,6 +550,7 @@ def _gradcam(
     )
     carried = bool(jax.tree.leaves(model.begin))
     block, stretch = causal.sizes(len(features), carried)
+    block = max(1, block // options.smaller_blocks)
     return causal.all_pairs(
         model, features, seed, block=block, stretch=stretch, beta=options.beta
     )

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from rgcam.attribution import causal, gradcam
+from rgcam.attribution import causal, gradcam, memory
 from rgcam.attribution.explain import PRECISION
 from rgcam.errors import InputError
 from rgcam.models.cut import Carry, CausalModel, CutModel, cut, features
@@ -115,7 +115,7 @@ def explain_long(
     window: int | None = None,
     maps: bool = False,
     relu: bool = True,
-    max_bytes: int = 2 * 2**30,
+    max_bytes: int | None = None,
 ) -> LongExplanation:
     """Explain rows of a video that comes in pieces, by recurrent Grad-CAM.
 
@@ -130,16 +130,18 @@ def explain_long(
         maps: whether to return heat maps too, not the matrix alone.
         relu: rectify the maps, Eq. 2.
         max_bytes: what results and working memory may take, the model's parameters
-            aside.
+            aside; None: half of the device's memory, at most 16 GiB, or 2 GiB where the
+            device does not tell.
 
     Returns:
         LongExplanation; the same numbers as ``explain`` gives.
 
     Raises:
         InputError: a module that cannot continue from a carry, no frame, a class or
-            step that does not exist, a window below 1, or results that max_bytes does
-            not hold.
+            step that does not exist, a window below 1, results that max_bytes does
+            not hold, or blocks of rows that the device's memory does not.
     """
+    max_bytes = memory.max_bytes(2 * 2**30) if max_bytes is None else max_bytes
     if not isinstance(module, CausalModel):
         raise InputError(
             f"{type(module).__name__} has no drive, response, begin and advance: a "
@@ -158,23 +160,59 @@ def explain_long(
         # Rows go back in blocks, so that a stretch's forward pass is repeated, and its
         # feature maps are read, once for all rows of a block.
         size = _rows_of_block(stored, max_bytes // 4)
-        for first in range(0, len(rows), size):
-            block = slice(first, first + size)
-            count = len(rows[block])
-            parts = _go_back(
-                module, variables, stored, target, rows[block], size, width, relu
-            )
-            for start, matrix_part, maps_part, mass_part in parts:
-                # Signed mass inside the window, before the ReLU, over all stretches.
-                totals[block] += mass_part[:count]
-                positions = _positions(rows[block], start, stored.steps, width, window)
-                _write(result, block, positions, matrix_part[:count], maps_part[:count])
+
+        def go_back(smaller: int) -> None:
+            totals[:] = 0  # all again: the blocks are others
+            count = max(1, size // smaller)
+            for first in range(0, len(rows), count):
+                block = slice(first, first + count)
+                _explain_block(
+                    module,
+                    variables,
+                    stored,
+                    result,
+                    target=target,
+                    rows=rows[block],
+                    block=block,
+                    size=count,
+                    width=width,
+                    window=window,
+                    relu=relu,
+                    totals=totals,
+                )
+
+        memory.with_smaller_blocks(go_back, f"{size} rows of {stored.steps} frames")
     # What the window leaves out = the mass of the whole row - the mass inside.
     if window:
         dropped = stored.masses[rows, target] - totals
     else:
         dropped = np.zeros(len(rows))
     return result._replace(target=target, dropped=dropped)
+
+
+def _explain_block(
+    module: CausalModel,
+    variables: Variables,
+    stored: _ForwardPass,
+    result: LongExplanation,
+    *,
+    target: int,
+    rows: Int[np.ndarray, " rows"],
+    block: slice,
+    size: int,
+    width: int,
+    window: int | None,
+    relu: bool,
+    totals: Float[np.ndarray, " all_rows"],
+) -> None:
+    """Take a block of ``size`` rows back; write its part of the result and of totals."""
+    count = len(rows)
+    parts = _go_back(module, variables, stored, target, rows, size, width, relu)
+    for start, matrix_part, maps_part, mass_part in parts:
+        # Signed mass inside the window, before the ReLU, over all stretches.
+        totals[block] += mass_part[:count]
+        positions = _positions(rows, start, stored.steps, width, window)
+        _write(result, block, positions, matrix_part[:count], maps_part[:count])
 
 
 def row_bytes(steps: int, cells: int, maps: bool) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rgcam import programs
-from rgcam.attribution import explain
+from rgcam.attribution import explain, memory
 from rgcam.attribution.explain import Explanation, StaticOptions
 from rgcam.attribution.gradcam import Index
 from rgcam.models import cut
@@ -71,6 +71,9 @@ def clip_features(
         module: the model.
         variables: its variables.
         frames: preprocessed frames.
+
+    Raises:
+        InputError: the device's memory does not hold the backbone's activations.
     """
     steps = len(frames)
     length = padded_length(steps, module)
@@ -78,18 +81,23 @@ def clip_features(
         maps = np.asarray(_features(module, variables, frames, None))
         return jnp.asarray(_pad(maps, length))
     size = min(cut.at_once(math.prod(frames.shape[1:3])), length)
-    # Every chunk has a frame before it, so that one program serves all: before the first
-    # frame of the clip comes that frame itself, from which nothing changes.
-    chunks = [
-        _features(
-            module,
-            variables,
-            _pad(frames[start : start + size], size),
-            frames[max(start - 1, 0)],
-        )
-        for start in range(0, steps, size)
-    ]
-    maps = np.concatenate([np.asarray(chunk) for chunk in chunks])[:steps]
+
+    def by_chunks(smaller: int) -> np.ndarray:
+        # Every chunk has a frame before it, so that one program serves all: before the
+        # first frame of the clip comes that frame itself, from which nothing changes.
+        count = max(1, size // smaller)
+        chunks = [
+            _features(
+                module,
+                variables,
+                _pad(frames[start : start + count], count),
+                frames[max(start - 1, 0)],
+            )
+            for start in range(0, steps, count)
+        ]
+        return np.concatenate([np.asarray(chunk) for chunk in chunks])[:steps]
+
+    maps = memory.with_smaller_blocks(by_chunks, f"the features of {steps} frames")
     return jnp.asarray(_pad(maps, length))
 
 
@@ -127,24 +135,31 @@ def explain_class(
         length: T.
         index: of the class.
         options: static options of ``explain``.
+
+    Raises:
+        InputError: the device's memory does not hold the explanation.
     """
-    padded = _explain_class(
-        module,
-        variables,
-        features,
-        jnp.asarray(index),
-        # Always given, so that a clip that needs no padding shares the program.
-        jnp.asarray(length) if isinstance(module, CausalModel) else None,
-        options=options,
-    )
-    beta = padded.beta
     valid = slice(length) if isinstance(module, CausalModel) else slice(None)
-    return ClassExplanation(
-        scores=np.asarray(padded.scores)[valid],
-        beta=None if beta is None else np.asarray(beta)[valid, valid],
-        maps=np.asarray(padded.maps)[valid, valid],
-        matrix=np.asarray(padded.matrix)[valid, valid],
-    )
+
+    def by_blocks(smaller: int) -> ClassExplanation:
+        padded = _explain_class(
+            module,
+            variables,
+            features,
+            jnp.asarray(index),
+            # Always given, so that a clip that needs no padding shares the program.
+            jnp.asarray(length) if isinstance(module, CausalModel) else None,
+            options=options._replace(smaller_blocks=smaller),
+        )
+        beta = padded.beta
+        return ClassExplanation(
+            scores=np.asarray(padded.scores)[valid],
+            beta=None if beta is None else np.asarray(beta)[valid, valid],
+            maps=np.asarray(padded.maps)[valid, valid],
+            matrix=np.asarray(padded.matrix)[valid, valid],
+        )
+
+    return memory.with_smaller_blocks(by_blocks, f"all pairs of {length} frames")
 
 
 def _pad(values: Float[np.ndarray, "T ..."], length: int) -> Float[np.ndarray, "..."]:

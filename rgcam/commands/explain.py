@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgcam import files
-from rgcam.attribution import explain, maps, perturbation
+from rgcam.attribution import explain, maps, memory, perturbation
 from rgcam.commands import app, summarize
 from rgcam.commands import options as command_line
 from rgcam.commands.options import Command, Options, option
@@ -28,6 +28,7 @@ DEMO_SEED = 7  # of the stickman clip that is explained where no video is given
 DEMO_MODEL = "stickman-lrcn"  # what it is explained by
 VIDEO_MODEL = "ucf101-lrcn"  # what a video is explained by where no model is given
 WINDOW = 128  # frames that an output step looks back on where all pairs do not fit
+MAX_BYTES = 4 * 2**30  # that an explanation may take where the device does not tell
 INPUT = "input"
 EXPLANATION = "explanation"
 OUTPUT = "output"
@@ -131,11 +132,12 @@ class ExplainOptions(Options):
         value="STEPS",
         unset="default: all",
     )
-    max_gib: float = option(
-        4.0,
+    max_gib: float | None = option(
+        None,
         "memory in GiB that all pairs, or all frames, may take",
         group=EXPLANATION,
         value="GIB",
+        unset="default: half of a GPU's memory, at most 16; 4 on a CPU",
     )
     verify: bool = option(
         False,
@@ -423,6 +425,8 @@ def _rate(options: ExplainOptions, model: Model) -> float:
 
 
 def _max_bytes(options: ExplainOptions) -> int:
+    if options.max_gib is None:
+        return memory.max_bytes(MAX_BYTES)
     return int(options.max_gib * 2**30)
 
 

@@ -105,7 +105,7 @@ def explain_file(
     stream: int | None = None,
     out: Out = None,
     window: int | None = None,
-    max_bytes: int = 2 * 2**30,
+    max_bytes: int | None = None,
     options: Fields | None = None,
 ) -> ExplainedVideo:
     """Decode and explain a video piece by piece, without holding all its frames.
@@ -120,7 +120,7 @@ def explain_file(
         stream: number of the video stream; None: the file's default, or the largest.
         out: see ``attribution.long.explain_long``; so are window and max_bytes.
         window: frames to look back on; None: all.
-        max_bytes: of results and working memory.
+        max_bytes: of results and working memory; None: by the device's memory.
         options: of the command, for the record.
 
     Raises:
