@@ -1,6 +1,7 @@
 """What rgcam costs, and how exact it is, on this accelerator.
 
-    python benchmarks/device.py [--limit_s=300] [--out=device] [--small]
+    python benchmarks/device.py [--limit_s=420] [--out=device] [--small]
+        [--precision=highest] [--sections="All pairs,Batches"]
 
 Writes OUT.json and OUT.md, anew after every row, so that a run that is stopped keeps
 what it measured. Sections, in order, each skipped when less than its share of
@@ -9,8 +10,8 @@ what it measured. Sections, in order, each skipped when less than its share of
 1. Exactness: beta of a clip at each matrix precision against float64 on the CPU, as a
    part of the largest beta. A GPU's default precision is TF32, a TPU's bfloat16.
 2. All pairs: the time of a whole explanation (scores, maps and matrix of all pairs)
-   divided by that of one forward pass, medians of paired runs, and XLA's planned
-   temporary memory.
+   divided by that of one forward pass, both at ``--precision``, medians of paired runs,
+   and XLA's planned temporary memory.
 3. Explained clips a second, in batches by ``jax.vmap``.
 4. A training step of a ResNet-18 LRCN, beside PyTorch's eager and compiled one where
    PyTorch sees the same device; model FLOP utilisation by XLA's count of operations.
@@ -37,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import rgcam
 from rgcam.models import classifiers
+from rgcam.models.classifiers import Classifier
 from rgcam.training import step as training
 from rgcam.types import Variables
 
@@ -58,6 +60,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=224, help="side of a frame, pixels")
     parser.add_argument("--repeats", type=int, default=7, help="runs of each program")
     parser.add_argument(
+        "--precision",
+        default="highest",
+        help="of matrix products, of all pairs, batches and their forward passes",
+    )
+    parser.add_argument(
+        "--sections",
+        default="",
+        help="to measure: some of Exactness, Training step, Batches, All pairs and "
+        "Longest clip, with commas; default: all",
+    )
+    parser.add_argument(
         "--small", action="store_true", help="tiny sizes, to try the script on a CPU"
     )
     options = parser.parse_args(arguments)
@@ -69,7 +82,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 class Report:
     """Rows of all sections, written to disk as they come."""
 
-    def __init__(self, out: str, limit_s: float):
+    def __init__(self, out: str, limit_s: float, asked: str):
         device = jax.devices()[0]
         self.out, self.began, self.limit_s = Path(out), time.monotonic(), limit_s
         self.facts = {
@@ -78,14 +91,17 @@ class Report:
             "jax": jax.__version__,
             "date": time.strftime("%Y-%m-%d"),
         }
+        self.asked = asked.split(",") if asked else None  # None: all sections
         self.sections: dict[str, list[dict]] = {}
 
     def seconds_left(self) -> float:
         """Return how much of the limit is left."""
         return self.limit_s - (time.monotonic() - self.began)
 
-    def add(self, section: str, measure: Callable[[], dict], **case: object) -> dict:
+    def add(self, section: str, measure: Callable[[], dict], **case: object) -> None:
         """Measure one row; a failure becomes the row's text and ends nothing."""
+        if self.asked is not None and section.split(",")[0] not in self.asked:
+            return
         row = dict(case)
         try:
             row |= measure()
@@ -97,7 +113,6 @@ class Report:
         self.sections.setdefault(section, []).append(row)
         print(section, row, flush=True)
         self.write()
-        return row
 
     def write(self) -> None:
         """Write both files."""
@@ -172,13 +187,24 @@ def exactness(backbone: str, head: str, steps: int, size: int) -> dict:
         truth = jax.device_get(truth)
     row: dict[str, object] = {}
     for precision in PRECISIONS:
-        with jax.default_matmul_precision(precision):
-            result = rgcam.explain(module, variables, frames, TARGET, relu=False)
+        result = rgcam.explain(
+            module, variables, frames, TARGET, relu=False, precision=precision
+        )
         for name in ("scores", "beta", "maps"):
             right = np.asarray(getattr(truth, name), np.float64)
             error = np.abs(np.asarray(getattr(result, name), np.float64) - right)
             row[f"{name}, {precision}"] = float(error.max() / np.abs(right).max())
     return row
+
+
+def forward_at(module: Classifier, precision: str) -> Callable[..., object]:
+    """Return the forward pass at a matrix precision."""
+
+    def forward(variables: Variables, clip: jax.Array) -> object:
+        with jax.default_matmul_precision(precision):
+            return module.apply(variables, clip)
+
+    return forward
 
 
 def all_pairs(
@@ -187,8 +213,14 @@ def all_pairs(
     """Time an explanation of all pairs and a forward pass, in turns."""
     module, variables = make(backbone, head, options.size)
     frames = clip_of(steps, options.size)
-    forward = jax.jit(lambda v, x: module.apply(v, x))
-    explain = jax.jit(lambda v, x: rgcam.explain(module, v, x, TARGET, beta=False)[3:])
+    precision = options.precision
+
+    def explain_clip(variables: Variables, clip: jax.Array):
+        return rgcam.explain(
+            module, variables, clip, TARGET, beta=False, precision=precision
+        )[3:]
+
+    forward, explain = jax.jit(forward_at(module, precision)), jax.jit(explain_clip)
     began = time.perf_counter()
     programs = [f.lower(variables, frames).compile() for f in (forward, explain)]
     compiling = time.perf_counter() - began
@@ -212,10 +244,12 @@ def throughput(backbone: str, clips: int, steps: int, options) -> dict:
     frames = jnp.stack([clip_of(steps, options.size, seed) for seed in range(clips)])
 
     def explain_one(variables: Variables, clip: jax.Array):
-        return rgcam.explain(module, variables, clip, TARGET, beta=False)[3:]
+        return rgcam.explain(
+            module, variables, clip, TARGET, beta=False, precision=options.precision
+        )[3:]
 
     explain = jax.jit(jax.vmap(explain_one, (None, 0)))
-    forward = jax.jit(jax.vmap(module.apply, (None, 0)))
+    forward = jax.jit(jax.vmap(forward_at(module, options.precision), (None, 0)))
     runs: list[Callable[[], object]] = [
         lambda: forward(variables, frames),
         lambda: explain(variables, frames),
@@ -229,11 +263,12 @@ def throughput(backbone: str, clips: int, steps: int, options) -> dict:
 
 def train_step(dtype: str, clips: int, steps: int, options) -> dict:
     """Time an optimizer step of the ResNet-18 LRCN."""
-    module, variables = make("resnet18", "gap", options.size)
+    backbone = "small" if options.small else "resnet18"
+    module, variables = make(backbone, "gap", options.size)
     # A copy: the step donates its parameters, and other rows use the same model.
     params = jax.tree.map(jnp.array, variables["params"])
     tx = optax.adamw(1e-4)
-    spec = classifiers.preprocess_of({"backbone": "resnet18"})
+    spec = classifiers.preprocess_of({"backbone": backbone})
     forward = training.scorer(module, spec, dtype=dtype)
     frames = jnp.stack([clip_of(steps, options.size, seed) for seed in range(clips)])
     labels = jnp.arange(clips) % CLASSES
@@ -329,7 +364,7 @@ def longest(backbone: str, report: Report, options) -> dict:
 def main(arguments: list[str] | None = None) -> None:
     """Run all sections."""
     options = parse_arguments(arguments)
-    report = Report(options.out, options.limit_s)
+    report = Report(options.out, options.limit_s, options.sections)
     lengths = (4, 6) if options.small else (16, 64, 256, 1024)
     first = [("resnet18", "gap"), ("resnet18", "fc"), ("efficientnet_lite0", "gap")]
     later = [("efficientnet_lite0", "fc"), ("resnet50", "gap"), ("resnet50", "fc")]
