@@ -19,7 +19,8 @@ import contextlib
 import functools
 import math
 import operator
-from typing import NamedTuple, SupportsIndex, overload
+from collections.abc import Callable
+from typing import NamedTuple, SupportsIndex, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,12 @@ from jaxtyping import Array, Float, Int
 
 from rgcam.attribution import causal, gradcam, gradients, perturbation
 from rgcam.attribution.gradcam import Index, ScoreFunction, Target
-from rgcam.attribution.perturbation import Baseline
+from rgcam.attribution.perturbation import (
+    Baseline,
+    BaselineFunction,
+    BoundCut,
+    UpperModel,
+)
 from rgcam.errors import InputError
 from rgcam.models.cut import (
     CausalModel,
@@ -56,6 +62,21 @@ TITLES = {
     "cells": "occlusion of cells",
     "shapley": "Shapley values",
 }
+MapsFunction: TypeAlias = Callable[
+    [
+        BoundCut,
+        Float[Array, "in h w K"],
+        Float[Array, "in h w K"],
+        Index | ScoreFunction,
+    ],
+    Float[Array, "out in h w"],
+]
+"""A method: (the model above the cut, A, the baseline's feature maps, target) -> signed maps
+(out in h w), in logits; pure and hashable."""
+
+Method: TypeAlias = str | MapsFunction
+"""A name of ``METHODS``, or a function."""
+
 # Panels of the path that tells where in a frame its occlusion or Shapley value lies.
 LOCATION_PANELS = 16
 PRECISION = "highest"
@@ -108,8 +129,9 @@ class StaticOptions(NamedTuple):
             None: a class.
         relu: rectify the maps.
         beta: return beta.
-        method: one of METHODS.
-        baseline: its name; None: feature maps that are passed as an array.
+        method: one of METHODS, or a function.
+        baseline: its name, or a function of A; None: feature maps that are passed as an
+            array.
         precision: of matrix products, as of ``jax.default_matmul_precision``.
         smaller_blocks: what divides the number of output steps that recurrent Grad-CAM
             of a causal model takes back together; above 1 where memory ends.
@@ -118,8 +140,8 @@ class StaticOptions(NamedTuple):
     score_function: ScoreFunction | None = None
     relu: bool = True
     beta: bool = True
-    method: str = "gradcam"
-    baseline: str | None = None
+    method: Method = "gradcam"
+    baseline: str | BaselineFunction | None = None
     precision: str = PRECISION
     smaller_blocks: int = 1
 
@@ -130,7 +152,7 @@ def explain(
     frames: Tensor,  # validated below, with a sentence
     target: Target | object = None,  # validated below, with a sentence
     *,
-    method: str = "gradcam",
+    method: Method = "gradcam",
     baseline: Baseline | None = None,
     relu: bool | None = None,
     length: Index | object = None,  # validated below, with a sentence
@@ -154,11 +176,14 @@ def explain(
             last (valid) step; several indices: beta, maps and matrix of each, in a
             leading axis; or a function of the scores, see ``importance_weights``. A
             function is compiled once for each function object: define it once.
-        method: one of ``METHODS``; any but gradcam costs more.
+        method: one of ``METHODS``, of which any but gradcam costs more; or a function
+            ``(cut, features, baseline, target) -> maps``, a ``MapsFunction``: ``cut`` is a
+            ``perturbation.BoundCut``, whose ``outputs(A, target)`` are the scores to
+            explain. It is compiled once for each function object: define it once.
         baseline: what takes a frame's place in methods that compare with one: zero,
-            mean, first, previous or blur, or feature maps; see
-            ``perturbation.baseline_features``. None: zero for the CAMs, which define
-            it so, previous for the others.
+            mean, first, previous or blur; feature maps (K,), (h w K) or (T h w K); or a
+            function of A that returns them; see ``perturbation.baseline_features``. None:
+            zero for the CAMs, which define it so, previous for the others.
         relu: rectify the maps (Eq. 2); False keeps their sign. None: rectify those of
             the CAMs, as published, and keep the sign of the others.
         length: number of valid frames, 1 to T, where the end is padding. The result
@@ -194,8 +219,7 @@ def explain(
     score_function = target if callable(target) else None
     index = None if callable(target) else target
     baseline = default_baseline(method, baseline)
-    # A baseline's name is static; feature maps are passed like any other array.
-    name, maps = (baseline, None) if isinstance(baseline, str) else (None, baseline)
+    name, maps = static_baseline(baseline)
     options = StaticOptions(
         score_function=score_function,
         relu=is_rectified(method, relu),
@@ -382,9 +406,10 @@ def class_maps(
     features: Float[Tensor, "in h w K"],
     target: Index,
     length: Index | None = None,
+    baseline_maps: Float[Tensor, "..."] | None = None,
     *,
-    method: str = "gradcam",
-    baseline: str | None = None,
+    method: Method = "gradcam",
+    baseline: str | BaselineFunction | None = None,
     precision: str = PRECISION,
 ) -> Float[Array, "out in h w"]:
     """Compute one class's signed maps from features that are already computed.
@@ -392,6 +417,8 @@ def class_maps(
     Signed maps are linear in the class: those of "why A rather than B" are the
     difference of A's and B's.
     """
+    if baseline_maps is None:
+        baseline, _ = static_baseline(default_baseline(method, baseline))
     return explain_features(
         module,
         variables,
@@ -401,10 +428,11 @@ def class_maps(
             relu=False,
             beta=False,
             method=method,
-            baseline=default_baseline(method, baseline),
+            baseline=baseline,
             precision=precision,
         ),
         length=length,
+        baseline_maps=baseline_maps,
     ).maps
 
 
@@ -423,15 +451,20 @@ def explanation_bytes(
     return 4 * out * steps * (channels * beta + cells + 1)
 
 
-def check_method(method: str, baseline: Baseline | None) -> None:
+def check_method(method: Method, baseline: Baseline | None) -> None:
     """Validate a method's name, and that it takes a baseline if one is given.
+
+    A function is a method that takes one.
 
     Raises:
         InputError: an unknown method, or a baseline for a method that defines its own.
     """
+    if callable(method):
+        return
     if method not in METHODS:
         raise InputError(
-            f"unknown method {method!r}: choose one of {', '.join(METHODS)}"
+            f"unknown method {method!r}: choose one of {', '.join(METHODS)}, or give a "
+            "function (cut, features, baseline, target) -> maps"
         )
     is_zero = isinstance(baseline, str) and baseline == "zero"
     if method in CAMS and not (baseline is None or is_zero):
@@ -441,11 +474,7 @@ def check_method(method: str, baseline: Baseline | None) -> None:
         )
 
 
-@overload
-def default_baseline(method: str, baseline: str | None) -> str: ...
-@overload
-def default_baseline(method: str, baseline: Baseline | None) -> Baseline: ...
-def default_baseline(method: str, baseline: Baseline | None) -> Baseline:
+def default_baseline(method: Method, baseline: Baseline | None) -> Baseline:
     """Return the baseline, by default zero for CAMs and previous for the others.
 
     By docs/which-method.md: of the named ones, ``previous`` is the one whose effects the
@@ -456,18 +485,73 @@ def default_baseline(method: str, baseline: Baseline | None) -> Baseline:
     return "zero" if method in CAMS else "previous"
 
 
-def has_weights(method: str) -> bool:
+def has_weights(method: Method) -> bool:
     """Tell whether a method has weights per channel: without them, beta is None."""
     return method in ("gradcam", "gradcam++", "xgradcam")
 
 
-def is_rectified(method: str, relu: bool | None) -> bool:
+def static_baseline(
+    baseline: Baseline,
+) -> tuple[str | BaselineFunction | None, Float[Tensor, "..."] | None]:
+    """Split a baseline into what is static in a compiled program, and an array.
+
+    A name and a function are static; feature maps are passed like any other array.
+    """
+    is_static = isinstance(baseline, str) or callable(baseline)
+    return (baseline, None) if is_static else (None, baseline)
+
+
+def is_rectified(method: Method, relu: bool | None) -> bool:
     """Tell whether maps are rectified: by default those of CAMs, as published."""
     return method in CAMS if relu is None else relu
 
 
+def method_name(method: Method) -> str:
+    """Return a method's name for files and tables: a function's is its ``__name__``."""
+    return method if isinstance(method, str) else perturbation.own_name(method)
+
+
+def method_title(method: Method) -> str:
+    """Return a method's name for figures: a function's attribute ``title``, or its name."""
+    if isinstance(method, str):
+        return TITLES.get(method, "attribution")
+    return getattr(method, "title", method_name(method).replace("_", " "))
+
+
+def _of_upper_model(compute: Callable[[UpperModel], Array]) -> MapsFunction:
+    """Return the method that computes maps from an ``UpperModel``."""
+    return lambda cut, features, baseline, target: compute(
+        cut.upper_model(features, baseline, target)
+    )
+
+
+def _located(matrix_of: Callable[[UpperModel], Array]) -> MapsFunction:
+    """Return the method of a matrix: a path tells where within each frame its mass lies."""
+
+    def maps_of(model: UpperModel) -> Float[Array, "out in h w"]:
+        location = gradients.path(model, LOCATION_PANELS)
+        return perturbation.distribute_mass(matrix_of(model), location)
+
+    return _of_upper_model(maps_of)
+
+
+# The methods that compare with a baseline, as functions of one's own are given.
+FUNCTIONS: dict[str, MapsFunction] = {
+    "hirescam": _of_upper_model(gradients.gradient),  # with the baseline zero
+    "gradient": _of_upper_model(gradients.gradient),
+    "path": _of_upper_model(gradients.path),
+    "fade": _of_upper_model(gradients.fade),
+    "cells": _of_upper_model(perturbation.cell_occlusion),
+    # The two below attribute to whole frames.
+    "occlusion": _located(perturbation.occlusion),
+    "shapley": _located(
+        lambda model: perturbation.shapley_values(model, jax.random.key(0))
+    ),
+}
+
+
 def signed_maps(
-    method: str,
+    method: Method,
     module: CutModel,
     variables: Variables,
     features: Float[Array, "T h w K"],
@@ -478,7 +562,7 @@ def signed_maps(
     """Compute a method's signed maps (out T h w), and beta (out T K) if it has one.
 
     Args:
-        method: any but ``gradcam``.
+        method: any but ``gradcam``, or a function.
         module: any with ``classify``; a causal one costs less.
         variables: its variables.
         features: A.
@@ -486,28 +570,27 @@ def signed_maps(
         target: class index or function of the scores.
         length: number of valid frames; nothing is attributed to later outputs.
     """
-    if method in gradcam.WEIGHTINGS:
+    if isinstance(method, str) and method in gradcam.WEIGHTINGS:
         scores_of = functools.partial(classify, module, variables)
         weighting = gradcam.WEIGHTINGS[method]
         return gradcam.weighted_maps(weighting, scores_of, features, target)
-    model = perturbation.upper_model(module, variables, features, baseline, target)
-    if length is not None:
-        model = perturbation.without_padding(model, length)
-    if method in ("hirescam", "gradient"):  # hirescam is gradient with baseline zero
-        return gradients.gradient(model), None
-    if method == "path":
-        return gradients.path(model), None
-    if method == "fade":
-        return gradients.fade(model), None
-    if method == "cells":
-        return perturbation.cell_occlusion(model), None
-    # The two methods below attribute to whole frames; a path tells where within each.
-    if method == "occlusion":
-        matrix = perturbation.occlusion(model)
-    else:
-        matrix = perturbation.shapley_values(model, jax.random.key(0))
-    location = gradients.path(model, LOCATION_PANELS)
-    return perturbation.distribute_mass(matrix, location), None
+    bound = BoundCut(module, variables, length)
+    if isinstance(method, str):
+        return FUNCTIONS[method](bound, features, baseline, target), None
+    maps = method(bound, features, baseline, target)
+    outputs = jax.eval_shape(bound.outputs, features, target)
+    expected = (*outputs.shape, *features.shape[:3])
+    if jnp.shape(maps) != expected or not jnp.issubdtype(maps.dtype, jnp.floating):
+        raise InputError(
+            f"the method {method_name(method)} returned {jnp.result_type(maps)} "
+            f"{jnp.shape(maps)} for a feature map {features.shape}: expected maps "
+            f"(out, in, h, w) in floating point, {expected}"
+        )
+    if isinstance(module, CausalModel) and not callable(target):
+        # Differences of scores are rounding errors where nothing can depend on a frame.
+        visible = jnp.tril(jnp.ones(expected[:2], bool))
+        maps = jnp.where(visible[..., None, None], maps, 0)
+    return maps, None
 
 
 def _gradcam(

@@ -1,13 +1,14 @@
 """From all maps to one row of them: aggregation over t', attribution by lag, resizing."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from rgcam.attribution.gradcam import predicted_class
+from rgcam.attribution.perturbation import own_name
 from rgcam.errors import InputError
 from rgcam.types import Tensor
 
@@ -47,16 +48,30 @@ NO_LAGS = LagProfile(np.zeros(0), math.nan, math.nan)
 """Of a matrix that is not causal."""
 
 
-def aggregation_name(how: str) -> str:
-    """Return the current name of an aggregation.
+Aggregation: TypeAlias = (
+    str
+    | Callable[
+        [Float[np.ndarray, "out in ..."], Float[np.ndarray, "out C"], int | None],
+        Float[np.ndarray, "in ..."],
+    ]
+)
+"""A name of ``AGGREGATIONS``, or a function (values, scores, target) -> one row of values,
+of a matrix as of maps."""
+
+
+def aggregation_name(how: Aggregation) -> str:
+    """Return the current name of an aggregation: a function's is its ``__name__``.
 
     Raises:
         InputError: an unknown name.
     """
+    if not isinstance(how, str):
+        return own_name(how)
     name = FORMER_NAMES.get(how, how)
     if name not in AGGREGATIONS:
         raise InputError(
-            f"unknown aggregation {how!r}: choose one of {', '.join(AGGREGATIONS)}"
+            f"unknown aggregation {how!r}: choose one of {', '.join(AGGREGATIONS)}, or "
+            "give a function (values, scores, target) -> one row of values"
         )
     return name
 
@@ -100,7 +115,7 @@ def aggregate(
     values: Float[Tensor, "out in ..."],
     scores: Float[Tensor, "out C"],
     target: int | None = None,
-    how: str = "last",
+    how: Aggregation = "last",
 ) -> Float[np.ndarray, "in ..."]:
     """Reduce all rows t' of a matrix to one, or all maps to one map for each frame.
 
@@ -112,13 +127,21 @@ def aggregate(
         target: class index; None: the predicted class.
         how: one of ``choose_step``'s; ``mean`` or ``max`` over all steps, and of a causal
             model over the steps t' >= t that see frame t (over all steps, late frames
-            would get less).
+            would get less); or a function of values, scores and target.
 
     Raises:
-        InputError: another name.
+        InputError: another name, or a function that returned another shape.
     """
-    how = aggregation_name(how)
     values = np.asarray(values)
+    if not isinstance(how, str):
+        row = np.asarray(how(values, np.asarray(scores), target))
+        if row.shape != values.shape[1:]:
+            raise InputError(
+                f"the aggregation {own_name(how)} returned {row.shape} for values "
+                f"{values.shape}: expected {values.shape[1:]}"
+            )
+        return row
+    how = aggregation_name(how)
     if how in STEPS:
         return values[choose_step(scores, target, how)]
     reduce = np.mean if how == "mean" else np.max
@@ -130,7 +153,7 @@ def aggregate(
 def describe(
     scores: Float[Tensor, "out C"],
     target: int | None,
-    how: str,
+    how: Aggregation,
     times: Float[np.ndarray, " out"],
     labels: Sequence[str] = (),
 ) -> str:
@@ -143,9 +166,11 @@ def describe(
         times: of the output steps, in seconds.
         labels: what the output steps are, where they are no times.
     """
-    how = aggregation_name(how)
-    step = choose_step(scores, target, how) if how in STEPS else -1
-    return DESCRIPTIONS[how].format(step_name(times, labels, step))
+    name = aggregation_name(how)
+    if name not in AGGREGATIONS:
+        return name.replace("_", " ")
+    step = choose_step(scores, target, name) if name in STEPS else -1
+    return DESCRIPTIONS[name].format(step_name(times, labels, step))
 
 
 def step_name(

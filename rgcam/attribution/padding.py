@@ -123,6 +123,7 @@ def explain_class(
     index: int,
     *,
     options: StaticOptions,
+    baseline_maps: Float[Tensor, "..."] | None = None,
 ) -> ClassExplanation:
     """Explain a class by the first ``length`` frames of a padded feature map.
 
@@ -135,11 +136,14 @@ def explain_class(
         length: T.
         index: of the class.
         options: static options of ``explain``.
+        baseline_maps: the baseline's feature maps where ``options`` names none.
 
     Raises:
         InputError: the device's memory does not hold the explanation.
     """
     valid = slice(length) if isinstance(module, CausalModel) else slice(None)
+    if baseline_maps is not None:
+        baseline_maps = pad_baseline(baseline_maps, len(features))
 
     def by_blocks(smaller: int) -> ClassExplanation:
         padded = _explain_class(
@@ -149,6 +153,7 @@ def explain_class(
             jnp.asarray(index),
             # Always given, so that a clip that needs no padding shares the program.
             jnp.asarray(length) if isinstance(module, CausalModel) else None,
+            baseline_maps,
             options=options._replace(smaller_blocks=smaller),
         )
         beta = padded.beta
@@ -160,6 +165,14 @@ def explain_class(
         )
 
     return memory.with_smaller_blocks(by_blocks, f"all pairs of {length} frames")
+
+
+def pad_baseline(
+    baseline_maps: Float[Tensor, "..."], length: int
+) -> Float[np.ndarray, "..."]:
+    """Pad feature maps of a baseline that has one for every frame, as A is padded."""
+    maps = np.asarray(baseline_maps)
+    return _pad(maps, length) if maps.ndim == 4 else maps
 
 
 def _pad(values: Float[np.ndarray, "T ..."], length: int) -> Float[np.ndarray, "..."]:
@@ -197,12 +210,19 @@ def _explain_class(
     features: Float[Tensor, "T h w K"],
     index: Int[Array, ""],
     length: Index | None,
+    baseline_maps: Float[Tensor, "..."] | None,
     *,
     options: StaticOptions,
 ) -> Explanation:
     features = jnp.asarray(features)
     explanation = explain.explain_features(
-        module, variables, features, index, options=options, length=length
+        module,
+        variables,
+        features,
+        index,
+        options=options,
+        length=length,
+        baseline_maps=baseline_maps,
     )
     # A is an argument of this call: returned by it, it would be copied.
     return explanation._replace(features=features[:0])

@@ -27,8 +27,11 @@ from rgcam.errors import InputError
 from rgcam.models.cut import CutModel, SharingModel, classify, cut
 from rgcam.types import Tensor, Variables
 
-Baseline: TypeAlias = str | Float[Tensor, "..."]
-"""A name of ``BASELINES``, or feature maps (h w K) or (T h w K)."""
+BaselineFunction: TypeAlias = Callable[[Float[Array, "T h w K"]], Float[Array, "..."]]
+"""A (T h w K) -> feature maps (K,), (h w K) or (T h w K); pure and hashable."""
+
+Baseline: TypeAlias = str | Float[Tensor, "..."] | BaselineFunction
+"""A name of ``BASELINES``, feature maps (K,), (h w K) or (T h w K), or a function of A."""
 
 BASELINES = ("zero", "mean", "first", "previous", "blur")
 BLUR_FRAMES = 2.0  # standard deviation of the blur over time
@@ -57,6 +60,40 @@ class UpperModel(NamedTuple):
     mix_cells: Callable[[Array], Array]
     grid: tuple[int, int, int]
     causal: bool
+
+
+class BoundCut(NamedTuple):
+    """A model above its feature map, with its variables: what a method is given.
+
+    Attributes:
+        module: the model.
+        variables: its variables.
+        length: number of valid frames where the end of the clip is padding; None: all.
+    """
+
+    module: CutModel
+    variables: Variables
+    length: Index | None = None
+
+    def classify(self, features: Float[Array, "T h w K"]) -> Float[Array, "out C"]:
+        """Return the scores of every output step."""
+        return classify(self.module, self.variables, features)
+
+    def outputs(
+        self, features: Float[Array, "T h w K"], target: Index | ScoreFunction
+    ) -> Float[Array, " out"]:
+        """Return the explained scalar of every output step."""
+        return gradcam.select_target(self.classify(features), target)
+
+    def upper_model(
+        self,
+        features: Float[Array, "T h w K"],
+        baseline: Float[Array, "T h w K"],
+        target: Index | ScoreFunction,
+    ) -> UpperModel:
+        """Return the model as the methods of this room take it; see ``upper_model``."""
+        model = upper_model(self.module, self.variables, features, baseline, target)
+        return model if self.length is None else without_padding(model, self.length)
 
 
 def upper_model(
@@ -132,9 +169,12 @@ def baseline_features(
             ``previous``: the frame before (the first: itself), as if the video had
             stood still for one step; ``blur``: the clip smoothed over time by a
             Gaussian of BLUR_FRAMES, as if its motion were smeared; or feature maps
-            (h w K) or (T h w K), such as the mean of a reference set.
+            (K,), (h w K) or (T h w K), such as the mean of a reference set; or a function
+            of A that returns them.
         length: number of valid frames; only these enter the mean and the blur.
     """
+    if callable(baseline):
+        baseline = _computed(baseline, features)
     if not isinstance(baseline, str):
         return jnp.broadcast_to(jnp.asarray(baseline, features.dtype), features.shape)
     if baseline == "zero":
@@ -158,22 +198,56 @@ def baseline_features(
 
 
 def check_baseline(baseline: Baseline, shape: tuple[int, ...]) -> None:
-    """Validate that a baseline is a known name or has A's shape (T, h, w, K).
+    """Validate that a baseline is a known name, a function, or maps that fit A (T h w K).
 
     Raises:
-        InputError: it is neither.
+        InputError: it is none of them.
     """
+    if callable(baseline):
+        return
     if isinstance(baseline, str):
         if baseline not in BASELINES:
             raise InputError(
                 f"unknown baseline {baseline!r}: choose one of "
                 f"{', '.join(BASELINES)}, or give feature maps"
             )
-    elif jnp.shape(baseline) not in (shape, shape[1:]):
+    elif jnp.shape(baseline) not in _shapes(shape):
         raise InputError(
             f"the baseline's shape is {jnp.shape(baseline)}: give feature maps of "
-            f"shape {shape[1:]} or {shape}"
+            f"shape {shape[1:]} or {shape}, or {shape[3:]}"
         )
+
+
+def baseline_name(baseline: Baseline) -> str:
+    """Return the name of a baseline for figures and tables."""
+    if isinstance(baseline, str):
+        return baseline
+    return own_name(baseline) if callable(baseline) else "given feature maps"
+
+
+def own_name(function: Callable[..., object]) -> str:
+    """Return the name of a function of one's own, also where it is a partial one."""
+    function = getattr(function, "func", function)
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of feature maps that may replace A (T h w K)."""
+    return shape, shape[1:], shape[3:]
+
+
+def _computed(
+    baseline: BaselineFunction, features: Float[Array, "T h w K"]
+) -> Float[Array, "..."]:
+    """Return what a baseline of one's own makes of A."""
+    maps = baseline(features)
+    if jnp.shape(maps) not in _shapes(features.shape):
+        raise InputError(
+            f"the baseline {own_name(baseline)} returned {jnp.shape(maps)} for a feature "
+            f"map {features.shape}: expected {features.shape[1:]}, {features.shape} or "
+            f"{features.shape[3:]}"
+        )
+    return maps
 
 
 def interpolate(model: UpperModel, mask: Float[Array, " T"]) -> Float[Array, "T ..."]:

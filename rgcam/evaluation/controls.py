@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from rgcam.attribution import explain, gradcam
+from rgcam.attribution.explain import Method
+from rgcam.attribution.perturbation import Baseline
 from rgcam.errors import InputError
 from rgcam.evaluation.clips import EvaluationClip
 from rgcam.metrics import randomization
@@ -135,18 +137,21 @@ def maps_of(
     features: Float[np.ndarray, "T h w K"],
     target: int,
     *,
-    method: str,
-    baseline: str,
+    method: Method,
+    baseline: Baseline,
 ) -> Maps:
     """Return a method's maps as they are shown by default: signed or rectified."""
+    static, baseline_maps = explain.static_baseline(baseline)
     maps = np.asarray(
         explain.class_maps(
             model.module,
             variables,
             features,
             target,
+            None,
+            baseline_maps,
             method=method,
-            baseline=baseline,
+            baseline=static,
         )
     )
     return np.maximum(maps, 0) if explain.is_rectified(method, None) else maps

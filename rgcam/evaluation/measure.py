@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,9 @@ from jaxtyping import Float
 from rgcam.attribution import explain as attribution
 from rgcam.attribution import maps as attribution_maps
 from rgcam.attribution import perturbation
+from rgcam.attribution.explain import MapsFunction, Method
+from rgcam.attribution.perturbation import Baseline
+from rgcam.errors import InputError
 from rgcam.evaluation.clips import EvaluationClip
 from rgcam.evaluation.controls import (
     Case,
@@ -38,6 +41,7 @@ from rgcam.metrics.selfcheck import FaithfulnessCheck
 
 SETS = 200  # random sets of frames, the same for all methods of a baseline
 NAN = math.nan
+_T = TypeVar("_T")
 
 
 class FaithfulnessMeasures(NamedTuple):
@@ -159,10 +163,33 @@ class Removals(NamedTuple):
     effects: Float[np.ndarray, "T T"]
 
 
+class MeasuredMethod(NamedTuple):
+    """A method with its baseline, and the name under which it is measured.
+
+    Attributes:
+        name: in the tables.
+        method: of ``explain.METHODS``, or a function.
+        baseline: a name, feature maps, or a function of A.
+    """
+
+    name: str
+    method: Method
+    baseline: Baseline
+
+    @property
+    def baseline_name(self) -> str:
+        """Return the baseline's name."""
+        return perturbation.baseline_name(self.baseline)
+
+
+GivenMethod: TypeAlias = str | MapsFunction | MeasuredMethod
+"""``fade``, ``fade:mean``, a function with its default baseline, or a ``MeasuredMethod``."""
+
+
 def measure(
     models: Models,
     clip: EvaluationClip,
-    names: Sequence[str],
+    methods: Sequence[GivenMethod],
     previous_maps: Mapping[str, Maps],
 ) -> tuple[dict[str, MethodMeasures], dict[str, Maps]]:
     """Measure every method on one clip, and the references that it must beat.
@@ -170,22 +197,30 @@ def measure(
     Args:
         models: from ``prepare_models``.
         clip: with its ground truth.
-        names: methods, with their default baseline (``fade``) or another
-            (``fade:mean``).
+        methods: names, with their default baseline (``fade``) or another (``fade:mean``);
+            functions, as ``explain`` takes them; or a ``MeasuredMethod``.
         previous_maps: maps of the previous clip by name: they are what the corrupted
             explanation "maps of another clip" shows.
 
     Returns:
         Measures by name, of references too, and the maps of this clip by name.
+
+    Raises:
+        InputError: two methods, or two baselines, of one name.
     """
+    measured = [named(method) for method in methods]
+    baselines = _by_name([(m.baseline_name, m.baseline) for m in measured], "baselines")
+    _by_name([(m.name, m) for m in measured], "methods")
     # What all methods share: the controls, and the removals of each baseline.
     case = prepare_case(models.model, clip)
     named_controls = controls(models, case)
-    removals_of = functools.cache(functools.partial(_removals, case))
-    measures_of_curves = _curve_measures(case)
+    # By the names of the baselines, of which the references have "previous".
+    baselines = {"previous": "previous", **baselines}
+    removals_of = functools.cache(lambda name: _removals(case, baselines[name]))
+    measures_of_curves = _curve_measures(case, baselines)
     measures, named_maps = {}, {}
-    for name in names:
-        method, baseline = split(name)
+    for name, method, baseline in measured:
+        baseline_name = perturbation.baseline_name(baseline)
         explain = functools.partial(
             maps_of, case.model, target=case.target, method=method, baseline=baseline
         )
@@ -210,10 +245,10 @@ def measure(
             for kind, control in named_controls.items()
         }
         measures[name] = MethodMeasures(
-            faithfulness=_faithfulness(maps, removals_of(baseline))._replace(
+            faithfulness=_faithfulness(maps, removals_of(baseline_name))._replace(
                 space=checks["genuine"].space, deletion=checks["genuine"].deletion
             ),
-            curves=measures_of_curves(maps, baseline),
+            curves=measures_of_curves(maps, baseline_name),
             curves_frozen=measures_of_curves(maps, "frozen"),
             curves_blurred=measures_of_curves(maps, "blurred"),
             localization=_localization_last(case, maps),
@@ -246,7 +281,26 @@ def measure(
 def split(name: str) -> tuple[str, str]:
     """Return a method and its baseline: of ``fade:mean``, or of ``fade`` its default."""
     method, _, baseline = name.partition(":")
-    return method, attribution.default_baseline(method, baseline or None)
+    return method, str(attribution.default_baseline(method, baseline or None))
+
+
+def named(given: GivenMethod) -> MeasuredMethod:
+    """Return a method with its baseline, by default its own, and its name."""
+    if isinstance(given, MeasuredMethod):
+        return given
+    if isinstance(given, str):
+        return MeasuredMethod(given, *split(given))
+    baseline = attribution.default_baseline(given, None)
+    return MeasuredMethod(attribution.method_name(given), given, baseline)
+
+
+def _by_name(pairs: Sequence[tuple[str, _T]], kind: str) -> dict[str, _T]:
+    """Return values by their names; two values of one name are an error."""
+    values = dict(pairs)
+    for name, value in pairs:
+        if values[name] is not value and values[name] != value:
+            raise InputError(f"two {kind} are called {name!r}: give them other names")
+    return values
 
 
 def to_fields(measures: MethodMeasures) -> dict[str, dict[str, float | None]]:
@@ -269,19 +323,21 @@ def from_fields(fields: Mapping[str, Mapping[str, float | None]]) -> MethodMeasu
     return MethodMeasures()._replace(**groups)
 
 
-def _removals(case: Case, baseline: str) -> Removals:
+def _removals(case: Case, baseline: Baseline) -> Removals:
     """Remove random sets of frames, and every frame by itself."""
     # One seed for all clips: clips differ, and not the sets of frames.
     rng, length = np.random.default_rng(1), len(case.features)
     removed = rng.random((SETS, length)) < selfcheck.REMOVED
     sets = np.concatenate([removed, np.eye(length)]).astype(np.float32)
+    static, baseline_maps = attribution.static_baseline(baseline)
     losses, _ = deletion.removal_losses(
         case.model.module,
         case.model.variables,
         case.features,
         case.target,
         sets,
-        baseline=baseline,
+        baseline_maps=baseline_maps,
+        baseline=static,
     )
     losses = np.asarray(losses)
     return Removals(removed=sets[:SETS], losses=losses[:SETS], effects=losses[SETS:].T)
@@ -305,9 +361,10 @@ def _faithfulness(maps: Maps, removals: Removals) -> FaithfulnessMeasures:
 
 
 def _check(
-    case: Case, method: str, baseline: str, named_maps: Mapping[str, Maps]
+    case: Case, method: Method, baseline: Baseline, named_maps: Mapping[str, Maps]
 ) -> dict[str, FaithfulnessCheck]:
     """Check several maps of the same clip and class by one set of interventions."""
+    name = attribution.method_name(method)
     interventions = selfcheck.intervene(
         case.model.module,
         case.model.variables,
@@ -317,7 +374,7 @@ def _check(
         orders=[maps[-1].sum((1, 2)) for maps in named_maps.values()],
     )
     return {
-        kind: selfcheck.judge(interventions, maps, method=method, order=order)
+        kind: selfcheck.judge(interventions, maps, method=name, order=order)
         for order, (kind, maps) in enumerate(named_maps.items())
     }
 
@@ -361,10 +418,12 @@ def _localization_max(case: Case, maps: Maps) -> LocalizationMeasures:
     return localization.measures(over_steps, case.clip.mask, case.clip.true_frames)
 
 
-def _curve_measures(case: Case) -> Callable[[Maps, str], CurveMeasures]:
+def _curve_measures(
+    case: Case, baselines: Mapping[str, Baseline]
+) -> Callable[[Maps, str], CurveMeasures]:
     """Return what measures the last step's maps by curves of a kind of removal.
 
-    The kinds are the names of baselines, ``frozen`` and ``blurred``; all maps of a kind
+    The kinds are the names of these baselines, ``frozen`` and ``blurred``; all maps of a kind
     share its random curves.
     """
     # The same ties and random orders for every method and clip of this name.
@@ -372,7 +431,7 @@ def _curve_measures(case: Case) -> Callable[[Maps, str], CurveMeasures]:
 
     @functools.cache
     def prepare(removal: str) -> tuple[deletion.Remove, list[Curves]]:
-        remove = _remover(case, removal)
+        remove = _remover(case, removal, baselines)
         grid = case.features.shape[:3]
         return remove, deletion.random_curves(remove, grid, generator())
 
@@ -383,7 +442,9 @@ def _curve_measures(case: Case) -> Callable[[Maps, str], CurveMeasures]:
     return measures
 
 
-def _remover(case: Case, removal: str) -> deletion.Remove:
+def _remover(
+    case: Case, removal: str, baselines: Mapping[str, Baseline]
+) -> deletion.Remove:
     """Return what removes by a baseline, by blurred frames, or by freezing."""
     if removal == "frozen":
         replacement = None
@@ -391,7 +452,12 @@ def _remover(case: Case, removal: str) -> deletion.Remove:
         blurred = deletion.blur_frames(case.clip.frames)
         replacement = features_of(case.model, blurred)
     else:
-        replacement = _replacement(jnp.asarray(case.features), removal)
+        features = jnp.asarray(case.features)
+        static, baseline_maps = attribution.static_baseline(baselines[removal])
+        if static is not None:
+            replacement = _replacement(features, static)
+        else:
+            replacement = jnp.broadcast_to(jnp.asarray(baseline_maps), features.shape)
     return functools.partial(
         deletion.removal_scores,
         case.model.module,

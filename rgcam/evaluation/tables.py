@@ -1,12 +1,14 @@
-"""Measures of many clips -> tables of means and paired margins, with intervals; pure."""
+"""Measures of many clips -> tables of means and paired margins, with intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from rgcam.evaluation.measure import MethodMeasures
+from rgcam.evaluation.clips import EvaluationClip
+from rgcam.evaluation.controls import prepare_models
+from rgcam.evaluation.measure import GivenMethod, MethodMeasures, measure
 from rgcam.metrics.statistics import (
     MIN_GROUPS,
     TOO_FEW_GROUPS,
@@ -14,6 +16,7 @@ from rgcam.metrics.statistics import (
     mean_interval,
     share_interval,
 )
+from rgcam.models.zoo import Model
 
 
 class Column(NamedTuple):
@@ -94,6 +97,31 @@ MARGINS = tuple(
     for group in ("localization", "localization_max")
     for name in ("energy", "pointing", "moments")
 )
+
+
+def measure_clips(
+    model: Model,
+    clips: Iterable[EvaluationClip],
+    methods: Sequence[GivenMethod],
+    *,
+    cnn: Model | None = None,
+) -> list[Row]:
+    """Measure methods on clips one after the other; ``markdown(table(rows))`` shows them.
+
+    Args:
+        model: to explain.
+        clips: such as from ``rgcam.evaluation.clips.load``.
+        methods: names, functions or ``measure.MeasuredMethod``.
+        cnn: frame-CNN baseline, or None.
+    """
+    models = prepare_models(model, cnn, None)
+    rows, previous_maps = [], {}
+    for clip in clips:
+        measures, previous_maps = measure(models, clip, methods, previous_maps)
+        rows.append(
+            Row(model=model.name, clip=clip.name, group=clip.group, measures=measures)
+        )
+    return rows
 
 
 def table(rows: Sequence[Row]) -> Table:

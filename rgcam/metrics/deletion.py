@@ -26,6 +26,7 @@ from rgcam import programs
 from rgcam.attribution import gradcam, perturbation
 from rgcam.attribution.explain import PRECISION
 from rgcam.attribution.gradcam import Index, ScoreFunction
+from rgcam.attribution.perturbation import BaselineFunction
 from rgcam.models.cut import CutModel, classify
 from rgcam.types import Tensor, Variables
 
@@ -112,8 +113,9 @@ def removal_losses(
     frames: Float[Tensor, "N T"],
     cells: Float[Tensor, "M T h w"] | None = None,
     length: Index | None = None,
+    baseline_maps: Float[Tensor, "..."] | None = None,
     *,
-    baseline: str,
+    baseline: str | BaselineFunction | None,
 ) -> tuple[Float[Array, "N out"], Float[Array, "M out"] | None]:
     """Return what removals take from the target's score at every output step.
 
@@ -126,7 +128,8 @@ def removal_losses(
         cells: sets of cells, 1 where one is removed; None: no cells are removed.
         length: number of valid frames where the end of a causal model's clip is padding,
             whose losses mean nothing; None: all are valid.
-        baseline: name of what takes their place.
+        baseline_maps: feature maps that take their place, where ``baseline`` is None.
+        baseline: name of what takes their place, or a function of A.
 
     Returns:
         ``y[t'](A) - y[t'](A without S)`` of each set of frames, and of each set of
@@ -134,7 +137,10 @@ def removal_losses(
     """
     features = jnp.asarray(features)
     with jax.default_matmul_precision(PRECISION):
-        replacement = perturbation.baseline_features(features, baseline, length)
+        given = baseline_maps if baseline is None else baseline
+        assert given is not None
+        perturbation.check_baseline(given, features.shape)
+        replacement = perturbation.baseline_features(features, given, length)
         model = perturbation.upper_model(
             module, variables, features, replacement, target
         )

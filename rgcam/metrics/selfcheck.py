@@ -24,6 +24,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rgcam.attribution import explain, gradcam
 from rgcam.attribution import maps as attribution_maps
+from rgcam.attribution.explain import Method
+from rgcam.attribution.padding import pad_baseline
+from rgcam.attribution.perturbation import Baseline, baseline_name
 from rgcam.metrics import deletion, faithfulness
 from rgcam.metrics.statistics import partial_correlation
 from rgcam.models.cut import CausalModel, CutModel, classify
@@ -123,8 +126,8 @@ def check_faithfulness(
     maps: Float[Tensor, "out T h w"],
     target: int,
     *,
-    method: str = "gradcam",
-    baseline: str | None = None,
+    method: Method = "gradcam",
+    baseline: Baseline | None = None,
     steps: Sequence[int] | None = None,
     seed: int = 0,
 ) -> FaithfulnessCheck:
@@ -139,7 +142,7 @@ def check_faithfulness(
         features: A of the clip.
         maps: of all output steps, as they are shown: signed or rectified.
         target: index of the explained class.
-        method: that made the maps.
+        method: that made the maps, by its name or as a function.
         baseline: of the method; None: its default.
         steps: output steps to judge; None: the later half, which sees more frames, or the
             only one of a score of the whole clip.
@@ -156,7 +159,8 @@ def check_faithfulness(
         orders=[maps[last].sum((1, 2))],
         seed=seed,
     )
-    return judge(interventions, maps, method=method, steps=steps, order=0)
+    name = explain.method_name(method)
+    return judge(interventions, maps, method=name, steps=steps, order=0)
 
 
 def intervene(
@@ -165,7 +169,7 @@ def intervene(
     features: Float[Tensor, "padded h w K"],
     target: int,
     *,
-    baseline: str,
+    baseline: Baseline,
     orders: Sequence[Float[np.ndarray, " T"]] = (),
     seed: int = 0,
     length: int | None = None,
@@ -178,7 +182,7 @@ def intervene(
         variables: its variables.
         features: A of the clip.
         target: index of the explained class.
-        baseline: name of what replaces them.
+        baseline: what replaces them: a name, feature maps, or a function of A.
         orders: importance of the frames, for each row whose deletion is judged.
         seed: of the random sets.
         length: T, where a causal model's features are padded beyond it; None: they are
@@ -197,6 +201,7 @@ def intervene(
     # padded, too: one program serves all clips of one padded length.
     padding = len(features) - steps
     wide = np.pad(deleted, [(0, 0), (0, padding), (0, padding)])
+    static, maps = explain.static_baseline(baseline)
     # One compiled call for all: the deletions are sets of frames, too.
     frame_losses, cell_losses = deletion.removal_losses(
         module,
@@ -206,7 +211,8 @@ def intervene(
         np.concatenate([np.pad(frames, [(0, 0), (0, padding)]), *wide]),
         np.pad(cells, [(0, 0), (0, padding), (0, 0), (0, 0)]),
         length,
-        baseline=baseline,
+        None if maps is None else pad_baseline(maps, len(features)),
+        baseline=static,
     )
     # Output steps of padding mean nothing; a model without padding may have any number.
     outputs = slice(None) if length is None else slice(length)
@@ -214,7 +220,7 @@ def intervene(
     out = frame_losses.shape[1]
     wide_losses = frame_losses[len(frames) :].reshape(*wide.shape[:2], out)
     return Interventions(
-        baseline=baseline,
+        baseline=baseline_name(baseline),
         visible=visible_frames(module, variables, features, length),
         frames=frames,
         cells=cells,

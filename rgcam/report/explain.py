@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rgcam.attribution import explain, gradcam, padding
-from rgcam.attribution.explain import ClassMaps, StaticOptions
+from rgcam.attribution.explain import ClassMaps, Method, StaticOptions
+from rgcam.attribution.maps import Aggregation
+from rgcam.attribution.perturbation import Baseline
 from rgcam.data import video
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
@@ -36,10 +38,10 @@ def explain_clip(
     clip: Clip,
     *,
     target: int | None = None,
-    method: str | Sequence[str] = "gradcam",
-    baseline: str | None = None,
+    method: Method | Sequence[Method] = "gradcam",
+    baseline: Baseline | None = None,
     relu: bool | None = None,
-    aggregate: str = "last",
+    aggregate: Aggregation = "last",
     cnn: Model | None = None,
     source: str = "",
     options: Fields | None = None,
@@ -57,12 +59,15 @@ def explain_clip(
         model: to explain.
         clip: uint8 frames.
         target: class index; None: the predicted class.
-        method: of ``explain.METHODS``; of several, the first is the one that is shown.
+        method: of ``explain.METHODS``, or a function (``explain.MapsFunction``); of
+            several, the first is the one that is shown.
             "auto": recurrent Grad-CAM and fade are computed; Grad-CAM is shown where it
             passes its faithfulness check, and fade where it does not.
-        baseline: what the methods that take one replace frames by; None: their own.
+        baseline: what the methods that take one replace frames by: a name, feature maps
+            or a function of A; None: their own.
         relu: keep the positive part of the maps; None: of the CAMs, as published.
-        aggregate: one of ``lags.AGGREGATIONS``: which output steps are shown.
+        aggregate: one of ``maps.AGGREGATIONS``: which output steps are shown; or a
+            function (values, scores, target) -> one row of values.
         cnn: frame CNN, whose Grad-CAM is the frame-CNN baseline; or None.
         source: path of the video, or what the clip is.
         options: of the command, for the record.
@@ -93,13 +98,14 @@ def explain_clip(
     if target is None:
         target = int(gradcam.predicted_class(jnp.asarray(scores)))
     class_indices = best_classes(scores[-1], target, classes)
-    names = (method,) if isinstance(method, str) else tuple(method)
+    is_one = isinstance(method, str) or callable(method)
+    names: tuple[Method, ...] = (method,) if is_one else tuple(method)
     if method == AUTO:
         names = AUTO_METHODS
     attributions: list[Attribution] = []
     for name in names:
         # Of several methods, the CAMs among them keep their own baseline of zeros.
-        on_stage(f"explain and check: {explain.TITLES[name]}")
+        on_stage(f"explain and check: {explain.method_title(name)}")
         takes_baseline = len(names) == 1 or name not in explain.CAMS
         attributions.append(
             _attribute(
@@ -236,16 +242,17 @@ def _attribute(
     scores: Float[np.ndarray, "out C"],
     class_indices: Sequence[int],
     *,
-    method: str,
-    baseline: str | None,
+    method: Method,
+    baseline: Baseline | None,
     relu: bool | None,
-    aggregate: str,
+    aggregate: Aggregation,
     beta: bool,
     checks: str,
 ) -> Attribution:
     """Compute one method's attribution to the first class, with the others' maps."""
     explain.check_method(method, baseline)
-    baseline_name = str(explain.default_baseline(method, baseline))
+    baseline = explain.default_baseline(method, baseline)
+    static, baseline_maps = explain.static_baseline(baseline)
     rectified = explain.is_rectified(method, relu)
     target = class_indices[0]
     explanations = [
@@ -260,8 +267,9 @@ def _attribute(
                 relu=False,
                 beta=beta and index == target and explain.has_weights(method),
                 method=method,
-                baseline=baseline_name,
+                baseline=static,
             ),
+            baseline_maps=baseline_maps,
         )
         for index in class_indices
     ]
@@ -272,7 +280,7 @@ def _attribute(
         scores,
         target,
         method=method,
-        baseline=baseline_name,
+        baseline=baseline,
         rectified=rectified,
         aggregate=aggregate,
         matrix=np.asarray(gradcam.importance_matrix(jnp.asarray(maps))),
@@ -282,7 +290,9 @@ def _attribute(
     )
     if checks == "none":
         return attribution
-    views = _check_views(model, features, target, attribution, signed[0], checks)
+    views = _check_views(
+        model, features, target, attribution, signed[0], baseline, checks
+    )
     return dataclasses.replace(attribution, checks=views)
 
 
@@ -292,6 +302,7 @@ def _check_views(
     target: int,
     attribution: Attribution,
     signed: Float[np.ndarray, "out in h w"],
+    baseline: Baseline,
     checks: str,
 ) -> tuple[CheckedView, ...]:
     """Check the shown maps and, if asked, every output step by both signs for the page.
@@ -308,7 +319,7 @@ def _check_views(
         features,
         target,
         length=length,
-        baseline=attribution.baseline,
+        baseline=baseline,
         orders=[] if step is None else [attribution.shown_row],
         deletions=every_view,
     )

@@ -274,9 +274,7 @@ def _data(
         "labels": list(explained.step_labels) or None,
         "timesOut": [round(float(t), 6) for t in explained.times_out],
         "notChecked": {"verdict": record.NOT_CHECKED, "passed": None},
-        "aggregations": {
-            name: attribution_maps.DESCRIPTIONS[name] for name in ("mean", "max")
-        },
+        "aggregations": _aggregations(explained),
         "apart": record.APART - record.TIME_ERROR,
         "momentCount": record.MOMENTS,
         "scores": _pack(explained.scores, "f4"),
@@ -293,6 +291,19 @@ def _data(
         "matrixPower": MATRIX_POWER,
         "about": details,
     }
+
+
+def _aggregations(explained: ExplainedClip) -> dict[str, str]:
+    """Return the aggregations over all steps that the page offers, and what they are.
+
+    One of the user's own is not computed by the scripts: it is shown of the maps that the
+    page opens on alone.
+    """
+    offered = {name: attribution_maps.DESCRIPTIONS[name] for name in ("mean", "max")}
+    shown = explained.shown
+    if shown.step is None and shown.aggregation not in offered:
+        offered[shown.aggregation] = explained.shown_text
+    return offered
 
 
 def _words(explained: ExplainedClip, title: str | None) -> Fields:

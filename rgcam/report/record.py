@@ -30,7 +30,9 @@ from jaxtyping import Float, Int
 
 from rgcam.attribution import explain, gradcam
 from rgcam.attribution import maps as attribution_maps
-from rgcam.attribution.explain import ClassMaps, Explanation
+from rgcam.attribution.explain import ClassMaps, Explanation, Method
+from rgcam.attribution.maps import Aggregation
+from rgcam.attribution.perturbation import Baseline, baseline_name
 from rgcam.data.video import Clip
 from rgcam.metrics import selfcheck
 from rgcam.metrics.selfcheck import FaithfulnessCheck
@@ -145,10 +147,12 @@ class Attribution:
     """What one method attributes the explained class's score to.
 
     Attributes:
-        method: one of ``methods.METHODS``; "" if it is not known.
-        baseline: what the method, and its check, replaces frames by; "" likewise.
+        method: one of ``explain.METHODS``, or the name of a function; "" if it is not
+            known.
+        baseline: name of what the method, and its check, replaces frames by; "" likewise.
         rectified: whether matrix and maps hold the positive part of signed maps.
-        aggregation: one of ``lags.AGGREGATIONS``: which output steps are shown.
+        aggregation: one of ``maps.AGGREGATIONS``, or the name of a function: which output
+            steps are shown.
         step: the output step t' that is shown; None: all, by their mean or maximum.
         matrix: (out in), sum of each map, in logits.
         shown_maps: (in h w), the maps that figures and page show, in logits.
@@ -159,6 +163,7 @@ class Attribution:
             checked, and of other views that the page offers.
         class_maps: signed maps of the explained class and other classes, for the page.
             Rectified maps where signed ones are not known.
+        own_title: the title of a method that is a function; "": that of its name.
     """
 
     method: str
@@ -173,6 +178,7 @@ class Attribution:
     beta: Float[np.ndarray, "out in K"] | None = None
     checks: tuple[CheckedView, ...] = ()
     class_maps: ClassMaps | None = None
+    own_title: str = ""
 
     @functools.cached_property
     def causal(self) -> bool:
@@ -188,7 +194,7 @@ class Attribution:
     @property
     def title(self) -> str:
         """Return the method's name in the field's terms."""
-        return explain.TITLES.get(self.method, "attribution")
+        return self.own_title or explain.method_title(self.method)
 
     @property
     def description(self) -> str:
@@ -434,6 +440,8 @@ class ExplainedClip:
         how = self.shown.aggregation
         if self.step_labels == (WHOLE_CLIP,):
             return f"score of {WHOLE_CLIP}"
+        if how not in attribution_maps.AGGREGATIONS:  # a function's name
+            return how.replace("_", " ")
         return attribution_maps.describe(
             self.scores, self.target, how, self.times_out, self.step_labels
         )
@@ -517,10 +525,10 @@ def attribution(
     scores: Float[np.ndarray, "out C"],
     target: int,
     *,
-    method: str,
-    baseline: str,
+    method: Method,
+    baseline: Baseline,
     rectified: bool,
-    aggregate: str,
+    aggregate: Aggregation,
     matrix: Float[np.ndarray, "out in"],
     maps: Float[np.ndarray, "rows in h w"],
     beta: Float[np.ndarray, "out in K"] | None = None,
@@ -543,9 +551,9 @@ def attribution(
         checks: likewise.
         class_maps: likewise.
     """
-    aggregate = attribution_maps.aggregation_name(aggregate)
-    if aggregate in attribution_maps.STEPS:
-        step = attribution_maps.choose_step(scores, target, aggregate)
+    name = attribution_maps.aggregation_name(aggregate)
+    if isinstance(aggregate, str) and name in attribution_maps.STEPS:
+        step = attribution_maps.choose_step(scores, target, name)
         # A corpus keeps the maps of the last step alone.
         shown_maps = maps[step] if len(maps) == len(scores) else maps[-1]
         shown_row = matrix[step]  # the sums of these maps, as the matrix has them
@@ -554,10 +562,11 @@ def attribution(
         shown_maps = attribution_maps.aggregate(maps, scores, target, aggregate)
         shown_row = shown_maps.sum((1, 2))
     return Attribution(
-        method=method,
-        baseline=baseline,
+        method=explain.method_name(method),
+        own_title="" if isinstance(method, str) else explain.method_title(method),
+        baseline=baseline_name(baseline),
         rectified=rectified,
-        aggregation=aggregate,
+        aggregation=name,
         step=step,
         matrix=matrix,
         shown_maps=shown_maps,

@@ -1,6 +1,7 @@
 """explain(method=...): every method, head and target, one signature and record."""
 
 import functools
+import math
 
 import flax.linen as nn
 import jax
@@ -544,3 +545,86 @@ def test_every_method_gives_the_same_values_in_other_numerics(method, numerics):
         if other is not None and method != "shapley":
             size = np.abs(other).max()
             np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * size)
+
+
+def removal(cut, features, baseline, target):
+    """A method of one's own: occlusion of whole frames, spread over the cells."""
+    whole = cut.outputs(features, target)
+    frames = jnp.arange(len(features))
+    without = jax.vmap(
+        lambda t: cut.outputs(
+            jnp.where((frames == t)[:, None, None, None], baseline, features), target
+        )
+    )(frames)
+    cells = features.shape[1:3]
+    maps = (whole - without).T[..., None, None] / math.prod(cells)
+    return jnp.broadcast_to(maps, (*maps.shape[:2], *cells))
+
+
+def test_a_method_of_one_s_own_is_given_where_a_name_is():
+    module, variables, frames = small("fc")
+    for baseline in ("previous", "mean"):
+        options = {"target": TARGET, "baseline": baseline}
+        own = attribution.explain(module, variables, frames, method=removal, **options)
+        same = attribution.explain(
+            module, variables, frames, method="occlusion", **options
+        )
+        np.testing.assert_allclose(own.matrix, same.matrix, atol=1e-5)
+        assert own.beta is None and (own.maps < 0).any()  # signs are kept
+        assert not np.triu(own.matrix, 1).any()
+    padded = attribution.explain(
+        module, variables, frames, TARGET, method=removal, length=4
+    )
+    short = attribution.explain(module, variables, frames[:4], TARGET, method=removal)
+    np.testing.assert_allclose(padded.matrix[:4, :4], short.matrix, atol=1e-6)
+    several = attribution.explain(
+        module, variables, frames, [TARGET, 0], method=removal
+    )
+    one = attribution.explain(module, variables, frames, TARGET, method=removal)
+    np.testing.assert_allclose(several.matrix[0], one.matrix, atol=1e-6)
+
+
+def test_a_method_of_one_s_own_has_a_name_and_a_title():
+    assert attribution.method_name(removal) == "removal"
+    partial = functools.partial(removal)
+    assert attribution.method_name(partial) == "removal"
+    assert attribution.method_title(removal) == "removal"
+    titled = lambda *arguments: removal(*arguments)
+    titled.title = "frame removal"
+    assert attribution.method_title(titled) == "frame removal"
+
+
+def test_baselines_are_names_arrays_and_functions():
+    module, variables, frames = small("fc")
+    features = np.asarray(attribution.explain(module, variables, frames).features)
+    explain = lambda baseline: attribution.explain(
+        module, variables, frames, TARGET, method="fade", baseline=baseline
+    )
+    channel = features.mean((0, 1, 2))
+    arrays = [channel, np.broadcast_to(channel, features.shape[1:])]
+    arrays.append(np.broadcast_to(channel, features.shape))
+    of_channels = lambda maps: maps.mean((0, 1, 2))
+    expected = explain(arrays[-1]).maps
+    for baseline in (*arrays, of_channels):
+        np.testing.assert_allclose(explain(baseline).maps, expected, atol=1e-5)
+    named = explain("mean").maps
+    np.testing.assert_allclose(explain(lambda a: a.mean(0)).maps, named, atol=1e-5)
+
+
+def test_what_a_function_of_one_s_own_returns_is_validated():
+    module, variables, frames = small("fc")
+    explain = lambda **options: attribution.explain(
+        module, variables, frames, TARGET, **options
+    )
+    with pytest.raises(InputError, match="method flat returned float32.*expected maps"):
+        flat = lambda cut, features, baseline, target: features
+        flat.__name__ = "flat"
+        explain(method=flat)
+    with pytest.raises(InputError, match="baseline two returned .*2,.* for a feature"):
+        two = lambda features: features[0, 0, 0, :2]
+        two.__name__ = "two"
+        explain(method="fade", baseline=two)
+    with pytest.raises(InputError, match="compares with a feature map of zeros"):
+        explain(method="gradcam", baseline=lambda features: 0 * features)
+    with pytest.raises(InputError, match="unknown method 'removal'.*give a function"):
+        explain(method="removal")

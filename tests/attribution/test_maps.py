@@ -144,3 +144,23 @@ def test_normalize_rejects_values_that_are_not_finite(bad):
 def test_one_cell_upsamples_to_a_constant():
     big = attribution_maps.upsample(np.full((2, 1, 1), -3.0), (4, 6))
     np.testing.assert_array_equal(big, np.full((2, 4, 6), -3, np.float32))
+
+
+def median(values, scores, target):
+    """An aggregation of one's own."""
+    assert scores.shape == (5, 2)
+    return np.median(values, axis=0)
+
+
+def test_an_aggregation_of_one_s_own_is_given_where_a_name_is():
+    of = lambda how: attribution_maps.aggregate(MATRIX, SCORES, 1, how)
+    np.testing.assert_array_equal(of(median), np.median(MATRIX, 0))
+    assert attribution_maps.aggregation_name(median) == "median"
+    times = np.arange(5.0)
+    assert attribution_maps.describe(SCORES, 1, median, times) == "median"
+    with pytest.raises(
+        InputError, match=r"aggregation whole returned \(5, 5\).*\(5,\)"
+    ):
+        whole = lambda values, scores, target: values
+        whole.__name__ = "whole"
+        of(whole)

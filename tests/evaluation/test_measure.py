@@ -2,10 +2,13 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgcam.evaluation import clips, controls, measure
+from rgcam.errors import InputError
+from rgcam.evaluation import clips, controls, measure, tables
 from rgcam.evaluation.measure import CheckOutcomes, MethodMeasures
 from rgcam.metrics import selfcheck
 from rgcam.models import zoo
@@ -75,3 +78,37 @@ def test_plain_fields_hold_every_measure():
     assert fields["localization"]["energy"] is None
     again = measure.from_fields(fields)
     np.testing.assert_equal(again, measures)
+
+
+def uniform_loss(cut, features, baseline, target):
+    """A method of one's own: what removing a frame takes, the same in all its cells."""
+    frames = jnp.arange(len(features))
+    without = lambda t: cut.outputs(
+        jnp.where((frames == t)[:, None, None, None], baseline, features), target
+    )
+    lost = cut.outputs(features, target) - jax.vmap(without)(frames)
+    cells = features.shape[1:3]
+    return (
+        jnp.broadcast_to(lost.T[..., None, None], (*lost.shape, *cells)) / cells[0] ** 2
+    )
+
+
+def test_methods_and_baselines_of_one_s_own_are_measured_beside_the_others():
+    model = zoo.load_model("stickman-lrcn")
+    drawn = list(clips.load(model, data="stickman", clips=1, length=8))
+    first = lambda features: features[0]
+    given = measure.MeasuredMethod("loss, still", uniform_loss, first)
+    rows = tables.measure_clips(model, drawn, ["occlusion:first", uniform_loss, given])
+    measures = rows[0].measures
+    names = {"occlusion:first", "uniform_loss", "loss, still"}
+    assert set(measures) == {*names, *controls.MODEL_FREE}
+    # "first" by its name and as a function of one's own, and the same sums of maps.
+    own, same = measures["loss, still"], measures["occlusion:first"]
+    assert own.faithfulness.subset == pytest.approx(same.faithfulness.subset, abs=1e-4)
+    assert own.curves.deletion == pytest.approx(same.curves.deletion, abs=1e-4)
+    assert np.isfinite(measures["uniform_loss"].similarity.scores)
+    text = tables.markdown(tables.table(rows))
+    assert "| uniform_loss |" in text and "| occlusion:first |" in text
+    with pytest.raises(InputError, match="two methods are called 'fade'"):
+        other = measure.MeasuredMethod("fade", uniform_loss, "zero")
+        tables.measure_clips(model, drawn, ["fade", other])

@@ -1,11 +1,13 @@
 """explain_clip: one feature map, several methods, the frame-CNN baseline."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
 import pytest
 
+import rgcam
 from rgcam.attribution import explain as attribution
 from rgcam.attribution import padding
 from rgcam.data.synthetic import stickman
@@ -13,7 +15,7 @@ from rgcam.data.video import Clip, read_clip
 from rgcam.errors import InputError
 from rgcam.metrics import selfcheck
 from rgcam.models import zoo
-from rgcam.report import explain, record
+from rgcam.report import explain, record, writer
 from rgcam.report.explain import best_classes, explain_clip
 
 
@@ -257,3 +259,95 @@ def test_the_ucf101_model_warns_of_a_stickman_clip_and_not_of_its_own_kind(
     own = explain_clip(real_model, read_clip(file, 7.5), checks="none", classes=1)
     assert own.prediction == "Diving"
     assert "do not rely on the prediction" not in record.text(own)
+
+
+def squared_gradient(cut, features, baseline, target):
+    """A method of one's own, whose maps are the gradient times the squared change."""
+    scores = lambda maps: cut.outputs(maps, target)
+    jacobian = jax.jacrev(scores)(features)
+    return (jacobian * (features - baseline) ** 2).sum(-1)
+
+
+def middle_rows(values, scores, target):
+    """An aggregation of one's own: the mean of the middle output steps."""
+    return values[4:12].mean(0)
+
+
+def of_first_half(features):
+    """A baseline of one's own: the mean of the first frames."""
+    return features[:8].mean(0)
+
+
+def test_a_method_an_aggregation_and_a_baseline_of_one_s_own_are_explained_and_shown(
+    model, clip, open_page, tmp_path
+):
+    squared_gradient.title = "squared gradients"
+    explained = explain_clip(
+        model,
+        clip,
+        method=[squared_gradient, "fade"],
+        baseline=of_first_half,
+        aggregate=middle_rows,
+    )
+    shown = explained.shown
+    assert (shown.method, shown.title) == ("squared_gradient", "squared gradients")
+    assert shown.baseline == "of_first_half" and shown.aggregation == "middle_rows"
+    np.testing.assert_allclose(shown.shown_maps, shown.maps[4:12].mean(0), atol=1e-6)
+    frames = model.preprocess(clip.frames)
+    e = rgcam.explain(
+        model.module,
+        model.variables,
+        frames,
+        explained.target,
+        method=squared_gradient,
+        baseline=of_first_half,
+    )
+    np.testing.assert_allclose(shown.maps, e.maps, atol=1e-5 * np.abs(e.maps).max())
+    last = shown.check_at(len(clip.frames) - 1)
+    check = selfcheck.check_faithfulness(
+        model.module,
+        model.variables,
+        e.features,
+        e.maps,
+        explained.target,
+        method=squared_gradient,
+        baseline=of_first_half,
+        steps=[len(clip.frames) - 1],
+    )
+    assert last.baseline == check.baseline == "of_first_half"
+    assert last.score == pytest.approx(check.score, abs=1e-3)
+    writer.write(tmp_path, explained)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["shown"]["description"] == "middle rows"
+    with np.load(tmp_path / "explanation.npz") as arrays:
+        np.testing.assert_array_equal(arrays["maps"], shown.shown_maps)
+    page = open_page(tmp_path / "report.html")
+    assert "Shown: squared gradients for" in page.locator("#view").inner_text()
+    assert "middle rows" in page.locator("#view").inner_text()
+    row = page.evaluate(
+        "Array.from(rowOf(rgcam.data, rgcam.state.choice, outOf(rgcam.state)))"
+    )
+    np.testing.assert_allclose(row, shown.shown_row, rtol=1e-5)
+    # The scripts do not know the aggregation: another class is shown at one step.
+    page.locator("#target").select_option(index=1)
+    assert page.evaluate("rgcam.state.aggregate") == ""
+
+
+@pytest.mark.parametrize("shape", ["K", "h w K", "T h w K"])
+def test_a_baseline_may_be_feature_maps_of_a_padded_clip(model, clip, shape):
+    short = clip._replace(frames=clip.frames[:7], times=clip.times[:7])
+    features = padding.clip_features(
+        model.module, model.variables, model.preprocess(short.frames)
+    )
+    maps = np.asarray(features)[:7].mean(0)
+    given = {"K": maps.mean((0, 1)), "h w K": maps, "T h w K": np.stack([maps] * 7)}
+    options = {"method": "fade", "classes": 1, "checks": "shown"}
+    explained = explain_clip(model, short, baseline=given[shape], **options)
+    assert explained.shown.baseline == "given feature maps"
+    if shape != "K":
+        same = explain_clip(
+            model, short, baseline="mean", target=explained.target, **options
+        )
+        np.testing.assert_allclose(explained.shown.matrix, same.shown.matrix, atol=1e-4)
+        score = same.shown.faithfulness.score
+        assert explained.shown.faithfulness.score == pytest.approx(score, abs=0.01)

@@ -48,7 +48,7 @@ function readAddress(data, state) {
   }
   const steps = named.get("steps") ?? (named.has("s") ? "one" : "");
   if (steps === "one") state.aggregate = "";
-  if (data.outs > 1 && Object.hasOwn(data.aggregations, steps)) state.aggregate = steps;
+  if (data.outs > 1 && Object.hasOwn(data.aggregations, steps) && canAggregate(data, state.choice, steps)) state.aggregate = steps;
   if (["clip", "row"].includes(named.get("scale"))) state.scale = named.get("scale");
   if (Object.hasOwn(data.sequential, named.get("colours") ?? "")) state.colours = named.get("colours");
   state.opacity = whole("heat", 101, Math.round(100 * state.opacity)) / 100;

@@ -25,6 +25,8 @@ function fillChoices(data) {
 function showChoices(data, state) {
   const by = (id) => document.getElementById(id);
   by("lag-section").hidden = !data.causal;
+  for (const option of by("steps").options)
+    option.disabled = option.value !== "" && !canAggregate(data, state.choice, option.value);
   by("sign-label").hidden = !data.signed;
   by("rather-label").hidden = !data.signed || data.targets.length < 2;
   by("method").value = data.m;
@@ -59,6 +61,7 @@ function connectChoices(data, state, view) {
   const on = (id, event, change) =>
     document.getElementById(id).addEventListener(event, ({ target }) => {
       change(target);
+      if (!canAggregate(data, state.choice, state.aggregate)) state.aggregate = "";
       showChoices(data, state);
       view.choice();
     });

@@ -42,6 +42,12 @@ function isOpening(data, choice, out) {
   return k === 0 && j < 0 && signed === data.opening.signed && out === data.opening.output;
 }
 
+// Whether the scripts can aggregate maps of a choice: an aggregation of the user's own is
+// stored for the maps that the page opens on alone.
+function canAggregate(data, choice, how) {
+  return how === "mean" || how === "max" || isOpening(data, choice, how);
+}
+
 // The faithfulness check of exactly these maps, or that there was none.
 function verdictOf(data, choice, out) {
   const { k, j, signed } = choice;
