@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         from_keras,
         from_linen,
         from_nnx,
+        video_model,
     )
     from rgcam.models.classifiers import LRCN, FrameCNN
     from rgcam.models.cut import frames_of_steps
@@ -112,6 +113,7 @@ _HOMES = {
     "load_model": "models.zoo",
     "read_clip": "data.video",
     "show": "report.notebook",
+    "video_model": "interop.video_models",
 }
 
 __all__ = [
@@ -153,6 +155,7 @@ __all__ = [
     "show",
     "stream",
     "training",
+    "video_model",
 ]
 
 

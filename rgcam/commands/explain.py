@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rgcam import files
 from rgcam.attribution import explain, maps, memory, perturbation
-from rgcam.commands import app, summarize
+from rgcam.commands import app, keras_model, summarize
 from rgcam.commands import options as command_line
 from rgcam.commands.options import Command, Options, option
 from rgcam.data import folder as folders
@@ -32,7 +32,9 @@ MAX_BYTES = 4 * 2**30  # that an explanation may take where the device does not 
 INPUT = "input"
 EXPLANATION = "explanation"
 OUTPUT = "output"
+KERAS = "Keras files (with --model=FILE.keras)"
 MANY = "many videos (with --videos)"
+PIXELS = ("unit", "minus_one_one", "none")  # as interop.video_models names them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,9 +43,9 @@ class ExplainOptions(Options):
 
     model: str | None = option(
         None,
-        "bundled model, or folder written by rgcam train",
+        "bundled model, folder written by rgcam train, or Keras file (.keras or .h5)",
         group=INPUT,
-        value="NAME|FOLDER",
+        value="NAME|FOLDER|FILE",
         unset=f"default: {VIDEO_MODEL} for a video, {DEMO_MODEL} for the demo",
     )
     cnn: str | None = option(
@@ -83,6 +85,30 @@ class ExplainOptions(Options):
         group=INPUT,
         value="N",
         unset="default: the file's default, or the largest",
+    )
+    classes: str | None = option(
+        None,
+        "file with one class name per line, in the order of the scores",
+        group=KERAS,
+        value="FILE",
+        unset="default: class 0, class 1, ...",
+    )
+    preprocess: str | None = option(
+        None,
+        "range of the pixels: 0 to 1, -1 to 1, or none: 0 to 255",
+        group=KERAS,
+        choices=PIXELS,
+        unset="default: unit, or none where the model rescales them itself",
+    )
+    layer: str | None = option(
+        None,
+        "layer whose output is the feature map",
+        group=KERAS,
+        value="NAME",
+        unset="default: the last map with time and place",
+    )
+    every_step: bool = option(
+        False, "score every step of a model that scores the clip once", group=KERAS
     )
     target: str | None = option(
         None,
@@ -206,6 +232,8 @@ def run(options: ExplainOptions) -> None:
     out = Path(options.out)
     files.check_writable(out)
     app.stage("load the model")
+    if keras_model.is_keras_file(name):
+        return _explain_keras(options, name, out)
     model = load_model(name)
     if options.window is not None or options.steps or _is_too_long(options, model):
         app.stage("")
@@ -220,8 +248,33 @@ def _model_name(options: ExplainOptions) -> str:
     return VIDEO_MODEL if options.video or options.videos else DEMO_MODEL
 
 
-def _explain_clip(options: ExplainOptions, name: str, model: Model, out: Path) -> None:
-    """Explain one whole clip."""
+def _explain_keras(options: ExplainOptions, name: str, out: Path) -> None:
+    """Explain one whole clip by a model that a Keras file holds."""
+    model, frames, sentence = keras_model.load(
+        name,
+        classes=options.classes,
+        preprocess=options.preprocess,
+        layer=options.layer,
+        every_step=options.every_step,
+    )
+    app.stage("")
+    print(f"{name}: {sentence}")
+    if frames is not None and options.fps is None and options.video is not None:
+        rate = keras_model.rate_for(
+            frames, options.video, options.start, options.end, options.stream
+        )
+        options = dataclasses.replace(options, fps=rate)
+    _explain_clip(options, name, model, out, frames)
+
+
+def _explain_clip(
+    options: ExplainOptions,
+    name: str,
+    model: Model,
+    out: Path,
+    frames: int | None = None,
+) -> None:
+    """Explain one whole clip, by ``frames`` of its frames where the model takes so many."""
     # Matplotlib takes a second to import, most of it while the devices compute.
     importing = threading.Thread(
         target=importlib.import_module, args=("rgcam.report.writer",), daemon=True
@@ -229,7 +282,9 @@ def _explain_clip(options: ExplainOptions, name: str, model: Model, out: Path) -
     importing.start()
     cnn = load_cnn(name, options.cnn)
     app.stage("decode")
-    clip = _read(options, model)
+    clip = _read(options, _rate(options, model))
+    if frames is not None:
+        clip = keras_model.evenly_spaced(clip, frames, name)
     explained = explain_clip(
         model,
         clip,
@@ -383,6 +438,7 @@ def _check(options: ExplainOptions) -> None:
     end = math.inf if options.end is None else options.end
     if not 0 <= options.start < end:
         raise InputError(f"--start={options.start:g} must be 0 or later, before --end")
+    _check_keras(options)
     # These explain every step, by recurrent Grad-CAM alone.
     elsewhere = {
         "window": options.window,
@@ -401,6 +457,21 @@ def _check(options: ExplainOptions) -> None:
             raise InputError(
                 f"--{changed[0]} is for one whole clip: leave it out with "
                 f"--{name}{only}"
+            )
+
+
+def _check_keras(options: ExplainOptions) -> None:
+    """Raise where options belong to Keras files, or not to them."""
+    is_keras = keras_model.is_keras_file(options.model or "")
+    defaults = ExplainOptions()
+    for name in ("classes", "preprocess", "layer", "every_step"):
+        if not is_keras and getattr(options, name) != getattr(defaults, name):
+            raise InputError(f"--{name} is for a Keras file: give --model=FILE.keras")
+    for name in ("videos", "cnn", "window", "steps"):
+        if is_keras and getattr(options, name) is not None:
+            raise InputError(
+                f"--{name} is for rgcam's own models: a Keras file explains one whole "
+                "--video"
             )
 
 
@@ -430,14 +501,14 @@ def _max_bytes(options: ExplainOptions) -> int:
     return int(options.max_gib * 2**30)
 
 
-def _read(options: ExplainOptions, model: Model) -> Clip:
-    """Read the video at the model's rate, or draw the demo clip."""
+def _read(options: ExplainOptions, fps: float) -> Clip:
+    """Read the video at this rate, or draw the demo clip."""
     if options.video is None:
         demo = stickman.clip(DEMO_SEED)
         return Clip(demo.frames, demo.times, ())
     return read_clip(
         options.video,
-        _rate(options, model),
+        fps,
         start=options.start,
         end=options.end,
         max_bytes=_max_bytes(options),
@@ -468,6 +539,7 @@ COMMAND = Command(
     examples="""
 rgcam explain                                      a demo, nothing to download
 rgcam explain --model=ucf101-lrcn --video=my.mp4 --out=my
+rgcam explain --model=lrcn.keras --video=my.mp4 --classes=names.txt --out=my
 rgcam explain --model=RUN --video=my.mp4 --target=Swing --method=fade --out=swing
 rgcam explain --model=RUN --video=lecture.mp4 --window=128 --out=long
 rgcam explain --model=RUN --videos='clips/**/*.mp4' --out=explained --figures

@@ -12,6 +12,7 @@ frameworks are imported when a function is called.
 ``keras``      ``from_keras``: models and files of Keras 3, files of Keras 2
 ``keras_files``  those files, read and translated
 ``layer``      a model cut at one of its layers: the layer's output is replaced by A
+``video_models``  ``video_model``: such a model with classes and preprocessing, for the report
 ``functions``  ``from_functions``: any two pure functions
 ``layouts``    ``Layout``: axes that those functions have, where they are others
 """
@@ -23,6 +24,7 @@ from rgcam.interop.keras import from_keras
 from rgcam.interop.layouts import Layout
 from rgcam.interop.linen import from_linen
 from rgcam.interop.nnx import from_nnx
+from rgcam.interop.video_models import video_model
 
 __all__ = [
     "FunctionModel",
@@ -33,4 +35,5 @@ __all__ = [
     "from_keras",
     "from_linen",
     "from_nnx",
+    "video_model",
 ]

@@ -18,6 +18,7 @@ from rgcam.errors import InputError
 from rgcam.metrics import selfcheck
 from rgcam.metrics.selfcheck import FaithfulnessCheck
 from rgcam.models import backbones, out_of_distribution
+from rgcam.models.cut import CausalModel, frames_of_steps
 from rgcam.models.zoo import Model, class_index, cut_shape
 from rgcam.report import record
 from rgcam.report.record import Attribution, CheckedView, ExplainedClip, FrameBaseline
@@ -87,6 +88,10 @@ def explain_clip(
     if features is None:
         frames = model.preprocess(clip.frames)
         features = padding.clip_features(model.module, model.variables, frames)
+    spans = None
+    if len(features) < length:  # a model that strides over time
+        frames = model.preprocess(clip.frames)
+        spans = frames_of_steps(model.module, model.variables, frames)
     distribution_check = None
     if model.statistics is not None:
         distribution_check = out_of_distribution.check(
@@ -136,7 +141,7 @@ def explain_clip(
         model=record.model_info(model),
         box=backbones.crop_box(model.description.preprocess, *clip.frames.shape[1:3]),
         scores=scores,
-        times_out=clip.times,
+        times_out=record.output_times(clip.times, len(scores)),
         target=target,
         attributions=ordered,
         selection=selection,
@@ -144,6 +149,7 @@ def explain_clip(
         options=options or {},
         features=np.asarray(features)[:length],
         distribution_check=distribution_check,
+        frames_of_steps=spans,
     )
 
 
@@ -318,7 +324,8 @@ def _check_views(
         model.variables,
         features,
         target,
-        length=length,
+        # Only the features of a causal model are padded beyond the output steps.
+        length=length if isinstance(model.module, CausalModel) else None,
         baseline=baseline,
         orders=[] if step is None else [attribution.shown_row],
         deletions=every_view,

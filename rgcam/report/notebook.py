@@ -139,7 +139,7 @@ def explained_clip(
         model=ModelInfo(name="the model", classes=classes),
         box=box or (0, 0, tall, wide),
         scores=scores,
-        times_out=_times_out(clip.times, len(scores)),
+        times_out=record.output_times(clip.times, len(scores)),
         target=shown_target,
         attributions=(shown,),
         frames_of_steps=None if spans is None else np.asarray(spans),
@@ -153,13 +153,6 @@ def _beta(explanation: Explanation) -> Float[np.ndarray, "out in K"] | None:
         return None
     beta = np.asarray(explanation.beta)
     return beta.reshape(-1, *beta.shape[-3:])[0]
-
-
-def _times_out(times: np.ndarray, steps: int) -> np.ndarray:
-    """Return the output steps' times: the last frames', or evenly spread if more."""
-    if steps <= len(times):
-        return times[len(times) - steps :]
-    return np.linspace(times[0], times[-1], steps)
 
 
 def _class_maps(

@@ -660,6 +660,15 @@ def model_info(model: Model) -> ModelInfo:
     )
 
 
+def output_times(
+    times: Float[np.ndarray, " T"], steps: int
+) -> Float[np.ndarray, " out"]:
+    """Return the output steps' times: the last frames', or evenly spread if more."""
+    if steps <= len(times):
+        return times[len(times) - steps :]
+    return np.linspace(times[0], times[-1], steps)
+
+
 def top_moments(
     row: Float[np.ndarray, " in"],
     times: Float[np.ndarray, " in"],
