@@ -194,7 +194,7 @@ def test_every_step_scores_each_prefix_of_the_clip():
         np.testing.assert_allclose(probabilities[steps - 1], prefix, atol=1e-6)
 
 
-def test_every_step_is_refused_where_later_frames_are_read():
+def test_every_step_is_rejected_where_later_frames_are_read():
     with pytest.raises(InputError, match="runs forward only, and 'bidirectional"):
         rgcam.from_keras(mobile_net_and_bidirectional(), every_step=True)
     with pytest.raises(InputError, match="returns its last state.*has none"):
