@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         from_keras,
         from_linen,
         from_nnx,
+        from_torch,
         video_model,
     )
     from rgcam.models.classifiers import LRCN, FrameCNN
@@ -107,6 +108,7 @@ _HOMES = {
     "from_keras": "interop.keras",
     "from_linen": "interop.linen",
     "from_nnx": "interop.nnx",
+    "from_torch": "interop.torch",
     "heatmaps": "attribution.gradcam",
     "importance_matrix": "attribution.gradcam",
     "importance_weights": "attribution.gradcam",
@@ -143,6 +145,7 @@ __all__ = [
     "from_keras",
     "from_linen",
     "from_nnx",
+    "from_torch",
     "heatmaps",
     "importance_matrix",
     "importance_weights",

@@ -11,6 +11,7 @@ frameworks are imported when a function is called.
 ``linen``      ``from_linen``: any Flax Linen module, cut at a named layer
 ``keras``      ``from_keras``: models and files of Keras 3, files of Keras 2
 ``keras_files``  those files, read and translated
+``torch``      ``from_torch``: any PyTorch module, cut at a named layer
 ``layer``      a model cut at one of its layers: the layer's output is replaced by A
 ``video_models``  ``video_model``: such a model with classes and preprocessing, for the report
 ``functions``  ``from_functions``: any two pure functions
@@ -24,6 +25,7 @@ from rgcam.interop.keras import from_keras
 from rgcam.interop.layouts import Layout
 from rgcam.interop.linen import from_linen
 from rgcam.interop.nnx import from_nnx
+from rgcam.interop.torch import from_torch
 from rgcam.interop.video_models import video_model
 
 __all__ = [
@@ -35,5 +37,6 @@ __all__ = [
     "from_keras",
     "from_linen",
     "from_nnx",
+    "from_torch",
     "video_model",
 ]

@@ -108,4 +108,6 @@ def test_frames_are_chosen_evenly_from_the_first_to_the_last():
 
 def test_long_videos_are_decoded_at_a_rate_that_suffices(folder):
     assert keras_model.rate_for(4, "my.mp4", 0.0, None, None) == 8  # all of 2 seconds
-    assert keras_model.rate_for(2, "my.mp4", 0.0, None, None) == pytest.approx(4, rel=0.1)
+    assert keras_model.rate_for(2, "my.mp4", 0.0, None, None) == pytest.approx(
+        4, rel=0.1
+    )
