@@ -6,6 +6,7 @@ model's own means. Running the same command again resumes it.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,8 +23,14 @@ from rgcam.evaluation.tables import Row
 from rgcam.models.zoo import load_cnn, load_model
 from rgcam.types import Fields
 
-EXTRA = (*(f"fade:{b}" for b in ("first", "blur", "mean", "zero")), "path:first")
-RECORD = 2  # version of the fields of a row
+EXTRA = (
+    *(f"fade:{baseline}" for baseline in ("first", "blur", "mean", "zero")),
+    "path:first",
+    # What the sign of the maps does to their faithfulness.
+    "gradcam:zero:signed",
+    "fade:previous:rectified",
+)
+RECORD = 3  # version of the fields of a row
 MODELS = "models"
 CLIPS = "clips"
 MEASURES = "measures"
@@ -74,9 +81,16 @@ class EvaluateOptions(Options):
     )
     methods: tuple[str, ...] = option(
         ("all",),
-        "attribution methods, each possibly with a baseline, such as fade,path:mean",
+        "attribution methods, each possibly with a baseline and a sign, such as "
+        "fade,path:mean,fade:mean:rectified",
         group=MEASURES,
-        value="METHOD,...",
+        value="METHOD[:BASELINE[:SIGN]],...",
+    )
+    measures: tuple[str, ...] = option(
+        measure.KINDS,
+        f"what to measure: {', '.join(measure.KINDS)}",
+        group=MEASURES,
+        value="KIND,...",
     )
     out: str = option("evaluation", "folder to write", group=MEASURES, value="FOLDER")
 
@@ -85,6 +99,7 @@ def run(options: EvaluateOptions) -> None:
     """Measure clip by clip, model after model, and write the tables."""
     models = _models(options)
     names, out = _methods(options), Path(options.out)
+    _check_kinds(options.measures)
     fields = {
         "data": options.data,
         "group": options.group,
@@ -92,6 +107,7 @@ def run(options: EvaluateOptions) -> None:
         "length": options.length,
         "concatenate": options.concatenate,
         "methods": names,
+        "measures": list(options.measures),
         "model": ",".join(m.model.name for m in models),
         "cnn": ",".join(options.cnn) if options.cnn else None,
         "random_labels": options.random_labels,
@@ -100,7 +116,7 @@ def run(options: EvaluateOptions) -> None:
     with manifest.open_manifest(out, fields) as record:
         for model in models:
             _measure(record, model, names, options, several=len(models) > 1)
-        rows = [_row(fields) for fields in record.rows.values()]
+        rows = [typed_row(fields) for fields in record.rows.values()]
     if not rows:
         raise InputError(f"{options.data} has no clip of {options.length} frames")
     text = _write(out, rows, names, options, fields)
@@ -145,7 +161,9 @@ def _measure(
         name = f"{clip.name}, {model.name}" if several else clip.name
         if record.is_done(name):
             continue
-        measures, previous_maps = measure.measure(models, clip, names, previous_maps)
+        measures, previous_maps = measure.measure(
+            models, clip, names, previous_maps, options.measures
+        )
         record.add(
             {
                 "video": name,
@@ -158,8 +176,8 @@ def _measure(
         )
 
 
-def _row(fields: manifest.Row) -> Row:
-    """Return a row of the record, typed."""
+def typed_row(fields: manifest.Row) -> Row:
+    """Return a line of the record as the tables read it."""
     measures = fields["measures"]
     return Row(
         model=fields["model"],
@@ -198,6 +216,7 @@ def _write(
     files.write_json(out / "table.json", everything)
     parts = [
         _title(rows, options),
+        clips.warning(options.data, options.group),
         tables.markdown(means),
         detection.markdown(correlations, detections),
         *(
@@ -210,13 +229,21 @@ def _write(
     return text
 
 
+def _check_kinds(kinds: Sequence[str]) -> None:
+    """Raise InputError where one is no kind of measures."""
+    for kind in kinds:
+        if kind not in measure.KINDS:
+            raise InputError(
+                f"unknown measures {kind!r}; choose of {', '.join(measure.KINDS)}"
+            )
+
+
 def _methods(options: EvaluateOptions) -> list[str]:
     """Return the names of the methods, with their baselines."""
     if options.methods == ("all",):
         return [*explain.METHODS, *EXTRA]
     for name in options.methods:
-        method, _, baseline = name.partition(":")
-        explain.check_method(method, baseline or None)
+        measure.parse(name)
     return list(options.methods)
 
 

@@ -114,6 +114,8 @@ def train_and_test(config: Config, workdir: Path, export: Path | None) -> None:
     if first:
         for note in parts.source.notes:
             print(f"note: {files.printable(note)}")
+        if parts.source.warning:
+            print(f"warning: {files.printable(parts.source.warning)}")
         zoo.write_description(workdir, parts.description)
         zoo.write_shapes(workdir, parts.description)
     with checkpoint.checkpointer(workdir, trains=True) as writer:

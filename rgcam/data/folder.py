@@ -32,6 +32,17 @@ PART_NAMES = {
 }
 
 
+# How data sets name recordings of which they hold several clips: UCF101, UT-Interaction,
+# KTH; and what stands before a number at the end (match3_clip02.mp4).
+RECORDING_PATTERNS = (
+    r"_g(\d+)_",
+    r"_seq(\d+)_",
+    r"person(\d+)_",
+    r"^(.+)[_-](?:c|clip|part|scene|shot|take)?\d+\.\w+$",
+)
+MIN_MATCHING = 0.9  # share of the names that a suggested pattern matches
+
+
 @runtime_checkable
 class Stored(Protocol):
     """A clip inside a prepared dataset.
@@ -309,6 +320,39 @@ def group_of(pattern: re.Pattern[str] | None, name: str, place: str) -> str:
     """Return a clip's group: what the pattern finds in its name, or its own place."""
     match = pattern and pattern.search(name)
     return match[1] if match and match[1] is not None else place
+
+
+def suggest_pattern(items: Sequence[Item]) -> str:
+    """Return a group pattern by whose look several clips share a recording; "": none.
+
+    Names are evidence, not proof: the pattern is suggested to the user, not applied.
+    It matches most names, finds two recordings or more in some class, and several clips
+    in at least half of the recordings.
+    """
+    classes = len({item.label for item in items})
+    for pattern in RECORDING_PATTERNS:
+        recordings = recordings_by(pattern, items)
+        matching = sum(map(len, recordings.values()))
+        several = sum(len(clips) > 1 for clips in recordings.values())
+        if (
+            matching >= MIN_MATCHING * len(items)
+            and len(recordings) > classes
+            and several >= len(recordings) / 2
+        ):
+            return pattern
+    return ""
+
+
+def recordings_by(
+    pattern: str, items: Sequence[Item]
+) -> dict[tuple[int, str], list[Item]]:
+    """Return the clips of each recording that a pattern finds, class by class."""
+    recordings: dict[tuple[int, str], list[Item]] = defaultdict(list)
+    for item in items:
+        match = re.search(pattern, item.name)
+        if match:
+            recordings[item.label, match[1]].append(item)
+    return recordings
 
 
 def _check_pattern(

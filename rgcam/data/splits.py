@@ -1,12 +1,13 @@
 """Clips -> train, validation and test: honest splits, and the paper's leaky one."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from rgcam.data import folder
 from rgcam.data.folder import Item
 from rgcam.errors import InputError
 
@@ -204,6 +205,7 @@ def _checked(
         if not clips:
             raise InputError(f"the split leaves no clip to {part}; change the split")
     warnings = [warning] if warning else []
+    warnings += _divided_recordings(train, test)
     trained = {item.label for item in train}
     untrained = sorted(
         {
@@ -218,6 +220,30 @@ def _checked(
             "model cannot learn these classes"
         )
     return Parts(train, validation, test, name, "; ".join(warnings))
+
+
+def _divided_recordings(train: Sequence[Item], test: Sequence[Item]) -> Iterator[str]:
+    """Yield a sentence if file names tell of recordings with clips on both sides.
+
+    Only clips without a known group are looked at: each is a group of its own.
+    """
+    alone = [item for item in (*train, *test) if item.group == item.place]
+    pattern = folder.suggest_pattern(alone)
+    if not pattern:
+        return
+    tested = {item.place for item in test}
+    divided = [
+        clips
+        for clips in folder.recordings_by(pattern, alone).values()
+        if 0 < sum(item.place in tested for item in clips) < len(clips)
+    ]
+    if divided:
+        first = sorted(item.name for item in divided[0])
+        yield (
+            f"by their names, {len(divided)} recordings have clips on both sides of the "
+            f"split, such as {first[0]} and {first[1]}: the accuracy says little about "
+            f"new recordings; keep them together by --config.data.group='{pattern}'"
+        )
 
 
 def _named_groups(items: Sequence[Item], text: str) -> set[str]:

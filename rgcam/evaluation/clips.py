@@ -81,6 +81,17 @@ def load(
     return (clip for clip, _ in zip(loaded, range(clips), strict=False))
 
 
+def warning(data: str, group: str) -> str:
+    """Return what to keep in mind with intervals over these clips, or ""."""
+    if group or data in DRAWN:
+        return ""
+    pattern = folder.suggest_pattern(folder.scan(data).items)
+    return pattern and (
+        "warning: by their names, several clips are of one recording, and the intervals "
+        f"are too narrow; give --group='{pattern}'"
+    )
+
+
 def _draw(model: Model, kind: str, seed: int, length: int) -> EvaluationClip:
     """Draw a synthetic clip, whose mask and true frames are known."""
     clip = draw.KINDS.get(kind, stickman).clip(seed, length=length)

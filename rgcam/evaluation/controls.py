@@ -9,6 +9,7 @@
 """
 
 import functools
+import zlib
 from typing import NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from rgcam.attribution.explain import Method
 from rgcam.attribution.perturbation import Baseline
 from rgcam.errors import InputError
 from rgcam.evaluation.clips import EvaluationClip
-from rgcam.metrics import randomization
+from rgcam.metrics import faithfulness, randomization
 from rgcam.models import cut
 from rgcam.models.cut import CutModel
 from rgcam.models.zoo import Model
@@ -28,7 +29,6 @@ from rgcam.types import Tensor, Variables
 
 MODEL_FREE = ("uniform", "random", "centre", "motion", "activation", "recency")
 CNN = "frame CNN"
-DECAY = 4.0  # frames in which the weight of recency falls to 1 / e
 CENTRE = 0.25  # standard deviation of the central Gaussian, of the side
 Maps = Float[np.ndarray, "T T h w"]
 
@@ -139,8 +139,9 @@ def maps_of(
     *,
     method: Method,
     baseline: Baseline,
+    rectified: bool,
 ) -> Maps:
-    """Return a method's maps as they are shown by default: signed or rectified."""
+    """Return a method's maps, signed or rectified."""
     static, baseline_maps = explain.static_baseline(baseline)
     maps = np.asarray(
         explain.class_maps(
@@ -154,7 +155,7 @@ def maps_of(
             baseline=static,
         )
     )
-    return np.maximum(maps, 0) if explain.is_rectified(method, None) else maps
+    return np.maximum(maps, 0) if rectified else maps
 
 
 def controls(models: Models, case: Case) -> dict[str, Control]:
@@ -183,19 +184,32 @@ def controls(models: Models, case: Case) -> dict[str, Control]:
     return named
 
 
-def shuffle_visible(maps: Maps) -> Maps:
-    """Return maps in which each row's visible frames are in a random order."""
+def seed_of(clip: EvaluationClip) -> int:
+    """Return the seed of all that is random about a clip; clips differ in theirs."""
+    return zlib.crc32(clip.name.encode())
+
+
+def shuffle_visible(maps: Maps, seed: int) -> Maps:
+    """Return maps in which no visible frame of a row has its own map.
+
+    A random cyclic order (Sattolo 1986). Any random order would leave the one frame that
+    matters in its place now and then, and such maps are faithful.
+    """
     # Each row by itself, so that what t' cannot see stays 0.
-    rng, shuffled = np.random.default_rng(2), np.zeros_like(maps)
+    rng, shuffled = np.random.default_rng(seed), np.zeros_like(maps)
     for step in range(len(maps)):
-        shuffled[step, : step + 1] = rng.permutation(maps[step, : step + 1])
+        cycle = rng.permutation(step + 1)
+        shuffled[step, cycle] = maps[step, np.roll(cycle, 1)]
     return shuffled
 
 
 def reference_maps(cnn: Model | None, case: Case) -> dict[str, Maps]:
     """Return the maps that a method must beat: model-free ones, the frame CNN's."""
     pixels, features = case.clip.pixels, case.features
-    named = {name: model_free_maps(name, pixels, features) for name in MODEL_FREE}
+    # Noise of its own for each clip: one noise for all would agree with some by chance,
+    # and no number of clips would show it.
+    seed = seed_of(case.clip)
+    named = {name: model_free_maps(name, pixels, features, seed) for name in MODEL_FREE}
     if cnn is not None:
         maps = maps_of(
             cnn,
@@ -204,6 +218,7 @@ def reference_maps(cnn: Model | None, case: Case) -> dict[str, Maps]:
             case.target,
             method="gradcam",
             baseline="zero",
+            rectified=True,
         )
         # Without a state, y[t'] depends on frame t' alone: its maps are the diagonal.
         steps = np.arange(len(maps))
@@ -215,7 +230,7 @@ def model_free_maps(
     name: str,
     frames: UInt8[np.ndarray, "T H W 3"],
     features: Float[np.ndarray, "T h w K"],
-    seed: int = 0,
+    seed: int,
 ) -> Maps:
     """Return maps that know nothing of the scores, in the form of a causal model's.
 
@@ -234,9 +249,7 @@ def model_free_maps(
     grid = steps, height, width
     # The only ones that differ from one output step to another.
     if name == "recency":
-        lag = np.arange(steps)[:, None] - np.arange(steps)
-        weight = np.where(lag >= 0, np.exp(-lag / DECAY), 0)
-        return weight[..., None, None] * np.ones(grid)
+        return faithfulness.recency(steps, steps)[..., None, None] * np.ones(grid)
     if name == "random":
         maps = np.random.default_rng(seed).random(grid)
     elif name == "centre":

@@ -14,13 +14,12 @@ from jaxtyping import Float
 
 from rgcam.evaluation.measure import CheckOutcomes
 from rgcam.evaluation.tables import HEADINGS, Column, Row, column, grid
-from rgcam.metrics.statistics import ranks, spearman
+from rgcam.metrics.statistics import Interval, ranks, share_interval, spearman
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * n, 2) for n in range(10))
 SCORE = Column("check_score", "genuine")
-ORACLE = Column(
-    "faithfulness", "subset"
-)  # the same by more sets: what the score estimates
+# The same by more sets of frames: what the score estimates.
+ORACLE = Column("faithfulness", "subset_last")
 TRUTHS = (
     Column("localization", "energy"),
     Column("localization", "moments"),
@@ -62,6 +61,22 @@ class Detection(NamedTuple):
     missed: tuple[float, ...]
 
 
+class PassRates(NamedTuple):
+    """What one threshold makes of genuine explanations and of corrupted ones.
+
+    Attributes:
+        threshold: the score from which the check passes.
+        genuine: share of the genuine ones that pass, with its interval over recordings.
+        corrupted: share of the corrupted ones that pass.
+        area: under the ROC curve, as in ``Detection``.
+    """
+
+    threshold: float
+    genuine: Interval
+    corrupted: Interval
+    area: float
+
+
 TruthCorrelations = dict[Column, dict[Column, RankCorrelation]]
 """By measure of truth, then by score."""
 
@@ -94,7 +109,11 @@ def detect_corrupted(rows: Sequence[Row], methods: Sequence[str]) -> Detections:
     An explanation without a score (it says nothing, or nothing is lost) fails the
     check: it counts as below every threshold.
     """
-    scores = {method: _scores(rows, method) for method in methods}
+    known = lambda scores: scores[~np.isnan(scores)]
+    scores = {
+        method: tuple(known(kind) for kind in _scores(rows, method, SCORE.group))
+        for method in methods
+    }
     # Pooled scores show what one threshold for all methods would do.
     genuine, corrupted = zip(*scores.values(), strict=True)
     scores[ALL] = np.concatenate(genuine), np.concatenate(corrupted)
@@ -119,6 +138,81 @@ def detection(
         area=float(wins / (len(genuine) * len(corrupted))),
         false_alarms=tuple(float((genuine < level).mean()) for level in THRESHOLDS),
         missed=tuple(float((corrupted >= level).mean()) for level in THRESHOLDS),
+    )
+
+
+def halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Divide clips: a threshold that is chosen on one half is tested on the other.
+
+    No recording is in both halves; nor are sets of frames, whose seed is the clip's.
+    """
+    first = set(sorted({row.group for row in rows})[::2])
+    return (
+        [row for row in rows if row.group in first],
+        [row for row in rows if row.group not in first],
+    )
+
+
+def choose_threshold(
+    rows: Sequence[Row],
+    methods: Sequence[str],
+    *,
+    allowed: float = 0.02,
+    group: str = SCORE.group,
+) -> float:
+    """Return the lowest of THRESHOLDS at which few corrupted explanations pass.
+
+    The lowest, so that as few genuine ones fail as can be.
+
+    Args:
+        rows: measures of clips.
+        methods: names of those whose explanations are judged.
+        allowed: share of the corrupted explanations that may pass.
+        group: field of ``MethodMeasures`` that holds the scores.
+
+    Raises:
+        ValueError: more pass at every threshold.
+    """
+    for threshold in THRESHOLDS:
+        rates = pass_rates(rows, methods, threshold, group=group)
+        if rates.corrupted.mean is not None and rates.corrupted.mean <= allowed:
+            return threshold
+    raise ValueError(f"more than {allowed:.0%} corrupted explanations always pass")
+
+
+def pass_rates(
+    rows: Sequence[Row],
+    methods: Sequence[str],
+    threshold: float,
+    *,
+    group: str = SCORE.group,
+) -> PassRates:
+    """Return the shares of genuine and of corrupted explanations that pass.
+
+    Args:
+        rows: measures of clips.
+        methods: names of those whose explanations are judged together.
+        threshold: the score from which the check passes.
+        group: field of ``MethodMeasures`` that holds the scores.
+    """
+    genuine, corrupted = zip(
+        *(_scores(rows, method, group) for method in methods), strict=True
+    )
+    genuine, corrupted = np.concatenate(genuine), np.concatenate(corrupted)
+    recordings = np.array([row.group for row in rows])
+    of_all = lambda count: np.tile(recordings, count)
+    # Scores that were not measured have no recording to count for.
+    shares = [
+        share_interval(
+            np.where(np.isnan(scores), np.nan, scores >= threshold),
+            of_all(len(scores) // max(1, len(rows))).tolist(),
+        )
+        for scores in (genuine, corrupted)
+    ]
+    known = [scores[~np.isnan(scores)] for scores in (genuine, corrupted)]
+    area = detection(*known).area if min(map(len, known)) else math.nan
+    return PassRates(
+        threshold=threshold, genuine=shares[0], corrupted=shares[1], area=area
     )
 
 
@@ -191,15 +285,21 @@ def _correlate(
 
 
 def _scores(
-    rows: Sequence[Row], method: str
+    rows: Sequence[Row], method: str, group: str
 ) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " M"]]:
-    """Return the scores of a method's genuine maps, and of its corrupted ones."""
+    """Return the scores of a method's genuine maps, and of its corrupted ones.
+
+    Returns:
+        One score for each row, and one for each row of each kind of corruption; NaN of
+        what was not checked.
+    """
     by_kind = {}
     for kind in CheckOutcomes._fields:
-        score = column(rows, method, Column("check_score", kind))
+        score = column(rows, method, Column(group, kind))
         was_checked = np.isfinite(column(rows, method, Column("check_passed", kind)))
         # Checked, but without a score: below every threshold.
-        by_kind[kind] = np.where(np.isfinite(score), score, -np.inf)[was_checked]
+        score = np.where(np.isfinite(score), score, -np.inf)
+        by_kind[kind] = np.where(was_checked, score, np.nan)
     genuine = by_kind.pop("genuine")
     return genuine, np.concatenate(list(by_kind.values()))
 

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
@@ -26,6 +26,7 @@ from rgcam.evaluation.controls import (
     maps_of,
     prepare_case,
     reference_maps,
+    seed_of,
     shuffle_visible,
 )
 from rgcam.metrics import (
@@ -40,7 +41,9 @@ from rgcam.metrics.localization import LocalizationMeasures
 from rgcam.metrics.selfcheck import FaithfulnessCheck
 
 SETS = 200  # random sets of frames, the same for all methods of a baseline
+KINDS = ("faithfulness", "check", "localization", "similarity", "curves", "time")
 NAN = math.nan
+SIGNED, RECTIFIED = SIGNS = ("signed", "rectified")
 _T = TypeVar("_T")
 
 
@@ -48,7 +51,12 @@ class FaithfulnessMeasures(NamedTuple):
     """How well the matrix predicts what removals do; NaN where it is not measured.
 
     Attributes:
-        subset: subset fidelity, mean over the output steps after the first.
+        subset: subset fidelity, mean over the output steps after the first: a partial
+            correlation, given the number of removed frames.
+        subset_raw: the same correlation with this number not taken out. Any positive
+            matrix can have a high one.
+        beyond_recency: the same correlation with how recent the removed frames are taken
+            out, too.
         subset_last: subset fidelity at the last step.
         best_matrix: subset fidelity of the best matrix there is, fitted to the sets.
         space: the faithfulness check's fidelity to quarters of frames.
@@ -59,6 +67,8 @@ class FaithfulnessMeasures(NamedTuple):
     """
 
     subset: float = NAN
+    subset_raw: float = NAN
+    beyond_recency: float = NAN
     subset_last: float = NAN
     best_matrix: float = NAN
     space: float = NAN
@@ -105,6 +115,8 @@ class TimeMeasures(NamedTuple):
 class CheckOutcomes(NamedTuple):
     """What the faithfulness check says of genuine maps, and of corrupted ones.
 
+    The check judges one output step, as it does for every explanation that is shown.
+
     Attributes:
         genuine: the method's own maps.
         other_clip: the method's maps of another clip.
@@ -132,9 +144,11 @@ class MethodMeasures(NamedTuple):
             forgotten what an earlier one saw.
         similarity: to controls, which should be different.
         time: how far back the explanation reaches.
-        check_score: scores of the faithfulness check; NaN also where there is no
-            effect.
-        check_passed: 1 where it passes, 0 where it fails, NaN where it was not run.
+        check_score: scores of the faithfulness check of the last output step; NaN also
+            where there is no effect.
+        check_score_middle: of the output step in the middle, which sees half the clip.
+        check_passed: 1 where the last output step passes, 0 where it fails, NaN where
+            the check was not run.
     """
 
     faithfulness: FaithfulnessMeasures = FaithfulnessMeasures()
@@ -146,6 +160,7 @@ class MethodMeasures(NamedTuple):
     similarity: SimilarityMeasures = SimilarityMeasures()
     time: TimeMeasures = TimeMeasures()
     check_score: CheckOutcomes = CheckOutcomes()
+    check_score_middle: CheckOutcomes = CheckOutcomes()
     check_passed: CheckOutcomes = CheckOutcomes()
 
 
@@ -164,17 +179,19 @@ class Removals(NamedTuple):
 
 
 class MeasuredMethod(NamedTuple):
-    """A method with its baseline, and the name under which it is measured.
+    """A method with its baseline and sign, and the name under which it is measured.
 
     Attributes:
         name: in the tables.
         method: of ``explain.METHODS``, or a function.
         baseline: a name, feature maps, or a function of A.
+        rectified: whether only what supports the class is shown.
     """
 
     name: str
     method: Method
     baseline: Baseline
+    rectified: bool = False
 
     @property
     def baseline_name(self) -> str:
@@ -183,7 +200,7 @@ class MeasuredMethod(NamedTuple):
 
 
 GivenMethod: TypeAlias = str | MapsFunction | MeasuredMethod
-"""``fade``, ``fade:mean``, a function with its default baseline, or a ``MeasuredMethod``."""
+"""A name that ``parse`` reads, a function with its default baseline, or both named."""
 
 
 def measure(
@@ -191,19 +208,23 @@ def measure(
     clip: EvaluationClip,
     methods: Sequence[GivenMethod],
     previous_maps: Mapping[str, Maps],
+    kinds: Collection[str] = KINDS,
 ) -> tuple[dict[str, MethodMeasures], dict[str, Maps]]:
     """Measure every method on one clip, and the references that it must beat.
 
     Args:
         models: from ``prepare_models``.
         clip: with its ground truth.
-        methods: names, with their default baseline (``fade``) or another (``fade:mean``);
-            functions, as ``explain`` takes them; or a ``MeasuredMethod``.
+        methods: names, as ``parse`` reads them; functions, as ``explain`` takes them; or
+            a ``MeasuredMethod``.
         previous_maps: maps of the previous clip by name: they are what the corrupted
             explanation "maps of another clip" shows.
+        kinds: of measures, of KINDS; the others are left out.
 
     Returns:
-        Measures by name, of references too, and the maps of this clip by name.
+        Measures by name, and the maps of this clip by name. References have their
+        faithfulness under each baseline of the methods, by names such as
+        ``uniform:zero``, and all else by ``uniform``.
 
     Raises:
         InputError: two methods, or two baselines, of one name.
@@ -213,85 +234,108 @@ def measure(
     _by_name([(m.name, m) for m in measured], "methods")
     # What all methods share: the controls, and the removals of each baseline.
     case = prepare_case(models.model, clip)
-    named_controls = controls(models, case)
-    # By the names of the baselines, of which the references have "previous".
-    baselines = {"previous": "previous", **baselines}
+    named_controls = controls(models, case) if "similarity" in kinds else {}
     removals_of = functools.cache(lambda name: _removals(case, baselines[name]))
     measures_of_curves = _curve_measures(case, baselines)
     measures, named_maps = {}, {}
-    for name, method, baseline in measured:
+    for name, method, baseline, rectified in measured:
         baseline_name = perturbation.baseline_name(baseline)
         explain = functools.partial(
-            maps_of, case.model, target=case.target, method=method, baseline=baseline
+            maps_of,
+            case.model,
+            target=case.target,
+            method=method,
+            baseline=baseline,
+            rectified=rectified,
         )
         # The genuine explanation, and those of other models and inputs.
         maps = explain(case.model.variables, case.features)
-        control_maps = {
-            kind: explain(control.variables, control.features)
-            for kind, control in named_controls.items()
-        }
-        # Maps that cannot be faithful: the check should fail them.
-        checked_maps = {
-            "genuine": maps,
-            "shuffled_frames": shuffle_visible(maps),
-            "random_model": control_maps["recurrent"],
-        }
-        if name in previous_maps:
-            checked_maps["other_clip"] = previous_maps[name]
-        checks = _check(case, method, baseline, checked_maps)
-        # The last step's maps of the controls, in the order of the clip's own frames.
-        last_maps = {
-            kind: control_maps[kind][-1][control.position]
-            for kind, control in named_controls.items()
-        }
-        measures[name] = MethodMeasures(
-            faithfulness=_faithfulness(maps, removals_of(baseline_name))._replace(
-                space=checks["genuine"].space, deletion=checks["genuine"].deletion
-            ),
-            curves=measures_of_curves(maps, baseline_name),
-            curves_frozen=measures_of_curves(maps, "frozen"),
-            curves_blurred=measures_of_curves(maps, "blurred"),
-            localization=_localization_last(case, maps),
-            localization_max=_localization_max(case, maps),
-            similarity=_similarity(maps[-1], last_maps),
-            time=_time(maps),
-            check_score=_outcomes({kind: c.score for kind, c in checks.items()}),
-            check_passed=_outcomes(
-                {kind: float(c.passed) for kind, c in checks.items()}
-            ),
-        )
+        result = _measures_of_maps(case, maps, kinds, measures_of_curves)
+        if "similarity" in kinds:
+            # The last step's maps of the controls, in the order of the clip's frames.
+            last_maps = {
+                kind: explain(control.variables, control.features)[-1][control.position]
+                for kind, control in named_controls.items()
+            }
+            result = result._replace(similarity=_similarity(maps[-1], last_maps))
+        if "curves" in kinds:
+            result = result._replace(curves=measures_of_curves(maps, baseline_name))
+        if "faithfulness" in kinds:
+            result = result._replace(
+                faithfulness=_faithfulness(maps, removals_of(baseline_name))
+            )
+        if "check" in kinds:
+            # Maps that cannot be faithful: the check should fail them.
+            checked_maps = {
+                "genuine": maps,
+                "shuffled_frames": shuffle_visible(maps, seed_of(clip)),
+                "random_model": explain(models.randomised["recurrent"], case.features),
+            }
+            if name in previous_maps:
+                checked_maps["other_clip"] = previous_maps[name]
+            last, middle = _check(case, method, baseline, checked_maps)
+            score = {kind: check.score for kind, check in last.items()}
+            passed = {kind: float(check.passed) for kind, check in last.items()}
+            score_middle = {kind: check.score for kind, check in middle.items()}
+            result = result._replace(
+                faithfulness=result.faithfulness._replace(
+                    space=last["genuine"].space, deletion=last["genuine"].deletion
+                ),
+                check_score=_outcomes(score),
+                check_score_middle=_outcomes(score_middle),
+                check_passed=_outcomes(passed),
+            )
+        measures[name] = result
         named_maps[name] = maps
-    # Maps that know nothing of the recurrent model have no baseline: "previous", the
-    # default of the methods that they are compared with, stands for one.
+    # Maps that know nothing of the recurrent model have no baseline of their own: they
+    # are measured by that of every method that they are compared with.
     for name, maps in reference_maps(models.cnn, case).items():
-        measures[name] = MethodMeasures(
+        for baseline in baselines if "faithfulness" in kinds else ():
             # Their units are not the scores', so that they have no infidelity.
-            faithfulness=_faithfulness(maps, removals_of("previous"))._replace(
-                infidelity_last=NAN
-            ),
-            curves_frozen=measures_of_curves(maps, "frozen"),
-            curves_blurred=measures_of_curves(maps, "blurred"),
-            localization=_localization_last(case, maps),
-            localization_max=_localization_max(case, maps),
-            time=_time(maps),
-        )
+            measures[f"{name}:{baseline}"] = MethodMeasures(
+                faithfulness=_faithfulness(maps, removals_of(baseline))._replace(
+                    infidelity_last=NAN
+                )
+            )
+        measures[name] = _measures_of_maps(case, maps, kinds, measures_of_curves)
     return measures, named_maps
 
 
-def split(name: str) -> tuple[str, str]:
-    """Return a method and its baseline: of ``fade:mean``, or of ``fade`` its default."""
-    method, _, baseline = name.partition(":")
-    return method, str(attribution.default_baseline(method, baseline or None))
+def parse(name: str) -> MeasuredMethod:
+    """Read METHOD, METHOD:BASELINE or METHOD:BASELINE:SIGN.
+
+    Without a baseline or a sign they are the method's own: ``fade`` is
+    ``fade:previous:signed``, ``gradcam`` is ``gradcam:zero:rectified``.
+
+    Raises:
+        InputError: an unknown method, baseline or sign.
+    """
+    method, baseline, sign, *others = (*name.split(":"), "", "")
+    if sign not in ("", *SIGNS) or any(others):
+        raise InputError(
+            f"{name!r} is no method: give METHOD, METHOD:BASELINE or "
+            f"METHOD:BASELINE:SIGN, where SIGN is {' or '.join(SIGNS)}"
+        )
+    attribution.check_method(method, baseline or None)
+    return MeasuredMethod(
+        name=name,
+        method=method,
+        baseline=attribution.default_baseline(method, baseline or None),
+        rectified=attribution.is_rectified(method, sign == RECTIFIED if sign else None),
+    )
 
 
 def named(given: GivenMethod) -> MeasuredMethod:
-    """Return a method with its baseline, by default its own, and its name."""
+    """Return a method with its name, baseline and sign, by default its own."""
     if isinstance(given, MeasuredMethod):
         return given
     if isinstance(given, str):
-        return MeasuredMethod(given, *split(given))
-    baseline = attribution.default_baseline(given, None)
-    return MeasuredMethod(attribution.method_name(given), given, baseline)
+        return parse(given)
+    return MeasuredMethod(
+        name=attribution.method_name(given),
+        method=given,
+        baseline=attribution.default_baseline(given, None),
+    )
 
 
 def _by_name(pairs: Sequence[tuple[str, _T]], kind: str) -> dict[str, _T]:
@@ -323,6 +367,29 @@ def from_fields(fields: Mapping[str, Mapping[str, float | None]]) -> MethodMeasu
     return MethodMeasures()._replace(**groups)
 
 
+def _measures_of_maps(
+    case: Case,
+    maps: Maps,
+    kinds: Collection[str],
+    measures_of_curves: Callable[[Maps, str], CurveMeasures],
+) -> MethodMeasures:
+    """Measure what maps of methods and of references have in common."""
+    result = MethodMeasures()
+    if "curves" in kinds:
+        result = result._replace(
+            curves_frozen=measures_of_curves(maps, "frozen"),
+            curves_blurred=measures_of_curves(maps, "blurred"),
+        )
+    if "localization" in kinds:
+        result = result._replace(
+            localization=_localization_last(case, maps),
+            localization_max=_localization_max(case, maps),
+        )
+    if "time" in kinds:
+        result = result._replace(time=_time(maps))
+    return result
+
+
 def _removals(case: Case, baseline: Baseline) -> Removals:
     """Remove random sets of frames, and every frame by itself."""
     # One seed for all clips: clips differ, and not the sets of frames.
@@ -349,11 +416,18 @@ def _faithfulness(maps: Maps, removals: Removals) -> FaithfulnessMeasures:
     removed, losses, effects = removals
     # The first step sees one frame: no correlation over sets of it tells anything.
     subset = faithfulness.subset_fidelity(matrix, removed, losses)[1:]
+    raw = faithfulness.raw_subset_fidelity(matrix, removed, losses)[1:]
+    # The second step's two frames: their number and recency leave nothing to tell.
+    beyond_recency = faithfulness.subset_fidelity(
+        matrix, removed, losses, beyond_recency=True
+    )[2:]
     best = faithfulness.best_fidelity(removed, losses)[1:]
     return FaithfulnessMeasures(
-        subset=float(np.nanmean(subset)),
+        subset=_mean(subset),
+        subset_raw=_mean(raw),
+        beyond_recency=_mean(beyond_recency),
         subset_last=float(subset[-1]),
-        best_matrix=float(np.nanmean(best)),
+        best_matrix=_mean(best),
         matrix=faithfulness.matrix_fidelity(matrix, effects),
         matrix_ranks=faithfulness.matrix_fidelity(matrix, effects, ranks=True),
         infidelity_last=float(faithfulness.infidelity(matrix, removed, losses)[-1]),
@@ -362,8 +436,12 @@ def _faithfulness(maps: Maps, removals: Removals) -> FaithfulnessMeasures:
 
 def _check(
     case: Case, method: Method, baseline: Baseline, named_maps: Mapping[str, Maps]
-) -> dict[str, FaithfulnessCheck]:
-    """Check several maps of the same clip and class by one set of interventions."""
+) -> tuple[dict[str, FaithfulnessCheck], dict[str, FaithfulnessCheck]]:
+    """Check genuine and corrupted maps of a clip by one set of interventions.
+
+    Returns:
+        The checks of the last output step, and those of the one in the middle.
+    """
     name = attribution.method_name(method)
     interventions = selfcheck.intervene(
         case.model.module,
@@ -371,12 +449,33 @@ def _check(
         case.features,
         case.target,
         baseline=baseline,
-        orders=[maps[-1].sum((1, 2)) for maps in named_maps.values()],
+        # Deletion is judged of the genuine maps alone.
+        orders=[named_maps["genuine"][-1].sum((1, 2))],
+        # Sets of its own for each clip: no threshold is chosen for one seed's sets.
+        seed=seed_of(case.clip),
     )
-    return {
-        kind: selfcheck.judge(interventions, maps, method=name, order=order)
-        for order, (kind, maps) in enumerate(named_maps.items())
-    }
+    last, middle = len(case.features) - 1, len(case.features) // 2
+    return (
+        {
+            kind: selfcheck.judge(
+                interventions,
+                maps,
+                method=name,
+                steps=[last],
+                order=0 if kind == "genuine" else None,
+            )
+            for kind, maps in named_maps.items()
+        },
+        {
+            kind: selfcheck.judge(interventions, maps, method=name, steps=[middle])
+            for kind, maps in named_maps.items()
+        },
+    )
+
+
+def _mean(values: Float[np.ndarray, " steps"]) -> float:
+    """Return the mean of the finite values; NaN if there is none."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else NAN
 
 
 def _outcomes(values: Mapping[str, float]) -> CheckOutcomes:

@@ -1,14 +1,23 @@
 """Measures of many clips -> tables of means and paired margins, with intervals."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from rgcam.attribution.explain import METHODS
+from rgcam.evaluation import controls
 from rgcam.evaluation.clips import EvaluationClip
-from rgcam.evaluation.controls import prepare_models
-from rgcam.evaluation.measure import GivenMethod, MethodMeasures, measure
+from rgcam.evaluation.measure import (
+    RECTIFIED,
+    SIGNED,
+    GivenMethod,
+    MethodMeasures,
+    measure,
+    parse,
+)
 from rgcam.metrics.statistics import (
     MIN_GROUPS,
     TOO_FEW_GROUPS,
@@ -34,6 +43,17 @@ class Column(NamedTuple):
     def title(self) -> str:
         """Return the name in words."""
         return self.name.replace("_", " ")
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Return the range of the measure."""
+        if self.group in ("localization", "localization_max"):
+            return 0.0, 1.0
+        unlimited = self.name in ("infidelity_last", "deletion")
+        correlations = "faithfulness", "similarity", "check_score", "check_score_middle"
+        if self.group in correlations and not unlimited:
+            return -1.0, 1.0
+        return -math.inf, math.inf
 
     @property
     def is_share(self) -> bool:
@@ -85,7 +105,8 @@ HEADINGS = {
     "localization_max": "Localization, maximum over all steps",
     "similarity": "Similarity to explanations that should be different",
     "time": "Reach through time",
-    "check_score": "Faithfulness check, mean score",
+    "check_score": "Faithfulness check of the last output step, mean score",
+    "check_score_middle": "Faithfulness check of the output step in the middle, mean score",
     "check_passed": "Faithfulness check, share that passes",
 }
 NO_INTERVAL = (
@@ -114,7 +135,7 @@ def measure_clips(
         methods: names, functions or ``measure.MeasuredMethod``.
         cnn: frame-CNN baseline, or None.
     """
-    models = prepare_models(model, cnn, None)
+    models = controls.prepare_models(model, cnn, None)
     rows, previous_maps = [], {}
     for clip in clips:
         measures, previous_maps = measure(models, clip, methods, previous_maps)
@@ -135,7 +156,9 @@ def table(rows: Sequence[Row]) -> Table:
     for method in dict.fromkeys(name for row in rows for name in row.measures):
         columns = {c: column(rows, method, c) for c in all_columns()}
         means[method] = {
-            key: (share_interval if key.is_share else mean_interval)(values, groups)
+            key: share_interval(values, groups)
+            if key.is_share
+            else mean_interval(values, groups, limits=key.limits)
             for key, values in columns.items()
             if np.isfinite(values).any()
         }
@@ -195,6 +218,8 @@ def margins(
 
 def markdown(means: Table) -> str:
     """Format the tables: a method per row, mean and interval in each cell."""
+    references = {name: row for name, row in means.items() if _reference(name)}
+    means = {name: row for name, row in means.items() if name not in references}
     parts = []
     unknown = False
     for group, heading in HEADINGS.items():
@@ -205,12 +230,14 @@ def markdown(means: Table) -> str:
             if key.group == group and any(key in row for row in means.values())
         ]
         rows = {
-            method: [cell(row.get(key)) for key in columns]
+            label(method): [cell(row.get(key)) for key in columns]
             for method, row in means.items()
             if any(key in row for key in columns)
         }
         titles = [key.title for key in columns]
         parts += [grid(heading, ["method", *titles], rows)] if rows else []
+        if group == "faithfulness" and references:
+            parts.append(_references_markdown(references))
         unknown |= any(
             row[key].bounds is None
             for row in means.values()
@@ -230,12 +257,48 @@ def margins_markdown(leads: Margins, heading: str) -> str:
         for key, margin in columns.items()
     ]
     rows = {
-        method: [cell(margin.lead, "+") for margin in row.values()]
+        label(method): [cell(margin.lead, "+") for margin in row.values()]
         for method, row in leads.items()
     }
     unknown = any(m.lead.bounds is None for row in leads.values() for m in row.values())
     return grid(heading, ["method", *top], rows) + (
         f"\n{NO_INTERVAL}" if unknown else ""
+    )
+
+
+def label(name: str) -> str:
+    """Return what a row is called: the method and the sign of its maps.
+
+    Methods of one's own are called by their name alone.
+    """
+    if name in (*controls.MODEL_FREE, controls.CNN):
+        return f"*{name}*"
+    method, baseline = (*name.split(":"), "")[:2]
+    if method not in METHODS:
+        return name
+    sign = RECTIFIED if parse(name).rectified else SIGNED
+    return f"{method}{':' if baseline else ''}{baseline} ({sign})"
+
+
+def _reference(name: str) -> str:
+    """Return the reference of a name such as ``uniform:zero``; "" of any other name."""
+    reference, _, baseline = name.partition(":")
+    known = (*controls.MODEL_FREE, controls.CNN)
+    return reference if baseline and reference in known else ""
+
+
+def _references_markdown(means: Table) -> str:
+    """Format the references' subset fidelity: one per row, a baseline per column."""
+    subset, raw = Column("faithfulness", "subset"), Column("faithfulness", "subset_raw")
+    baselines = list(dict.fromkeys(name.partition(":")[2] for name in means))
+    rows: dict[str, list[str]] = {}
+    for name, row in means.items():
+        cells = rows.setdefault(f"*{_reference(name)}*", [])
+        cells.append(f"{cell(row.get(subset))}, raw {cell(row.get(raw)).split(' ')[0]}")
+    return grid(
+        "Explanations that know nothing of the model: subset, by baseline",
+        ["maps", *baselines],
+        rows,
     )
 
 
@@ -278,6 +341,16 @@ def cell(value: Interval | None, sign: str = "") -> str:
         return mean
     low, high = (f"{x:{sign}.2f}" for x in value.bounds)
     return f"{mean} ({low} to {high})"
+
+
+def percent(value: Interval) -> str:
+    """Write a share and its interval in percent."""
+    if value.mean is None:
+        return ""
+    if value.bounds is None:
+        return f"{value.mean:.1%}"
+    low, high = value.bounds
+    return f"{value.mean:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _by_group(

@@ -10,27 +10,66 @@ import numpy as np
 from jaxtyping import Float
 
 from rgcam.attribution.maps import is_causal
-from rgcam.metrics.statistics import correlation, spearman
+from rgcam.metrics.statistics import correlation, partial_correlation, spearman
+
+RECENCY_FRAMES = 4.0  # in which the weight of recency falls to 1 / e
 
 
 def subset_fidelity(
     matrix: Float[np.ndarray, "out in"],
     removed: Float[np.ndarray, "N in"],
     losses: Float[np.ndarray, "N out"],
+    *,
+    beyond_recency: bool = False,
 ) -> Float[np.ndarray, " out"]:
     """Correlate sums of the matrix with the effect of removing sets of frames.
 
-    ``corr_S( sum_{t in S} M[t', t], y[t'](A) - y[t'](A without S) )``, for each t'.
+    ``corr_S( sum_{t in S} M[t', t], y[t'](A) - y[t'](A without S) | n_S )``, for each t',
+    given n_S, how many of the frames t <= t' were removed.
 
     Faithfulness correlation (Bhatt et al., arXiv:2005.00631) over time; unlike there
-    the sets are random and of no fixed size. Higher is better, 1 is the best. What no
-    matrix can reach is the share that frames contribute only together: compare with
-    ``best_fidelity``.
+    the sets are random and of no fixed size. That is why their size is taken out of both
+    by partial correlation: removing more frames usually costs more, so that any positive
+    constant matrix has a high ``raw_subset_fidelity``. Higher is better, 1 is the best.
+    What no matrix can reach is the share that frames contribute only together: compare
+    with ``best_fidelity``.
 
     Args:
-        matrix: the temporal importances to measure.
+        matrix: the temporal importances to measure, of a causal model.
         removed: 1 where a frame of a set is removed.
         losses: what the removal takes from the score of every step.
+        beyond_recency: take out, too, how recent the removed frames are: the sum of
+            ``recency``. Many a model's last frames matter more than earlier ones, and
+            maps that know nothing else of it can say so.
+
+    Returns:
+        A correlation for each output step: 0 where the matrix says no more than how many
+        frames were removed (and how recent they are), NaN where nothing more can be said
+        of the losses.
+    """
+    weights = recency(*matrix.shape)
+    covariates = [removed @ (weights.T > 0).astype(removed.dtype)]
+    if beyond_recency:
+        covariates.append(removed @ weights.T)
+    fidelity = partial_correlation(removed @ matrix.T, losses, *covariates)
+    defined = np.isfinite(partial_correlation(losses, losses, *covariates))
+    return np.where(np.isnan(fidelity) & defined, 0, fidelity)
+
+
+def recency(out: int, length: int) -> Float[np.ndarray, "out in"]:
+    """Return weights of frames that fall with t' - t, 0 for those still to come."""
+    lag = np.arange(out)[:, None] - np.arange(length)
+    return np.where(lag >= 0, np.exp(-lag / RECENCY_FRAMES), 0)
+
+
+def raw_subset_fidelity(
+    matrix: Float[np.ndarray, "out in"],
+    removed: Float[np.ndarray, "N in"],
+    losses: Float[np.ndarray, "N out"],
+) -> Float[np.ndarray, " out"]:
+    """Correlate as ``subset_fidelity`` does, without taking out how many were removed.
+
+    It is no measure to compare explanations by, since a matrix of ones can score high.
 
     Returns:
         A correlation for each output step; NaN where all sets lose the same, or the
@@ -47,7 +86,8 @@ def best_fidelity(
     Least squares of the losses on the sets: an upper bound, for it is fitted to the
     sets by which it is measured.
     """
-    # An intercept on both sides: a correlation does not depend on constants.
+    # An intercept on both sides: a correlation does not depend on constants. The size of
+    # a set is a sum over frames, too: the fit is the best one given the size as well.
     centred = removed - removed.mean(0)
     matrix = np.linalg.lstsq(centred, losses - losses.mean(0), rcond=None)[0].T
     return subset_fidelity(matrix, removed, losses)

@@ -40,8 +40,10 @@ SETS = 128
 REMOVED = 0.4  # share of the frames in a set
 ORDERS = 4  # random orders that deletion by importance is compared with
 SIDE = 2  # parts of a frame along each side: quarters
-# By docs/which-method.md: genuine explanations of three models with an fc head by fade,
-# path, occlusion and shapley all score above it, as do 0.3 % of corrupted ones.
+# The lowest at which at most 2 % of corrupted explanations pass, on half of the recordings
+# of docs/which-method.md (both heads, drawn and real clips; the last output step). On the
+# other half 96.2 % of genuine ones by fade, path, occlusion and shapley pass (91.1 to 98.9)
+# and 2.3 % of corrupted ones (0.4 to 7.1); area under the ROC curve 0.997.
 THRESHOLD = 0.65
 
 

@@ -83,28 +83,33 @@ def correlation(a: Numbers, b: Numbers, axis: int = 0) -> Numbers:
         return np.where(norm > 0, (a * b).sum(axis) / norm, np.nan)
 
 
-def partial_correlation(a: Numbers, b: Numbers, covariate: Numbers) -> Numbers:
-    """Correlate a and b along the first axis, controlling for a covariate.
+def partial_correlation(a: Numbers, b: Numbers, *covariates: Numbers) -> Numbers:
+    """Correlate a and b along the first axis, controlling for covariates.
 
-    The correlation of what the least-squares lines through ``covariate`` leave of a and
-    of b (Fisher 1924).
+    The correlation of what a least-squares fit by the covariates leaves of a and of b
+    (Fisher 1924).
 
     Returns:
         One correlation per remaining index; NaN where a or b is a linear function of
-        the covariate.
+        the covariates.
     """
-    centred = covariate - covariate.mean(0)
-    square = (centred**2).sum(0)
-    # A covariate that is constant explains nothing: its slope is 0.
-    inverse = np.where(square > 0, 1 / np.where(square > 0, square, 1), 0)
-    residual = lambda x: x - x.mean(0) - centred * (centred * x).sum(0) * inverse
-    # A linear function of the covariate leaves rounding errors, which would correlate.
-    explained = lambda residue, x: (
-        (residue**2).sum(0) <= RESIDUE * ((x - x.mean(0)) ** 2).sum(0)
-    )
-    residual_a, residual_b = residual(a), residual(b)
-    undefined = explained(residual_a, a) | explained(residual_b, b)
-    return np.where(undefined, np.nan, correlation(residual_a, residual_b))
+    directions: list[Numbers] = []
+
+    def residual(x: Numbers) -> Numbers:
+        """Return what the directions leave of x; zeros where that is rounding errors."""
+        left = x - x.mean(0)
+        total = (left**2).sum(0)
+        for direction in directions:
+            square = (direction**2).sum(0)
+            slope = (direction * left).sum(0) / np.where(square > 0, square, 1)
+            left = left - slope * direction
+        return np.where((left**2).sum(0) > RESIDUE * total, left, 0)
+
+    # Gram and Schmidt: of each covariate what those before it leave, which is nothing of
+    # one that is constant or a function of the others.
+    for covariate in covariates:
+        directions.append(residual(covariate))
+    return correlation(residual(a), residual(b))
 
 
 def ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -160,7 +165,12 @@ def share_interval(
     )
 
 
-def mean_interval(values: Float[np.ndarray, " N"], groups: Sequence[str]) -> Interval:
+def mean_interval(
+    values: Float[np.ndarray, " N"],
+    groups: Sequence[str],
+    *,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
     """Return the mean of the finite values, and its 95 % interval over groups.
 
     Student's t-interval, with the standard error of a ratio of sums over groups (Cochran,
@@ -175,6 +185,7 @@ def mean_interval(values: Float[np.ndarray, " N"], groups: Sequence[str]) -> Int
     Args:
         values: one for each clip; NaN is left out.
         groups: the recording of each clip.
+        limits: between which all values lie; the bounds are cut off there.
 
     Returns:
         Without bounds below MIN_GROUPS groups, and where all groups are equal: what
@@ -190,8 +201,8 @@ def mean_interval(values: Float[np.ndarray, " N"], groups: Sequence[str]) -> Int
     half = _t_quantile(len(sizes) - 1.0) * error
     return Interval(
         mean=mean,
-        low=mean - half,
-        high=mean + half,
+        low=max(mean - half, limits[0]),
+        high=min(mean + half, limits[1]),
         clips=int(sizes.sum()),
         groups=len(sizes),
     )

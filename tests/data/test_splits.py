@@ -285,3 +285,37 @@ def test_a_class_without_clips_to_train_on_is_reported():
         "the split leaves no clip to train on for kick: the model cannot learn these "
         "classes"
     )
+
+
+def test_a_split_of_recordings_that_file_names_show_warns(ucf_tree):
+    """Without a group pattern clips of one recording come to both sides: that is said."""
+    parts = splits.split(folder.scan(ucf_tree).items, test_fraction=0.3)
+    assert "recordings have clips on both sides" in parts.warning
+    assert r"--config.data.group='_g(\d+)_'" in parts.warning
+    assert "v_Dive_g" in parts.warning or "v_Swing_g" in parts.warning
+    grouped = splits.split(folder.scan(ucf_tree, UCF).items, test_fraction=0.3)
+    assert grouped.warning == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        (
+            ["set1_seq01_2", "set1_seq01_4", "set1_seq02_1", "set1_seq02_3"],
+            r"_seq(\d+)_",
+        ),
+        (["person01_d1", "person01_d2", "person02_d1", "person02_d2"], r"person(\d+)_"),
+        (["match1_clip1", "match1_clip2", "match2-01", "match2-02"], "^(.+)[_-]"),
+        (["walk_1", "walk_2", "walk_3", "walk_4"], ""),  # a number for each clip
+        (["monday", "tuesday", "garden", "street"], ""),
+        (["a_g01_c1", "b_g02_c1", "c_g03_c1", "d_g04_c1"], ""),  # one clip each
+    ],
+)
+def test_a_pattern_is_suggested_where_names_share_a_recording(names, pattern):
+    items = [
+        folder.Item(clip=Path(f"{name}.mp4"), label=label, group=name, place=name)
+        for label in (0, 1)
+        for name in names
+    ]
+    suggested = folder.suggest_pattern(items)
+    assert suggested.startswith(pattern) and bool(suggested) == bool(pattern)

@@ -75,3 +75,14 @@ def test_impossible_options_are_errors():
         clips.load(MODEL, data="stickman", concatenate=True)
     with pytest.raises(InputError, match="--length 8 or more"):
         clips.load(MODEL, data="stickman", length=4)
+
+
+def test_clips_that_share_a_recording_by_name_are_warned_of(tmp_path):
+    for name in ("Dive", "Swing"):
+        (tmp_path / name).mkdir()
+        for group, clip in ((1, 1), (1, 2), (2, 1), (2, 2)):
+            file = tmp_path / name / f"v_{name}_g0{group}_c0{clip}.mp4"
+            file.write_bytes(f"{name} {group} {clip}".encode())
+    assert r"--group='_g(\d+)_'" in clips.warning(str(tmp_path), "")
+    assert clips.warning(str(tmp_path), r"_g(\d+)_") == ""
+    assert clips.warning("stickman", "") == ""

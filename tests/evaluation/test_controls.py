@@ -14,7 +14,7 @@ FEATURES = np.arange(36.0).reshape(3, 2, 3, 2)
 
 
 def of(name):
-    return controls.model_free_maps(name, FRAMES, FEATURES)
+    return controls.model_free_maps(name, FRAMES, FEATURES, 0)
 
 
 @pytest.mark.parametrize("name", controls.MODEL_FREE)
@@ -44,10 +44,12 @@ def test_every_visible_frame_has_the_same_map_at_all_steps():
 
 def test_visible_frames_are_shuffled_within_each_row():
     maps = np.tril(np.arange(1, 37.0).reshape(6, 6))[..., None, None]
-    shuffled = controls.shuffle_visible(maps)
+    shuffled = controls.shuffle_visible(maps, 2)
     assert not shuffled[np.triu_indices(6, 1)].any()
     np.testing.assert_array_equal(np.sort(shuffled, 1), np.sort(maps, 1))
-    assert (shuffled != maps).any()
+    # No frame keeps its map, but for the first step's, which sees a single one.
+    assert not (shuffled == maps)[np.tril_indices(6)][1:].any()
+    assert (shuffled != controls.shuffle_visible(maps, 3)).any()
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,11 @@ def test_controls_are_of_other_variables_or_of_the_clip_in_another_order(model):
     shuffled = named["shuffled_frames"]
     in_order = shuffled.features[shuffled.position]
     np.testing.assert_allclose(in_order, case.features, rtol=1e-4, atol=1e-5)
-    assert set(controls.reference_maps(None, case)) == set(controls.MODEL_FREE)
+    references = controls.reference_maps(None, case)
+    assert set(references) == set(controls.MODEL_FREE)
+    other = case._replace(clip=clip._replace(name="another"))
+    noise = controls.reference_maps(None, other)["random"]
+    assert (noise[-1] != references["random"][-1]).any()
 
 
 def test_random_labels_need_a_model_of_the_same_kind(model):

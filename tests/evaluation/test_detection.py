@@ -10,6 +10,7 @@ from rgcam.evaluation import detection
 from rgcam.evaluation.measure import CheckOutcomes, FaithfulnessMeasures, MethodMeasures
 from rgcam.evaluation.tables import Column, Row
 from rgcam.metrics.localization import LocalizationMeasures
+from rgcam.metrics.statistics import share_interval
 
 NAN = math.nan
 ENERGY = Column("localization", "energy")
@@ -24,7 +25,7 @@ def row(check, energy, clip=NAN, shuffled=NAN, subset=0.5):
         # All were checked; one without a score has no effect, and fails.
         check_passed=CheckOutcomes(genuine=1, other_clip=0, shuffled_frames=0),
         localization=LocalizationMeasures(energy=energy),
-        faithfulness=FaithfulnessMeasures(subset=subset),
+        faithfulness=FaithfulnessMeasures(subset_last=subset),
     )
     return Row(
         model="m",
@@ -62,6 +63,41 @@ def test_genuine_and_corrupted_explanations_of_several_clips():
     assert detection.detect_corrupted(ROWS, ["uniform"]) == {}
 
 
+def test_the_shares_that_pass_have_intervals_over_recordings():
+    rows = [
+        row(check, 0, clip, shuffled)._replace(group=str(n))
+        for n, (check, clip, shuffled) in enumerate(
+            [(0.9, 0.1, 0.7), (0.8, 0.2, 0.3), (NAN, 0.3, NAN), (0.6, 0.4, 0.2)]
+        )
+    ]
+    rates = detection.pass_rates(rows, ["fade"], 0.6)
+    # Four clips of four recordings: the one without a score fails.
+    assert rates.genuine == share_interval(np.array([1.0, 1, 0, 1]), list("0123"))
+    assert rates.corrupted.mean == 1 / 8 and rates.corrupted.clips == 8
+    assert rates.corrupted.bounds is None  # two of each of four recordings
+    # Of 32 pairs 0.7 beats 0.6; no score beats seven and ties with one.
+    assert rates.area == pytest.approx((32 - 1 - 7.5) / 32)
+    unchecked = detection.pass_rates(rows, ["uniform"], 0.6)
+    assert unchecked.genuine.clips == 0 and math.isnan(unchecked.area)
+
+
+def test_the_threshold_is_the_lowest_at_which_few_corrupted_explanations_pass():
+    corrupted = np.linspace(0.4, 0.79, 50)  # two of 100 are at 0.75 or above, say
+    rows = [row(0.9, 0, clip, 0.1) for clip in corrupted]
+    above = lambda level: (corrupted >= level).sum() / 100
+    chosen = detection.choose_threshold(rows, ["fade"], allowed=0.1)
+    assert above(chosen) <= 0.1 < above(chosen - 0.05)
+    with pytest.raises(ValueError, match="always pass"):
+        detection.choose_threshold([row(0.9, 0, 1.0, 1.0)], ["fade"])
+
+
+def test_no_recording_is_in_both_halves():
+    rows = [row(0.9, 0)._replace(group=group) for group in "aabbccdd"]
+    first, second = detection.halves(rows)
+    assert "".join(r.group for r in first) == "aacc"
+    assert "".join(r.group for r in second) == "bbdd"
+
+
 def test_rank_correlation_with_the_truth_by_hand():
     correlations = detection.truth_correlations(ROWS, ["fade"])
     # Of the three clips with energy: ranks 1 0 2 and 1 0 2; of the oracle 1 2 0.
@@ -80,7 +116,7 @@ def test_text_and_plain_fields_hold_both():
     text = detection.markdown(correlations, detections)
     assert "| fade | 0.953 | 0.00 / 0.25 |" in text
     assert "| energy (localization, last step) | 1.00 | 1.00 | -1.00 | -1.00 |" in text
-    assert "| subset (faithfulness) | -0.40 | -0.40 |  |  |" in text
+    assert "| subset last (faithfulness) | -0.40 | -0.40 |  |  |" in text
     fields = json.loads(json.dumps(detection.fields(correlations, detections)))
     by_score = fields["truth"]["localization.energy"]
     assert by_score["check_score.genuine"]["within"] == pytest.approx(1)

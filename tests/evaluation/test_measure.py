@@ -13,6 +13,13 @@ from rgcam.evaluation.measure import CheckOutcomes, MethodMeasures
 from rgcam.metrics import selfcheck
 from rgcam.models import zoo
 
+NAMES = ["fade", "fade:previous:rectified", "gradcam"]
+REFERENCES = [
+    f"{name}:{baseline}"
+    for name in controls.MODEL_FREE
+    for baseline in ("previous", "zero")
+]
+
 
 @pytest.fixture(scope="module")
 def measured():
@@ -21,28 +28,58 @@ def measured():
     models = controls.prepare_models(model, None, None)
     results, maps = [], {}
     for clip in clips.load(model, data="stickman", clips=2, length=8):
-        measures, maps = measure.measure(models, clip, ["fade"], maps)
+        measures, maps = measure.measure(models, clip, NAMES, maps)
         results.append((clip, measures, maps))
     return model, results
 
 
-def test_names_hold_a_method_and_its_baseline():
-    assert measure.split("fade:mean") == ("fade", "mean")
-    assert measure.split("fade") == ("fade", "previous")
-    assert measure.split("gradcam") == ("gradcam", "zero")
+def test_names_hold_a_method_its_baseline_and_the_sign_of_its_maps():
+    assert measure.parse("fade:mean")[1:] == ("fade", "mean", False)
+    assert measure.parse("fade")[1:] == ("fade", "previous", False)
+    assert measure.parse("gradcam")[1:] == ("gradcam", "zero", True)
+    assert measure.parse("gradcam:zero:signed")[1:] == ("gradcam", "zero", False)
+    assert measure.parse("fade:mean:rectified")[1:] == ("fade", "mean", True)
+
+
+@pytest.mark.parametrize("name", ["fade:mean:positive", "fade:mean:signed:x"])
+def test_a_sign_is_signed_or_rectified(name):
+    with pytest.raises(InputError, match="SIGN is signed or rectified"):
+        measure.parse(name)
 
 
 def test_methods_have_all_measures_and_references_those_without_a_model(measured):
     _, results = measured
     for _, measures, _ in results:
-        assert set(measures) == {"fade", *controls.MODEL_FREE}
+        assert set(measures) == {*NAMES, *controls.MODEL_FREE, *REFERENCES}
         fade, motion = measures["fade"], measures["motion"]
         assert np.isfinite(fade.curves_frozen).all() and np.isfinite(fade.time).all()
         assert np.isfinite(fade.localization).all()
         assert np.isnan(fade.similarity.random_labels)  # there is no such model
-        assert np.isfinite(motion.faithfulness.matrix)
-        assert np.isnan(motion.faithfulness.infidelity_last)
+        assert np.isnan(motion.faithfulness).all()
+        for name in REFERENCES:  # by the baseline of every method
+            assert np.isfinite(measures[name].faithfulness.subset)
+            assert np.isnan(measures[name].faithfulness.infidelity_last)
         assert np.isnan([*motion.curves, *motion.check_passed]).all()
+
+
+def test_a_constant_matrix_scores_nothing_whatever_the_baseline(measured):
+    """Removing more frames towards zero features costs more: a matrix of ones says so."""
+    _, results = measured
+    for _, measures, _ in results:
+        for baseline in ("previous", "zero"):
+            assert measures[f"uniform:{baseline}"].faithfulness.subset == 0
+        assert measures["uniform:zero"].faithfulness.subset_raw > 0.3
+        assert measures["fade"].faithfulness.subset > 0.8
+
+
+def test_rectified_maps_are_the_positive_part(measured):
+    _, results = measured
+    for _, _, maps in results:
+        signed = maps["fade"]
+        assert (signed < 0).any()
+        np.testing.assert_array_equal(
+            maps["fade:previous:rectified"], np.maximum(signed, 0)
+        )
 
 
 def test_only_the_second_clip_has_maps_of_another_one(measured):
@@ -63,10 +100,23 @@ def test_the_score_is_that_of_the_faithfulness_check(measured):
         maps["fade"],
         case.target,
         method="fade",
+        steps=[7],
+        seed=controls.seed_of(clip),
     )
     fade = measures["fade"]
     assert fade.check_score.genuine == pytest.approx(check.score, abs=1e-5)
     assert fade.check_passed.genuine == check.passed
+    middle = selfcheck.check_faithfulness(
+        model.module,
+        model.variables,
+        case.features,
+        maps["fade"],
+        case.target,
+        method="fade",
+        steps=[4],
+        seed=controls.seed_of(clip),
+    )
+    assert fade.check_score_middle.genuine == pytest.approx(middle.score, abs=1e-5)
     assert fade.faithfulness.space == pytest.approx(check.space, abs=1e-5)
     assert fade.faithfulness.deletion == pytest.approx(check.deletion, abs=1e-5)
 
@@ -101,14 +151,14 @@ def test_methods_and_baselines_of_one_s_own_are_measured_beside_the_others():
     rows = tables.measure_clips(model, drawn, ["occlusion:first", uniform_loss, given])
     measures = rows[0].measures
     names = {"occlusion:first", "uniform_loss", "loss, still"}
-    assert set(measures) == {*names, *controls.MODEL_FREE}
+    assert {*names, *controls.MODEL_FREE} <= set(measures)
     # "first" by its name and as a function of one's own, and the same sums of maps.
     own, same = measures["loss, still"], measures["occlusion:first"]
     assert own.faithfulness.subset == pytest.approx(same.faithfulness.subset, abs=1e-4)
     assert own.curves.deletion == pytest.approx(same.curves.deletion, abs=1e-4)
     assert np.isfinite(measures["uniform_loss"].similarity.scores)
     text = tables.markdown(tables.table(rows))
-    assert "| uniform_loss |" in text and "| occlusion:first |" in text
+    assert "| uniform_loss |" in text and "| occlusion:first (signed) |" in text
     with pytest.raises(InputError, match="two methods are called 'fade'"):
         other = measure.MeasuredMethod("fade", uniform_loss, "zero")
         tables.measure_clips(model, drawn, ["fade", other])

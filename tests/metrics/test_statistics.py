@@ -50,6 +50,21 @@ def test_partial_correlation_by_hand():
     assert statistics.partial_correlation(a, a, 0 * covariate) == pytest.approx(1)
 
 
+def test_partial_correlation_given_two_covariates_is_that_of_a_regression():
+    rng = np.random.default_rng(0)
+    first, second, a, b = rng.normal(size=(4, 50))
+    second, b = second + first, b + 2 * first - second + 0.5 * a
+    given = np.stack([np.ones(50), first, second], 1)
+    residuals = [x - given @ np.linalg.lstsq(given, x)[0] for x in (a, b)]
+    expected = np.corrcoef(residuals)[0, 1]
+    found = statistics.partial_correlation(a, b, first, second)
+    assert found == pytest.approx(expected)
+    # One that the others already say takes nothing more away.
+    again = statistics.partial_correlation(a, b, first, second, first + second)
+    assert again == pytest.approx(expected)
+    assert np.isnan(statistics.partial_correlation(first - second, b, first, second))
+
+
 def numbered(count, each=1):
     """Name the groups of clips: ``each`` clips of every group."""
     return [str(i // each) for i in range(count * each)]
@@ -141,6 +156,13 @@ def test_the_interval_of_a_mean_is_students_by_hand():
     half = 2.26216 * 0.957427
     assert interval.bounds == pytest.approx((4.5 - half, 4.5 + half), abs=1e-4)
     assert (interval.mean, interval.clips, interval.groups) == (4.5, 10, 10)
+
+
+def test_an_interval_ends_where_the_values_must():
+    values = np.array([1.0] * 19 + [0.5])
+    free = statistics.mean_interval(values, numbered(20))
+    cut = statistics.mean_interval(values, numbered(20), limits=(0.0, 1.0))
+    assert free.high > 1 == cut.high and free.low == cut.low
 
 
 def test_groups_of_different_sizes_by_hand():
