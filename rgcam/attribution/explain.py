@@ -25,7 +25,8 @@ from typing import NamedTuple, SupportsIndex, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jax.sharding import AxisType
+from jaxtyping import Array, Float, Int, PyTree
 
 from rgcam.attribution import causal, gradcam, gradients, perturbation
 from rgcam.attribution.gradcam import Index, ScoreFunction, Target
@@ -162,7 +163,8 @@ def explain(
     """Explain one video: the whole T' x T tensor in a single jitted call.
 
     Batches of clips: ``jax.vmap(explain, in_axes=(None, None, 0, 0))``, with
-    ``length`` where clips are padded to one shape.
+    ``length`` where clips are padded to one shape. A batch may be divided over the
+    devices of a mesh, whose axes are explicit or automatic.
 
     Args:
         module: Linen module with methods ``features`` (frames -> A) and
@@ -238,7 +240,8 @@ def explain(
         shapes = _explain.eval_shape(*arguments)
         gradcam.check_target(index, shapes.scores.shape[-1])
     if not sees_padding:
-        explanation = _explain(*arguments)
+        on_mesh = _has_explicit_axes(frames)
+        explanation = (_explain_on_mesh if on_mesh else _explain)(*arguments)
         return _with_frames_of_steps(explanation, module, variables, frames)
     if isinstance(valid_frames, jax.core.Tracer):
         raise InputError(
@@ -254,6 +257,50 @@ def explain(
     return _with_frames_of_steps(
         explanation, module, variables, frames, int(valid_frames)
     )
+
+
+def _has_explicit_axes(frames: Tensor) -> bool:
+    """Tell whether an array lies on a mesh whose axes are part of its type."""
+    return AxisType.Explicit in jax.typeof(frames).sharding.mesh.axis_types
+
+
+def _explain_on_mesh(
+    module: CutModel,
+    variables: Variables,
+    frames: Tensor,
+    index: Int[Array, "..."] | None,
+    length: Index | None,
+    baseline_maps: Float[Tensor, "..."] | None,
+    options: StaticOptions,
+) -> Explanation:
+    """Explain a clip of a batch on a mesh of explicit axes, which are automatic meanwhile.
+
+    With explicit axes every operation of the model would have to state how its result is
+    divided, and most models do not. Inside ``jax.vmap`` the axis of the batch is no axis of
+    ``frames``, so it is the rule of batching that can hand it over to XLA.
+    """
+
+    def explain_one(arrays: PyTree) -> Explanation:
+        return _explain(module, *arrays, options)
+
+    explain_clip = jax.custom_batching.custom_vmap(explain_one)
+
+    @explain_clip.def_vmap
+    def explain_batch(
+        axis_size: int, in_batched: list[PyTree], arrays: PyTree
+    ) -> tuple[PyTree, PyTree]:
+        del axis_size
+        axes = jax.tree.map(lambda batched: 0 if batched else None, in_batched[0])
+        sharding = jax.typeof(arrays[1]).sharding
+        # The batch is the first axis of every result: divided as the clips are.
+        divided = jax.NamedSharding(sharding.mesh, jax.P(*sharding.spec[:1]))
+        compute = jax.sharding.auto_axes(
+            jax.vmap(explain_one, in_axes=(axes,)), out_sharding=divided
+        )
+        explanations = compute(arrays)
+        return explanations, jax.tree.map(lambda _: True, explanations)
+
+    return explain_clip((variables, frames, index, length, baseline_maps))
 
 
 def _with_frames_of_steps(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
 from rgcam.attribution import explain as attribution
 from rgcam.attribution import perturbation
@@ -628,3 +629,35 @@ def test_what_a_function_of_one_s_own_returns_is_validated():
         explain(method="gradcam", baseline=lambda features: 0 * features)
     with pytest.raises(InputError, match="unknown method 'removal'.*give a function"):
         explain(method="removal")
+
+
+@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
+@pytest.mark.parametrize("method", ["gradcam", "fade", removal])
+def test_a_batch_divided_over_a_mesh_of_any_axes_is_the_batch(kind, method):
+    model = zoo.load_model("stickman-lrcn")
+    clips = np.stack([model.preprocess(stickman.clip(i).frames[:4]) for i in range(8)])
+    targets = np.arange(8)
+    explain = jax.vmap(
+        lambda frames, target: attribution.explain(
+            model.module, model.variables, frames, target, method=method
+        )
+    )
+    mesh = jax.make_mesh((8,), ("clips",), axis_types=(kind,))
+    divided = jax.device_put((clips, targets), jax.NamedSharding(mesh, jax.P("clips")))
+    expected = explain(clips, targets)
+    for compute in (explain, jax.jit(explain)):
+        found = compute(*divided)
+        assert {shard.data.shape[0] for shard in found.maps.addressable_shards} == {1}
+        for values, same in zip(found, expected, strict=True):
+            if same is not None:
+                scale = np.abs(same).max()
+                np.testing.assert_allclose(values, same, atol=1e-5 * scale)
+
+
+def test_a_clip_on_a_mesh_of_explicit_axes_is_explained_alone():
+    module, variables, frames = small("fc")
+    mesh = jax.make_mesh((8,), ("clips",))
+    copied = jax.device_put(frames, jax.NamedSharding(mesh, jax.P()))
+    found = attribution.explain(module, variables, copied, TARGET, method="fade")
+    expected = attribution.explain(module, variables, frames, TARGET, method="fade")
+    np.testing.assert_allclose(found.maps, expected.maps, atol=1e-6)
