@@ -201,7 +201,9 @@ def explain(
         precision: of matrix products and convolutions, as of
             ``jax.default_matmul_precision``. The default computes in float32 on every
             device. "default" takes the device's own (TF32 on a recent GPU, bfloat16 on
-            a TPU), which is faster and no longer float32; on a CPU they are the same.
+            a TPU), which is faster and no longer float32: maps are off by up to 1 % of
+            the largest value with TF32 and 8 % with bfloat16 (by single cells' occlusion
+            by more), see docs/benchmarks.md. On a CPU they are the same.
 
     Returns:
         Explanation, in float32 or wider whatever the features' dtype.
