@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         from_linen,
         from_nnx,
         from_torch,
+        from_torch_weights,
         video_model,
     )
     from rgcam.models.classifiers import LRCN, FrameCNN
@@ -109,6 +110,7 @@ _HOMES = {
     "from_linen": "interop.linen",
     "from_nnx": "interop.nnx",
     "from_torch": "interop.torch",
+    "from_torch_weights": "interop.torch_weights",
     "heatmaps": "attribution.gradcam",
     "importance_matrix": "attribution.gradcam",
     "importance_weights": "attribution.gradcam",
@@ -146,6 +148,7 @@ __all__ = [
     "from_linen",
     "from_nnx",
     "from_torch",
+    "from_torch_weights",
     "heatmaps",
     "importance_matrix",
     "importance_weights",

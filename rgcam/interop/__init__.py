@@ -12,6 +12,7 @@ frameworks are imported when a function is called.
 ``keras``      ``from_keras``: models and files of Keras 3, files of Keras 2
 ``keras_files``  those files, read and translated
 ``torch``      ``from_torch``: any PyTorch module, cut at a named layer
+``torch_weights``  ``from_torch_weights``: ResNet and LSTM or GRU as our LRCN
 ``layer``      a model cut at one of its layers: the layer's output is replaced by A
 ``video_models``  ``video_model``: such a model with classes and preprocessing, for the report
 ``functions``  ``from_functions``: any two pure functions
@@ -26,6 +27,7 @@ from rgcam.interop.layouts import Layout
 from rgcam.interop.linen import from_linen
 from rgcam.interop.nnx import from_nnx
 from rgcam.interop.torch import from_torch
+from rgcam.interop.torch_weights import from_torch_weights
 from rgcam.interop.video_models import video_model
 
 __all__ = [
@@ -38,5 +40,6 @@ __all__ = [
     "from_linen",
     "from_nnx",
     "from_torch",
+    "from_torch_weights",
     "video_model",
 ]
