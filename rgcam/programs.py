@@ -20,6 +20,7 @@ import math
 import os
 import pickle
 import shutil
+import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,7 @@ class _Store:
 
 
 _store = _Store()
+_settings = threading.Lock()  # held while one of JAX's settings is another
 
 
 def keep_in(folder: Path | None) -> None:
@@ -180,12 +182,13 @@ def _compile(
     renamed.__name__ = f"{function.__name__}_{uuid.uuid4().hex}"
     jitted = jax.jit(renamed, static_argnames=static_argnames)
     name = "jax_persistent_cache_min_compile_time_secs"
-    before = getattr(jax.config, name)
-    jax.config.update(name, math.inf)
-    try:
-        return jitted.lower(*bound.args, **bound.kwargs).compile()
-    finally:
-        jax.config.update(name, before)
+    with _settings:
+        before = getattr(jax.config, name)
+        jax.config.update(name, math.inf)
+        try:
+            return jitted.lower(*bound.args, **bound.kwargs).compile()
+        finally:
+            jax.config.update(name, before)
 
 
 def _write(file: Path, program: Compiled) -> None:
@@ -210,9 +213,9 @@ def _key(function: Callable, static: Fields, arrays: PyTree) -> str:
     """
     leaves, tree = jax.tree.flatten(arrays)
     default_device = getattr(jax.config, "jax_default_device")  # noqa: B009
-    if default_device is not None or jax.process_count() > 1:
-        raise _CannotBeKept
     first = {jax.devices()[0]}
+    if default_device not in (None, *first) or jax.process_count() > 1:
+        raise _CannotBeKept
     for leaf in leaves:
         if isinstance(leaf, jax.core.Tracer):
             raise _CannotBeKept
@@ -228,6 +231,7 @@ def _key(function: Callable, static: Fields, arrays: PyTree) -> str:
         [
             (name, repr(getattr(jax.config, name, value)))
             for name, value in sorted(jax.config.values.items())
+            if name != "jax_default_device"  # the first one, see above
         ],
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

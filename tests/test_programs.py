@@ -160,6 +160,20 @@ def test_inside_another_trace_a_function_is_traced(tmp_path, traces):
     assert vmapped.shape == (2, 4, 3) and not files(tmp_path)
 
 
+def test_the_first_device_shares_its_programs_and_others_have_none(tmp_path, traces):
+    scores, count = traces
+    module, variables = model()
+    programs.keep_in(tmp_path)
+    scores(module, variables, _a())
+    first, second = jax.devices()[:2]
+    with jax.default_device(first):
+        scores(module, variables, _a())
+    assert count == ["plain"] and len(files(tmp_path)) == 1
+    moved = jax.device_put((variables, _a()), second)
+    result = scores(module, *moved)["scores"]
+    assert result.devices() == {second} and len(files(tmp_path)) == 1
+
+
 def test_programs_of_the_latest_versions_stay(tmp_path):
     for number in range(5):
         (tmp_path / f"old{number}").mkdir()
