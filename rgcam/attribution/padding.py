@@ -78,8 +78,10 @@ def clip_features(
     steps = len(frames)
     length = padded_length(steps, module)
     if not isinstance(module, FramewiseModel):
-        maps = np.asarray(_features(module, variables, frames, None))
-        return jnp.asarray(_pad(maps, length))
+        maps = _features(module, variables, frames, None)
+        if not isinstance(module, CausalModel):  # may have fewer steps than frames
+            return maps
+        return jnp.asarray(_pad(np.asarray(maps), length))
     size = min(cut.at_once(math.prod(frames.shape[1:3])), length)
 
     def by_chunks(smaller: int) -> np.ndarray:
@@ -190,7 +192,7 @@ def _features(
     variables: Variables,
     frames: Float[Tensor, "L S S 3"],
     previous: Float[Tensor, "S S 3"] | None,
-) -> Float[Array, "L h w K"]:
+) -> Float[Array, "in h w K"]:
     with jax.default_matmul_precision(explain.PRECISION):
         return cut.features(module, variables, frames, previous)
 
