@@ -16,11 +16,12 @@ os.environ.setdefault(
 import jax
 import pytest
 
-# Many tests compile the same programs: the workers and scripts share them.
+# Many tests compile the same programs: the workers and scripts share those that take
+# longer to compile than to store.
 CACHE = Path(tempfile.gettempdir()) / f"rgcam-tests-{os.getuid()}"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)  # of scripts in a process
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

@@ -232,7 +232,7 @@ def run(options: ExplainOptions) -> None:
     out = Path(options.out)
     files.check_writable(out)
     app.stage("load the model")
-    if keras_model.is_keras_file(name):
+    if name.endswith(keras_model.SUFFIXES):
         return _explain_keras(options, name, out)
     model = load_model(name)
     if options.window is not None or options.steps or _is_too_long(options, model):
@@ -462,7 +462,7 @@ def _check(options: ExplainOptions) -> None:
 
 def _check_keras(options: ExplainOptions) -> None:
     """Raise where options belong to Keras files, or not to them."""
-    is_keras = keras_model.is_keras_file(options.model or "")
+    is_keras = (options.model or "").endswith(keras_model.SUFFIXES)
     defaults = ExplainOptions()
     for name in ("classes", "preprocess", "layer", "every_step"):
         if not is_keras and getattr(options, name) != getattr(defaults, name):

@@ -15,11 +15,6 @@ OVERSAMPLING = 4  # frames that are decoded for each that is chosen
 FALLBACK_FPS = 30.0  # of a video whose header does not say it
 
 
-def is_keras_file(name: str) -> bool:
-    """Tell a Keras file from the name of a model or a folder."""
-    return name.endswith(SUFFIXES)
-
-
 def load(
     path: str,
     *,

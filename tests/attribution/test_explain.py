@@ -515,25 +515,31 @@ NUMERICS = {
 }
 
 
-@pytest.mark.parametrize("numerics", NUMERICS)
-@pytest.mark.parametrize("kind", [Given, Whole])
-def test_every_method_and_baseline_keeps_float32(kind, numerics):
+def assert_float32(model, target, numerics, **options):
     """Dtypes are fixed as a function is traced: nothing is computed."""
-    module, variables, frames = small("fc", kind)
+    module, variables, frames = model
+    run = functools.partial(attribution.explain, module, **options)
+    with NUMERICS[numerics]():
+        shapes = jax.eval_shape(run, variables, frames, target)
+    for leaf in jax.tree.leaves(shapes):
+        assert leaf.dtype == np.float32, options
+
+
+@pytest.mark.parametrize("numerics", NUMERICS)
+def test_every_method_and_baseline_keeps_float32(numerics):
+    model = small("fc", Given)
     for method, baseline in EVERY_BASELINE:
-        for length in (None, VALID) if kind is Whole else (None,):
-            run = functools.partial(
-                attribution.explain,
-                module,
-                method=method,
-                baseline=baseline,
-                length=length,
-            )
-            with NUMERICS[numerics]():
-                shapes = jax.eval_shape(run, variables, frames, TARGET)
-                several = jax.eval_shape(run, variables, frames, np.int32([0, 1]))
-            for leaf in jax.tree.leaves((shapes, several)):
-                assert leaf.dtype == np.float32, (method, baseline)
+        assert_float32(model, TARGET, numerics, method=method, baseline=baseline)
+
+
+@pytest.mark.parametrize("length", [None, VALID])
+@pytest.mark.parametrize("numerics", NUMERICS)
+def test_every_method_of_a_model_with_causal_blocks_keeps_float32(numerics, length):
+    """Baselines are computed from A alone, whichever model it is of: see above."""
+    model = small("fc", Whole)
+    for method in attribution.METHODS:
+        for target in (TARGET, np.int32([0, 1])):
+            assert_float32(model, target, numerics, method=method, length=length)
 
 
 @pytest.mark.parametrize("numerics", NUMERICS)

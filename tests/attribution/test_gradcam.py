@@ -244,7 +244,8 @@ def test_batch_equals_single(small):
     both = batched(module, variables, batch, jnp.array([1, 2]))
     for row, clip, target in zip((0, 1), batch, (1, 2), strict=True):
         single = explain.explain(module, variables, clip, target)
-        for a, b in zip(jax.tree.map(lambda x, r=row: x[r], both), single, strict=True):
+        of_row = jax.tree.leaves(jax.tree.map(lambda x, r=row: x[r], both))
+        for a, b in zip(of_row, jax.tree.leaves(single), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
@@ -269,7 +270,7 @@ def test_bfloat16_features_are_explained_in_float32():
             return features.mean((1, 2))
 
     e = explain.explain(Half(), {}, random((2, 3, 3, 3)), 0)
-    assert all(x.dtype == jnp.float32 for x in e)
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(e))
 
 
 def test_mistakes_get_one_sentence(small):
