@@ -7,11 +7,19 @@ from a process of its own: the median of up to three runs after one that compile
 how much the resident set of the process (Linux) grew at most during these runs. Writes
 OUT.png, a log-log figure, OUT.json, and prints a table with the exponents that are fitted
 to all lengths but the shortest.
+
+Where PyTorch is installed, a network of the same layers is explained there in two ways,
+one call per output step: by hand (features once, one gradient of the head per call) and as
+pytorch-grad-cam and Captum do (a pass forward and backward per call). Of these, CALLS
+output steps are timed and their mean is multiplied by T; memory is not measured.
 """
 
 import argparse
+import functools
 import gc
+import importlib.util
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -32,6 +40,12 @@ WAYS = {
     "window": f"window of {WINDOW} (explain_long)",
     "stream": f"stream, window of {WINDOW}",
 }
+PEERS = {
+    "by_hand": "PyTorch, features once, one gradient per t'",
+    "per_call": "PyTorch, forward and backward per t'",
+}
+TITLES = WAYS | PEERS
+CALLS = 8  # output steps by which a way of PyTorch is timed
 CLASSES, TARGET, SIZE = 11, 3, 32
 
 
@@ -51,12 +65,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", default="docs/growth", help="path of the files")
     options = parser.parse_args(arguments)
     points = []
+    has_torch = importlib.util.find_spec("torch") is not None
+    ways = [*WAYS, *PEERS] if has_torch else [*WAYS]
     for steps in map(int, options.lengths.split(",")):
-        for way in WAYS:
+        for way in ways:
             points.append(in_process(way, steps))
             print(points[-1], flush=True)
     out = Path(options.out)
-    fields = [point._asdict() for point in points]
+    fields = [
+        point._asdict() | ({"mib": None} if math.isnan(point.mib) else {})
+        for point in points
+    ]
     out.with_suffix(".json").write_text(json.dumps(fields, indent=1) + "\n")
     draw(points, out.with_suffix(".png"))
     print(table(points))
@@ -75,6 +94,8 @@ def in_process(way: str, steps: int) -> Point:
 
 def measure(way: str, steps: int) -> tuple[float, float]:
     """Return seconds, and the MiB by which the resident set grew at most."""
+    if way in PEERS:
+        return seconds_of_peer(way, steps), math.nan
     run = runner(way)
     frames = np.random.default_rng(0).normal(size=(steps, SIZE, SIZE, 3))
     frames = frames.astype(np.float32)
@@ -138,6 +159,67 @@ def runner(way: str) -> Callable[[np.ndarray], object]:
     return ways[way]
 
 
+def seconds_of_peer(way: str, steps: int) -> float:
+    """Return the seconds that PyTorch takes for all output steps, from CALLS of them."""
+    import torch
+    from torch import nn
+
+    class Network(nn.Module):
+        """The layers of the LRCN above: small CNN, mean over space, LSTM, scores."""
+
+        def __init__(self):
+            super().__init__()
+            self.backbone = nn.Sequential(
+                nn.PixelUnshuffle(2),
+                *(nn.Conv2d(12, 32, 3, 2, 1), nn.ReLU()),
+                *(nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU()),
+                *(nn.Conv2d(64, 64, 3, 1, 1), nn.ReLU()),
+            )
+            self.project = nn.Linear(64, 64)
+            self.recurrent = nn.LSTM(64, 64)
+            self.scores = nn.Linear(64, CLASSES)
+
+        def classify(self, maps):
+            vectors = torch.relu(self.project(maps.mean((2, 3))))
+            return self.scores(self.recurrent(vectors)[0])
+
+    model = Network().eval()
+    frames = torch.randn(steps, 3, SIZE, SIZE)
+
+    def features():
+        with torch.no_grad():
+            return model.backbone(frames).requires_grad_()
+
+    def explain(maps, scores, out):
+        (gradient,) = torch.autograd.grad(scores[out, TARGET], maps, retain_graph=True)
+        beta = gradient.mean((2, 3), keepdim=True)
+        return (beta * maps.detach()).sum(1).relu()
+
+    def call(out):
+        """Run the network forward and backward, down to its weights, as the tools do."""
+        model.zero_grad()
+        maps = model.backbone(frames)
+        maps.retain_grad()
+        model.classify(maps)[out, TARGET].backward()
+        beta = maps.grad.mean((2, 3), keepdim=True)
+        return (beta * maps.detach()).sum(1).relu()
+
+    outs = np.linspace(0, steps - 1, min(CALLS, steps)).round().astype(int)
+    shared = 0.0
+    if way == "by_hand":
+        features()  # the first run of a shape is slower
+        began = time.perf_counter()
+        maps = features()
+        scores = model.classify(maps)
+        shared = time.perf_counter() - began
+        call = functools.partial(explain, maps, scores)
+    call(outs[-1])
+    began = time.perf_counter()
+    for out in outs:
+        call(out)
+    return shared + (time.perf_counter() - began) / len(outs) * steps
+
+
 def exponent(points: Sequence[Point], field: str) -> float:
     """Fit log value on log T by least squares, without the shortest clip."""
     shortest = min(point.steps for point in points)
@@ -159,12 +241,20 @@ def table(points: Sequence[Point]) -> str:
     lengths = sorted({point.steps for point in points})
     head = ["", *(f"T = {steps:,}" for steps in lengths), "time ~ T^", "memory ~ T^"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for way, title in WAYS.items():
+    for way, title in TITLES.items():
         row = of_way(points, way)
-        cells = [f"{1e3 * p.seconds:,.0f} ms, {p.mib:,.0f} MiB" for p in row]
-        fits = [f"{exponent(row, field):.2f}" for field in ("seconds", "mib")]
+        if not row:
+            continue
+        cells = [_cell(p) for p in row]
+        exponents = [exponent(row, field) for field in ("seconds", "mib")]
+        fits = ["" if math.isnan(value) else f"{value:.2f}" for value in exponents]
         lines.append(f"| {' | '.join((title, *cells, *fits))} |")
     return "\n".join(lines)
+
+
+def _cell(point: Point) -> str:
+    memory = "" if math.isnan(point.mib) else f", {point.mib:,.0f} MiB"
+    return f"{1e3 * point.seconds:,.0f} ms{memory}"
 
 
 def draw(points: Sequence[Point], file: Path) -> None:
@@ -175,8 +265,10 @@ def draw(points: Sequence[Point], file: Path) -> None:
     panels = figure.subplots(1, 2)
     titles = {"seconds": "time, s", "mib": "memory, MiB"}
     for axes, (field, title) in zip(panels, titles.items(), strict=True):
-        for (way, name), marker in zip(WAYS.items(), "osd^", strict=True):
+        for (way, name), marker in zip(TITLES.items(), "osd^xv", strict=True):
             row = [p for p in of_way(points, way) if getattr(p, field) > 0]
+            if not row:
+                continue
             label = f"{name}: T^{exponent(row, field):.2f}"
             axes.plot(
                 [p.steps for p in row],

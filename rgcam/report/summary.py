@@ -23,7 +23,7 @@ check failed are left out: their maps do not say what the model used.
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -212,6 +212,8 @@ def summarize_videos(
             f"{len(unlabelled)} videos lie in no folder named like a class of the model, "
             f"such as {unlabelled[0]}: they have no label",
         )
+    if not group:
+        notes = (*notes, *_shared_recordings(labels))
     videos = tuple(
         sorted(
             (_video(row, labels[_name(row)], groups[_name(row)]) for row in rows),
@@ -228,6 +230,24 @@ def summarize_videos(
         attributions=_attributions(explained, paths, classes),
         notes=notes,
     )
+
+
+def _shared_recordings(labels: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence if file names tell that several videos are of one recording."""
+    names = sorted(set(labels.values()))
+    items = [
+        folders.Item(
+            clip=Path(video), label=names.index(label), group=video, place=video
+        )
+        for video, label in labels.items()
+        if label
+    ]
+    pattern = folders.suggest_pattern(items)
+    if pattern:
+        yield (
+            "by their names, several videos are parts of one recording, and the intervals "
+            f"take each for one: group them by --group='{pattern}'"
+        )
 
 
 def folder_label(path: Path, classes: Sequence[str]) -> str:

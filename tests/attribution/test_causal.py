@@ -133,7 +133,7 @@ def test_explain_of_several_blocks_equals_the_generic_path(head, rows, monkeypat
     monkeypatch.setattr(causal, "MAX_BLOCK", rows)
     e, _ = explained(lrcn(head), 37, target=1)
     whole, _ = explained(lrcn(head), 37, target=lambda y: y[:, 1])
-    for found, expected in zip(e, whole, strict=True):
+    for found, expected in zip(jax.tree.leaves(e), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
 
 

@@ -103,9 +103,9 @@ def test_mistakes_get_one_sentence():
         InputError, match="unknown baseline 'black': choose one of zero"
     ):
         perturbation.check_baseline("black", (T, H, W, K))
-    with pytest.raises(InputError, match=r"shape is \(5,\).*\(3, 2, 5\)"):
-        perturbation.check_baseline(np.zeros(5), (T, H, W, K))
-    for shape in ((T, H, W, K), (H, W, K)):
+    with pytest.raises(InputError, match=r"shape is \(4,\).*\(3, 2, 5\)"):
+        perturbation.check_baseline(np.zeros(4), (T, H, W, K))
+    for shape in ((T, H, W, K), (H, W, K), (K,)):
         perturbation.check_baseline(np.zeros(shape), (T, H, W, K))
 
 

@@ -80,7 +80,8 @@ def test_a_corpus_equals_single_explanations_exactly(call, videos, tmp_path):
         np.testing.assert_array_equal(stored["times"], clip.times)
         assert "beta" not in stored and stored["target"] == single.target
         assert row["prediction"] == row["target"] == single.prediction
-        assert row["frames"] == len(clip.times) and row["notes"] == []
+        assert row["frames"] == len(clip.times)
+        assert row["notes"] == list(single.clip.notes)
         assert row["seconds"] == pytest.approx(clip.times[-1], abs=1e-3)
         assert row["shown"] == single.shown.method
         assert row["verdict"] == single.shown.verdict

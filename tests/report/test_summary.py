@@ -222,6 +222,22 @@ def test_some_videos_without_a_label_are_reported(tmp_path):
     assert note.startswith("1 videos lie in no folder named like a class")
 
 
+def test_names_that_tell_of_shared_recordings_are_reported(corpus):
+    folder, rows, _ = corpus
+    of_class = Counter()
+    named = []
+    for row in rows:
+        label = row["video"].split("/")[0]
+        number = of_class[label]
+        of_class[label] += 1
+        # Three clips of each recording.
+        named.append(row | {"video": f"{label}/v_g{number // 3:02}_c{number}.mp4"})
+    grouped = summary.summarize_videos(folder, named, OPTIONS, r"_g(\d+)_")
+    assert grouped.notes == ()
+    (note,) = summary.summarize_videos(folder, named, OPTIONS).notes
+    assert note.endswith(r"group them by --group='_g(\d+)_'")
+
+
 def test_where_nothing_was_checked_all_are_averaged(tmp_path):
     rows = [
         row | {"passed": None} if row["status"] == "ok" else row
