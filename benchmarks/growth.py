@@ -171,9 +171,12 @@ def seconds_of_peer(way: str, steps: int) -> float:
             super().__init__()
             self.backbone = nn.Sequential(
                 nn.PixelUnshuffle(2),
-                *(nn.Conv2d(12, 32, 3, 2, 1), nn.ReLU()),
-                *(nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU()),
-                *(nn.Conv2d(64, 64, 3, 1, 1), nn.ReLU()),
+                nn.Conv2d(12, 32, 3, stride=2, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(32, 64, 3, stride=2, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(64, 64, 3, stride=1, padding=1),
+                nn.ReLU(),
             )
             self.project = nn.Linear(64, 64)
             self.recurrent = nn.LSTM(64, 64)

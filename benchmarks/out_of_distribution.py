@@ -104,13 +104,13 @@ def rows(
         for source, (vectors, _) in pooled.items()
         if source not in (*TRAINING.values(), VALIDATION)
     }
-    own = distances.pop(OWN[kind])
+    familiar = distances.pop(OWN[kind])
     above = lambda values: f"{(values > statistics.threshold).mean():.1%}"
     for source, others in distances.items():
-        area = detection.detection(others, own).area
+        area = detection.detection(others, familiar).area
         yield (
             f"| {model.name} (threshold {statistics.threshold:.1f}) | {OWN[kind]}, median "
-            f"{np.median(own):.1f} | {above(own)} of {len(own)} | {source} | "
+            f"{np.median(familiar):.1f} | {above(familiar)} of {len(familiar)} | {source} | "
             f"{np.median(others):.1f} | {area:.3f} | {above(others)} of {len(others)} |"
         )
 

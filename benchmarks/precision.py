@@ -114,13 +114,14 @@ def measure(model: Model, frames: np.ndarray, method: str) -> list[dict[str, obj
     model = model._replace(variables=jax.tree.map(jnp.asarray, model.variables))
     inputs = model.preprocess(frames)
     features = {
-        name: np.asarray(_features(model, kept)(model.variables, inputs))
-        for name, kept in bits.items()
+        name: np.asarray(_features(model, format_bits)(model.variables, inputs))
+        for name, format_bits in bits.items()
     }
     scores = cut.classify(model.module, model.variables, features["none"])
     target = int(np.argmax(np.asarray(scores)[-1]))
     explained = {
-        name: _explained(model, method, target, kept) for name, kept in bits.items()
+        name: _explained(model, method, target, format_bits)
+        for name, format_bits in bits.items()
     }
     truth = explained["none"](features["none"])
     rows = []

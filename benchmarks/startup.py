@@ -138,7 +138,7 @@ def run_child(began: float, words: list[str]) -> None:
     def mark(name: str) -> None:
         # Only now: an early import of JAX would not be this command's.
         _watch(marks, compiling)
-        stages = [stage for said, stage in SAID.items() if name.startswith(said)]
+        stages = [stage for start, stage in SAID.items() if name.startswith(start)]
         marks.append((time.monotonic(), stages[0] if stages else ""))
 
     app.stage = mark

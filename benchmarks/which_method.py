@@ -95,8 +95,8 @@ def measure(model: str, out: Path, *, real: bool) -> None:
 def replace(text: str, name: str, table: str) -> str:
     """Replace what stands between the two marks of a name."""
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
+    before, _, table_and_after = text.partition(begin)
+    _, _, after = table_and_after.partition(end)
     if not after:
         raise ValueError(f"{DOCUMENT} has no {begin}and {end}")
     return f"{before}{begin}\n{table}\n{end}{after}"

@@ -109,9 +109,9 @@ def detect_corrupted(rows: Sequence[Row], methods: Sequence[str]) -> Detections:
     An explanation without a score (it says nothing, or nothing is lost) fails the
     check: it counts as below every threshold.
     """
-    known = lambda scores: scores[~np.isnan(scores)]
+    without_nan = lambda scores: scores[~np.isnan(scores)]
     scores = {
-        method: tuple(known(kind) for kind in _scores(rows, method, SCORE.group))
+        method: tuple(without_nan(kind) for kind in _scores(rows, method, SCORE.group))
         for method in methods
     }
     # Pooled scores show what one threshold for all methods would do.
@@ -209,8 +209,10 @@ def pass_rates(
         )
         for scores in (genuine, corrupted)
     ]
-    known = [scores[~np.isnan(scores)] for scores in (genuine, corrupted)]
-    area = detection(*known).area if min(map(len, known)) else math.nan
+    genuine_scores = genuine[~np.isnan(genuine)]
+    corrupted_scores = corrupted[~np.isnan(corrupted)]
+    has_both = len(genuine_scores) > 0 and len(corrupted_scores) > 0
+    area = detection(genuine_scores, corrupted_scores).area if has_both else math.nan
     return PassRates(
         threshold=threshold, genuine=shares[0], corrupted=shares[1], area=area
     )

@@ -283,8 +283,8 @@ def label(name: str) -> str:
 def _reference(name: str) -> str:
     """Return the reference of a name such as ``uniform:zero``; "" of any other name."""
     reference, _, baseline = name.partition(":")
-    known = (*controls.MODEL_FREE, controls.CNN)
-    return reference if baseline and reference in known else ""
+    references = (*controls.MODEL_FREE, controls.CNN)
+    return reference if baseline and reference in references else ""
 
 
 def _references_markdown(means: Table) -> str:

@@ -110,9 +110,9 @@ def _recurrent(weights: Mapping[str, np.ndarray], name: str) -> tuple[str, Param
     the sum, but for the GRU's candidate n, where the reset gate comes between them.
     """
     if set(weights) != set(PARTS):
-        found = ", ".join(sorted(weights)) or "nothing"
+        names = ", ".join(sorted(weights)) or "nothing"
         raise InputError(
-            f"{name} holds {found}: expected {', '.join(PARTS)}, of one layer that runs "
+            f"{name} holds {names}: expected {', '.join(PARTS)}, of one layer that runs "
             "forward; rgcam.from_torch takes any recurrence"
         )
     input_kernel, state_kernel, input_bias, state_bias = (

@@ -137,10 +137,10 @@ def removal_losses(
     """
     features = jnp.asarray(features)
     with jax.default_matmul_precision(PRECISION):
-        given = baseline_maps if baseline is None else baseline
-        assert given is not None
-        perturbation.check_baseline(given, features.shape)
-        replacement = perturbation.baseline_features(features, given, length)
+        name_or_maps = baseline_maps if baseline is None else baseline
+        assert name_or_maps is not None
+        perturbation.check_baseline(name_or_maps, features.shape)
+        replacement = perturbation.baseline_features(features, name_or_maps, length)
         model = perturbation.upper_model(
             module, variables, features, replacement, target
         )
