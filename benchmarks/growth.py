@@ -264,7 +264,7 @@ def draw(points: Sequence[Point], file: Path) -> None:
     """Draw time and memory against T, both axes logarithmic."""
     from matplotlib.figure import Figure
 
-    figure = Figure((9, 3.8), dpi=150, layout="constrained")
+    figure = Figure((9, 4.6), dpi=150, layout="constrained")
     panels = figure.subplots(1, 2)
     titles = {"seconds": "time, s", "mib": "memory, MiB"}
     for axes, (field, title) in zip(panels, titles.items(), strict=True):
@@ -272,7 +272,7 @@ def draw(points: Sequence[Point], file: Path) -> None:
             row = [p for p in of_way(points, way) if getattr(p, field) > 0]
             if not row:
                 continue
-            label = f"{name}: T^{exponent(row, field):.2f}"
+            label = f"{name}: $T^{{{exponent(row, field):.2f}}}$"
             axes.plot(
                 [p.steps for p in row],
                 [getattr(p, field) for p in row],
@@ -280,7 +280,8 @@ def draw(points: Sequence[Point], file: Path) -> None:
                 label=label,
             )
         axes.set(xscale="log", yscale="log", xlabel="T, frames", title=title)
-        axes.legend(fontsize=7)
+        # Below the axes: lines from corner to corner leave no room between them.
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16))
         axes.grid(alpha=0.3)
     figure.savefig(file)
 
