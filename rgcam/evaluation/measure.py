@@ -14,6 +14,7 @@ from rgcam.attribution import explain as attribution
 from rgcam.attribution import maps as attribution_maps
 from rgcam.attribution import perturbation
 from rgcam.attribution.explain import MapsFunction, Method
+from rgcam.attribution.maps import Aggregation
 from rgcam.attribution.perturbation import Baseline
 from rgcam.errors import InputError
 from rgcam.evaluation.clips import EvaluationClip
@@ -36,7 +37,7 @@ from rgcam.metrics import (
     randomization,
     selfcheck,
 )
-from rgcam.metrics.deletion import CurveMeasures, Curves
+from rgcam.metrics.deletion import CurveMeasures, Curves, RemovalScores
 from rgcam.metrics.localization import LocalizationMeasures
 from rgcam.metrics.selfcheck import FaithfulnessCheck
 
@@ -51,8 +52,8 @@ class FaithfulnessMeasures(NamedTuple):
     """How well the matrix predicts what removals do; NaN where it is not measured.
 
     Attributes:
-        subset: subset fidelity, mean over the output steps after the first: a partial
-            correlation, given the number of removed frames.
+        subset: subset fidelity, mean over the output steps that see several frames: a
+            partial correlation, given the number of removed frames.
         subset_raw: the same correlation with this number not taken out. Any positive
             matrix can have a high one.
         beyond_recency: the same correlation with how recent the removed frames are taken
@@ -79,11 +80,12 @@ class FaithfulnessMeasures(NamedTuple):
 
 
 class SimilarityMeasures(NamedTuple):
-    """Rank correlation of the last step's maps with those of controls; lower is better.
+    """Rank correlation of the shown maps with those of controls; lower is better.
 
     Attributes:
         scores: of the model with its scores randomised.
-        recurrent: with the recurrent part randomised, too.
+        recurrent: with the recurrent part randomised, too; of a model that has no such
+            parts, such as one of another framework, with all above the feature map.
         frame_head: with the frame head randomised, too.
         backbone: with all of it randomised.
         random_labels: of a model trained on random labels.
@@ -121,7 +123,8 @@ class CheckOutcomes(NamedTuple):
         genuine: the method's own maps.
         other_clip: the method's maps of another clip.
         shuffled_frames: the genuine maps, frames in a random order.
-        random_model: maps of the model with scores and recurrent part randomised.
+        random_model: maps of the model with scores and recurrent part randomised, or all
+            above the feature map.
     """
 
     genuine: float = NAN
@@ -133,12 +136,15 @@ class CheckOutcomes(NamedTuple):
 class MethodMeasures(NamedTuple):
     """All measures of one method on one clip.
 
+    The shown maps are those of the last output step, or what the method's aggregation
+    makes of all maps.
+
     Attributes:
         faithfulness: what the matrix predicts of removals by the method's baseline.
-        curves: deletion and insertion by the method's baseline.
+        curves: deletion and insertion of the shown maps by the method's baseline.
         curves_frozen: where removed frames freeze the video.
         curves_blurred: where removed frames are blurred.
-        localization: of the last step's positive maps.
+        localization: of the positive shown maps, frame by frame.
         localization_max: of each frame's maximum of the positive maps over all output
             steps: at the last step a model trained on the scores of all steps may have
             forgotten what an earlier one saw.
@@ -146,7 +152,8 @@ class MethodMeasures(NamedTuple):
         time: how far back the explanation reaches.
         check_score: scores of the faithfulness check of the last output step; NaN also
             where there is no effect.
-        check_score_middle: of the output step in the middle, which sees half the clip.
+        check_score_middle: of the output step in the middle, which sees half the clip;
+            NaN of a score of the whole clip.
         check_passed: 1 where the last output step passes, 0 where it fails, NaN where
             the check was not run.
     """
@@ -168,14 +175,27 @@ class Removals(NamedTuple):
     """Random sets of frames, and what their removal does to the target's score.
 
     Attributes:
-        removed: 1 where a frame of a set is removed.
-        losses: what the removal of each set takes from the score of every step.
+        removed: 1 where a frame (step of A) of a set is removed.
+        losses: what the removal of each set takes from the score of every output step.
         effects: what the removal of single frames takes.
     """
 
-    removed: Float[np.ndarray, "N T"]
-    losses: Float[np.ndarray, "N T"]
-    effects: Float[np.ndarray, "T T"]
+    removed: Float[np.ndarray, "N in"]
+    losses: Float[np.ndarray, "N out"]
+    effects: Float[np.ndarray, "out in"]
+
+
+class ShownMaps(NamedTuple):
+    """One map for each step of A, which are judged as they are shown.
+
+    Attributes:
+        maps: of an output step, or aggregated over several.
+        step: the output step whose score is followed as parts are removed: that of the
+            maps, or the last of an aggregation over several.
+    """
+
+    maps: Float[np.ndarray, "in h w"]
+    step: int
 
 
 class MeasuredMethod(NamedTuple):
@@ -186,12 +206,17 @@ class MeasuredMethod(NamedTuple):
         method: of ``explain.METHODS``, or a function.
         baseline: a name, feature maps, or a function of A.
         rectified: whether only what supports the class is shown.
+        aggregate: which output steps are shown: a name of ``maps.AGGREGATIONS``, or a
+            function (values, scores, target) -> one row of values. Localization, curves
+            and similarity are of the shown maps. The matrix has all output steps, and the
+            faithfulness check is of single ones, whatever the aggregation.
     """
 
     name: str
     method: Method
     baseline: Baseline
     rectified: bool = False
+    aggregate: Aggregation = "last"
 
     @property
     def baseline_name(self) -> str:
@@ -238,7 +263,7 @@ def measure(
     removals_of = functools.cache(lambda name: _removals(case, baselines[name]))
     measures_of_curves = _curve_measures(case, baselines)
     measures, named_maps = {}, {}
-    for name, method, baseline, rectified in measured:
+    for name, method, baseline, rectified, aggregate in measured:
         baseline_name = perturbation.baseline_name(baseline)
         explain = functools.partial(
             maps_of,
@@ -250,25 +275,34 @@ def measure(
         )
         # The genuine explanation, and those of other models and inputs.
         maps = explain(case.model.variables, case.features)
-        result = _measures_of_maps(case, maps, kinds, measures_of_curves)
+        shown = _shown_maps(case, maps, aggregate)
+        result = _measures_of_maps(case, maps, shown, kinds, measures_of_curves)
         if "similarity" in kinds:
-            # The last step's maps of the controls, in the order of the clip's frames.
-            last_maps = {
-                kind: explain(control.variables, control.features)[-1][control.position]
+            # The same maps of the controls, in the order of the clip's frames.
+            maps_of_controls = {
+                kind: case.of_frames(
+                    _shown_maps(
+                        case, explain(control.variables, control.features), aggregate
+                    ).maps
+                )[control.position]
                 for kind, control in named_controls.items()
             }
-            result = result._replace(similarity=_similarity(maps[-1], last_maps))
+            result = result._replace(
+                similarity=_similarity(case.of_frames(shown.maps), maps_of_controls)
+            )
         if "curves" in kinds:
-            result = result._replace(curves=measures_of_curves(maps, baseline_name))
+            result = result._replace(curves=measures_of_curves(shown, baseline_name))
         if "faithfulness" in kinds:
             result = result._replace(
-                faithfulness=_faithfulness(maps, removals_of(baseline_name))
+                faithfulness=_faithfulness(
+                    maps, removals_of(baseline_name), case.visible
+                )
             )
         if "check" in kinds:
             # Maps that cannot be faithful: the check should fail them.
             checked_maps = {
                 "genuine": maps,
-                "shuffled_frames": shuffle_visible(maps, seed_of(clip)),
+                "shuffled_frames": shuffle_visible(maps, seed_of(clip), case.visible),
                 "random_model": explain(models.randomised["recurrent"], case.features),
             }
             if name in previous_maps:
@@ -293,11 +327,13 @@ def measure(
         for baseline in baselines if "faithfulness" in kinds else ():
             # Their units are not the scores', so that they have no infidelity.
             measures[f"{name}:{baseline}"] = MethodMeasures(
-                faithfulness=_faithfulness(maps, removals_of(baseline))._replace(
-                    infidelity_last=NAN
-                )
+                faithfulness=_faithfulness(
+                    maps, removals_of(baseline), case.visible
+                )._replace(infidelity_last=NAN)
             )
-        measures[name] = _measures_of_maps(case, maps, kinds, measures_of_curves)
+        measures[name] = _measures_of_maps(
+            case, maps, _shown_maps(case, maps, "last"), kinds, measures_of_curves
+        )
     return measures, named_maps
 
 
@@ -367,23 +403,36 @@ def from_fields(fields: Mapping[str, Mapping[str, float | None]]) -> MethodMeasu
     return MethodMeasures()._replace(**groups)
 
 
+def _shown_maps(case: Case, maps: Maps, aggregate: Aggregation) -> ShownMaps:
+    """Return what an aggregation makes of all maps, by the scores of the clip itself."""
+    shown = attribution_maps.aggregate(maps, case.scores, case.target, aggregate)
+    name = attribution_maps.aggregation_name(aggregate)
+    step = len(case.scores) - 1
+    if isinstance(aggregate, str) and name in attribution_maps.STEPS:
+        step = attribution_maps.choose_step(case.scores, case.target, name)
+    return ShownMaps(maps=shown, step=step)
+
+
 def _measures_of_maps(
     case: Case,
     maps: Maps,
+    shown: ShownMaps,
     kinds: Collection[str],
-    measures_of_curves: Callable[[Maps, str], CurveMeasures],
+    measures_of_curves: Callable[[ShownMaps, str], CurveMeasures],
 ) -> MethodMeasures:
     """Measure what maps of methods and of references have in common."""
     result = MethodMeasures()
     if "curves" in kinds:
         result = result._replace(
-            curves_frozen=measures_of_curves(maps, "frozen"),
-            curves_blurred=measures_of_curves(maps, "blurred"),
+            curves_frozen=measures_of_curves(shown, "frozen"),
+            curves_blurred=measures_of_curves(shown, "blurred"),
         )
     if "localization" in kinds:
+        # The maximum of what supports the class: opposing values must not cancel it.
+        over_steps = _shown_maps(case, np.maximum(maps, 0), "max")
         result = result._replace(
-            localization=_localization_last(case, maps),
-            localization_max=_localization_max(case, maps),
+            localization=_localization(case, shown.maps),
+            localization_max=_localization(case, over_steps.maps),
         )
     if "time" in kinds:
         result = result._replace(time=_time(maps))
@@ -410,24 +459,27 @@ def _removals(case: Case, baseline: Baseline) -> Removals:
     return Removals(removed=sets[:SETS], losses=losses[:SETS], effects=losses[SETS:].T)
 
 
-def _faithfulness(maps: Maps, removals: Removals) -> FaithfulnessMeasures:
+def _faithfulness(
+    maps: Maps, removals: Removals, visible: Float[np.ndarray, "out in"]
+) -> FaithfulnessMeasures:
     """Compare what the matrix says of removals with what the scores lose."""
     matrix = maps.sum((2, 3)).astype(np.float64)
     removed, losses, effects = removals
-    # The first step sees one frame: no correlation over sets of it tells anything.
-    subset = faithfulness.subset_fidelity(matrix, removed, losses)[1:]
-    raw = faithfulness.raw_subset_fidelity(matrix, removed, losses)[1:]
-    # The second step's two frames: their number and recency leave nothing to tell.
+    # Of a step that sees one frame no correlation over sets tells anything, such as of a
+    # causal model's first; of one that sees two, their number and recency leave nothing.
+    frames = visible.sum(1)
+    subset = faithfulness.subset_fidelity(matrix, removed, losses, visible=visible)
+    raw = faithfulness.raw_subset_fidelity(matrix, removed, losses)
     beyond_recency = faithfulness.subset_fidelity(
-        matrix, removed, losses, beyond_recency=True
-    )[2:]
-    best = faithfulness.best_fidelity(removed, losses)[1:]
+        matrix, removed, losses, beyond_recency=True, visible=visible
+    )
+    best = faithfulness.best_fidelity(removed, losses, visible=visible)
     return FaithfulnessMeasures(
-        subset=_mean(subset),
-        subset_raw=_mean(raw),
-        beyond_recency=_mean(beyond_recency),
+        subset=_mean(subset[frames > 1]),
+        subset_raw=_mean(raw[frames > 1]),
+        beyond_recency=_mean(beyond_recency[frames > 2]),
         subset_last=float(subset[-1]),
-        best_matrix=_mean(best),
+        best_matrix=_mean(best[frames > 1]),
         matrix=faithfulness.matrix_fidelity(matrix, effects),
         matrix_ranks=faithfulness.matrix_fidelity(matrix, effects, ranks=True),
         infidelity_last=float(faithfulness.infidelity(matrix, removed, losses)[-1]),
@@ -440,7 +492,8 @@ def _check(
     """Check genuine and corrupted maps of a clip by one set of interventions.
 
     Returns:
-        The checks of the last output step, and those of the one in the middle.
+        The checks of the last output step, and those of the one in the middle; none of a
+        score of the whole clip.
     """
     name = attribution.method_name(method)
     interventions = selfcheck.intervene(
@@ -454,7 +507,7 @@ def _check(
         # Sets of its own for each clip: no threshold is chosen for one seed's sets.
         seed=seed_of(case.clip),
     )
-    last, middle = len(case.features) - 1, len(case.features) // 2
+    last, middle = len(case.scores) - 1, len(case.scores) // 2
     return (
         {
             kind: selfcheck.judge(
@@ -469,6 +522,7 @@ def _check(
         {
             kind: selfcheck.judge(interventions, maps, method=name, steps=[middle])
             for kind, maps in named_maps.items()
+            if middle < last
         },
     )
 
@@ -503,24 +557,18 @@ def _time(maps: Maps) -> TimeMeasures:
     )
 
 
-def _localization_last(case: Case, maps: Maps) -> LocalizationMeasures:
-    """Compare the last step's maps with the truth, where it is known."""
-    positive = np.maximum(maps[-1], 0)
+def _localization(
+    case: Case, maps: Float[np.ndarray, "in h w"]
+) -> LocalizationMeasures:
+    """Compare what supports the class with the truth, where it is known."""
+    positive = np.maximum(case.of_frames(maps), 0)
     return localization.measures(positive, case.clip.mask, case.clip.true_frames)
-
-
-def _localization_max(case: Case, maps: Maps) -> LocalizationMeasures:
-    """Compare the maximum over all output steps with the truth."""
-    # The maximum of what supports the class: opposing values must not cancel it.
-    positive = np.maximum(maps, 0)
-    over_steps = attribution_maps.aggregate(positive, case.scores, case.target, "max")
-    return localization.measures(over_steps, case.clip.mask, case.clip.true_frames)
 
 
 def _curve_measures(
     case: Case, baselines: Mapping[str, Baseline]
-) -> Callable[[Maps, str], CurveMeasures]:
-    """Return what measures the last step's maps by curves of a kind of removal.
+) -> Callable[[ShownMaps, str], CurveMeasures]:
+    """Return what measures the shown maps by curves of a kind of removal.
 
     The kinds are the names of these baselines, ``frozen`` and ``blurred``; all maps of a kind
     share its random curves.
@@ -529,22 +577,23 @@ def _curve_measures(
     generator = lambda: np.random.default_rng([*case.clip.name.encode()])
 
     @functools.cache
-    def prepare(removal: str) -> tuple[deletion.Remove, list[Curves]]:
-        remove = _remover(case, removal, baselines)
+    def prepare(removal: str, step: int) -> tuple[deletion.Remove, list[Curves]]:
+        remove = functools.partial(_remover(case, removal, baselines), step=step)
         grid = case.features.shape[:3]
         return remove, deletion.random_curves(remove, grid, generator())
 
-    def measures(maps: Maps, removal: str) -> CurveMeasures:
-        remove, random = prepare(removal)
-        return deletion.measures(deletion.curves(remove, maps[-1], generator()), random)
+    def measures(shown: ShownMaps, removal: str) -> CurveMeasures:
+        remove, random = prepare(removal, shown.step)
+        curves = deletion.curves(remove, shown.maps, generator())
+        return deletion.measures(curves, random)
 
     return measures
 
 
 def _remover(
     case: Case, removal: str, baselines: Mapping[str, Baseline]
-) -> deletion.Remove:
-    """Return what removes by a baseline, by blurred frames, or by freezing."""
+) -> Callable[..., RemovalScores]:
+    """Return ``removal_scores`` by a baseline, by blurred frames, or by freezing."""
     if removal == "frozen":
         replacement = None
     elif removal == "blurred":

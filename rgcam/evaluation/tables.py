@@ -1,7 +1,7 @@
 """Measures of many clips -> tables of means and paired margins, with intervals."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from rgcam.attribution.explain import METHODS
 from rgcam.evaluation import controls
 from rgcam.evaluation.clips import EvaluationClip
 from rgcam.evaluation.measure import (
+    KINDS,
     RECTIFIED,
     SIGNED,
     GivenMethod,
@@ -101,7 +102,7 @@ HEADINGS = {
     "curves": "Deletion curves, the method's own baseline",
     "curves_frozen": "Deletion curves, frozen frames",
     "curves_blurred": "Deletion curves, blurred frames",
-    "localization": "Localization, last step",
+    "localization": "Localization, last step or own aggregation",
     "localization_max": "Localization, maximum over all steps",
     "similarity": "Similarity to explanations that should be different",
     "time": "Reach through time",
@@ -126,19 +127,23 @@ def measure_clips(
     methods: Sequence[GivenMethod],
     *,
     cnn: Model | None = None,
+    kinds: Collection[str] = KINDS,
 ) -> list[Row]:
     """Measure methods on clips one after the other; ``markdown(table(rows))`` shows them.
 
     Args:
-        model: to explain.
+        model: to explain, such as from ``rgcam.load_model`` or, of any framework,
+            ``rgcam.video_model``.
         clips: such as from ``rgcam.evaluation.clips.load``.
-        methods: names, functions or ``measure.MeasuredMethod``.
+        methods: names, functions or ``measure.MeasuredMethod``, which also names a
+            baseline and an aggregation.
         cnn: frame-CNN baseline, or None.
+        kinds: of measures, of ``measure.KINDS``; the others are left out.
     """
     models = controls.prepare_models(model, cnn, None)
     rows, previous_maps = [], {}
     for clip in clips:
-        measures, previous_maps = measure(models, clip, methods, previous_maps)
+        measures, previous_maps = measure(models, clip, methods, previous_maps, kinds)
         rows.append(
             Row(model=model.name, clip=clip.name, group=clip.group, measures=measures)
         )

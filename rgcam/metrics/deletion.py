@@ -41,7 +41,7 @@ ScoresOfMasks = Callable[[Masks], Float[Array, "N out"]]
 
 
 class RemovalScores(NamedTuple):
-    """The last step's scores of clips of which something is removed.
+    """One output step's scores of clips of which something is removed.
 
     Attributes:
         frames: the target's score for each mask of frames.
@@ -67,7 +67,7 @@ Remove = Callable[
 
 
 class Curves(NamedTuple):
-    """The target's score at the last step, along one order of importance.
+    """The target's score at one output step, along one order of importance.
 
     Attributes:
         deletion: the most important frames removed first, from none to all.
@@ -163,6 +163,7 @@ def removal_scores(
     frames: Float[Tensor, "N T"],
     cells: Float[Tensor, "M T h w"],
     shown: Float[Tensor, "T h w"],
+    step: Index = -1,
 ) -> RemovalScores:
     """Score clips of which frames or cells are removed, above the feature map.
 
@@ -176,6 +177,7 @@ def removal_scores(
         frames: masks, 1 where a frame is kept, 0 where it is removed.
         cells: masks of cells, likewise.
         shown: from 0 to 1, how far the map shows a cell.
+        step: output step whose scores are returned.
     """
     # The probability of one class is a function of all scores: a target of its own.
     probability = lambda scores: jax.nn.softmax(scores)[:, target]
@@ -188,9 +190,9 @@ def removal_scores(
             module, variables, features, replacement, probability
         )
         return RemovalScores(
-            frames=of_frames(frames)[:, -1],
-            cells=of_cells(cells)[:, -1],
-            probability=probability_of_cells(everything_and_shown)[:, -1],
+            frames=of_frames(frames)[:, step],
+            cells=of_cells(cells)[:, step],
+            probability=probability_of_cells(everything_and_shown)[:, step],
         )
 
 
@@ -280,7 +282,7 @@ def curves(
     Args:
         remove: ``removal_scores`` of a model, a clip and what takes a removed part's
             place.
-        maps: signed or rectified, of the last step.
+        maps: signed or rectified, of one output step or aggregated over several.
         rng: orders equal values at random.
     """
     frames = deletion_masks(maps.sum((1, 2)), len(maps), rng)

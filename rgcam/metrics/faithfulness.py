@@ -21,11 +21,13 @@ def subset_fidelity(
     losses: Float[np.ndarray, "N out"],
     *,
     beyond_recency: bool = False,
+    visible: Float[np.ndarray, "out in"] | None = None,
 ) -> Float[np.ndarray, " out"]:
     """Correlate sums of the matrix with the effect of removing sets of frames.
 
     ``corr_S( sum_{t in S} M[t', t], y[t'](A) - y[t'](A without S) | n_S )``, for each t',
-    given n_S, how many of the frames t <= t' were removed.
+    given n_S, how many of the frames that t' can see were removed: t <= t' of a causal
+    model.
 
     Faithfulness correlation (Bhatt et al., arXiv:2005.00631) over time; unlike there
     the sets are random and of no fixed size. That is why their size is taken out of both
@@ -35,31 +37,43 @@ def subset_fidelity(
     with ``best_fidelity``.
 
     Args:
-        matrix: the temporal importances to measure, of a causal model.
+        matrix: the temporal importances to measure.
         removed: 1 where a frame of a set is removed.
         losses: what the removal takes from the score of every step.
         beyond_recency: take out, too, how recent the removed frames are: the sum of
             ``recency``. Many a model's last frames matter more than earlier ones, and
             maps that know nothing else of it can say so.
+        visible: 1 where an output step can see a frame
+            (``rgcam.metrics.selfcheck.visible_frames``); None: where t <= t', as of a
+            causal model, or all if there are not as many output steps as frames.
 
     Returns:
         A correlation for each output step: 0 where the matrix says no more than how many
         frames were removed (and how recent they are), NaN where nothing more can be said
         of the losses.
     """
-    weights = recency(*matrix.shape)
-    covariates = [removed @ (weights.T > 0).astype(removed.dtype)]
+    out, length = matrix.shape
+    if visible is None:
+        visible = np.ones((out, length))
+        visible = np.tril(visible) if out == length else visible
+    covariates = [removed @ visible.T]
     if beyond_recency:
-        covariates.append(removed @ weights.T)
+        covariates.append(removed @ (recency(out, length) * visible).T)
     fidelity = partial_correlation(removed @ matrix.T, losses, *covariates)
     defined = np.isfinite(partial_correlation(losses, losses, *covariates))
     return np.where(np.isnan(fidelity) & defined, 0, fidelity)
 
 
 def recency(out: int, length: int) -> Float[np.ndarray, "out in"]:
-    """Return weights of frames that fall with t' - t, 0 for those still to come."""
-    lag = np.arange(out)[:, None] - np.arange(length)
-    return np.where(lag >= 0, np.exp(-lag / RECENCY_FRAMES), 0)
+    """Return weights that fall with the distance in time of a frame and an output step.
+
+    Fewer output steps than frames are those of the last frames; more of them lie evenly
+    between the first and the last frame.
+    """
+    places = np.linspace(0, length - 1, out)
+    if out <= length:
+        places = np.arange(length - out, length)
+    return np.exp(-np.abs(places[:, None] - np.arange(length)) / RECENCY_FRAMES)
 
 
 def raw_subset_fidelity(
@@ -79,18 +93,26 @@ def raw_subset_fidelity(
 
 
 def best_fidelity(
-    removed: Float[np.ndarray, "N in"], losses: Float[np.ndarray, "N out"]
+    removed: Float[np.ndarray, "N in"],
+    losses: Float[np.ndarray, "N out"],
+    *,
+    visible: Float[np.ndarray, "out in"] | None = None,
 ) -> Float[np.ndarray, " out"]:
     """Return the subset fidelity of the matrix that fits these losses best.
 
     Least squares of the losses on the sets: an upper bound, for it is fitted to the
     sets by which it is measured.
+
+    Args:
+        removed: 1 where a frame of a set is removed.
+        losses: what the removal takes from the score of every step.
+        visible: see ``subset_fidelity``.
     """
     # An intercept on both sides: a correlation does not depend on constants. The size of
     # a set is a sum over frames, too: the fit is the best one given the size as well.
     centred = removed - removed.mean(0)
     matrix = np.linalg.lstsq(centred, losses - losses.mean(0), rcond=None)[0].T
-    return subset_fidelity(matrix, removed, losses)
+    return subset_fidelity(matrix, removed, losses, visible=visible)
 
 
 def infidelity(

@@ -18,23 +18,32 @@ from rgcam.types import Tensor, Variables
 CASCADE = ("scores", "recurrent", "frame_head", "backbone")  # from the top down
 
 
-def randomise(variables: Variables, parts: Collection[str], key: Array) -> Variables:
-    """Return variables with the kernels of some parts shuffled.
+def has_cascade(variables: Variables) -> bool:
+    """Tell whether variables consist of the parts of ``CASCADE``, as those of rgcam do."""
+    paths = [_names(path) for path, _ in jax.tree.leaves_with_path(variables)]
+    parts = {path[1] if len(path) > 2 else "" for path in paths}
+    return "scores" in parts and parts <= set(CASCADE)
+
+
+def randomise(
+    variables: Variables, parts: Collection[str] | None, key: Array
+) -> Variables:
+    """Return variables with the kernels of some parts, or of all, shuffled.
 
     A shuffled kernel keeps its own distribution of values, so that the scores keep
     their order of magnitude; biases are unchanged. Adebayo et al. draw the parameters
     anew from their initialiser instead.
 
     Args:
-        variables: of a module of ``rgcam.models.classifiers``.
+        variables: of a module of ``rgcam.models.classifiers``, or of any model where all
+            is to be shuffled.
         parts: names of its parts, such as those of ``CASCADE``; names that it does not
-            have are ignored.
+            have are ignored; None: all of it.
         key: from ``jax.random.key``.
     """
 
     def shuffle(path: KeyPath, leaf: Tensor) -> Tensor:
-        _, part, *_ = _names(path)
-        if part not in parts or leaf.ndim < 2:
+        if np.ndim(leaf) < 2 or (parts is not None and _names(path)[1] not in parts):
             return leaf
         # A key for each kernel, which does not depend on what else is shuffled.
         leaf_key = jax.random.fold_in(key, _number(path))

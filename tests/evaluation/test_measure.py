@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rgcam import interop
 from rgcam.errors import InputError
 from rgcam.evaluation import clips, controls, measure, tables
 from rgcam.evaluation.measure import CheckOutcomes, MethodMeasures
-from rgcam.metrics import selfcheck
+from rgcam.metrics import localization, selfcheck
 from rgcam.models import zoo
 
 NAMES = ["fade", "fade:previous:rectified", "gradcam"]
@@ -34,11 +35,11 @@ def measured():
 
 
 def test_names_hold_a_method_its_baseline_and_the_sign_of_its_maps():
-    assert measure.parse("fade:mean")[1:] == ("fade", "mean", False)
-    assert measure.parse("fade")[1:] == ("fade", "previous", False)
-    assert measure.parse("gradcam")[1:] == ("gradcam", "zero", True)
-    assert measure.parse("gradcam:zero:signed")[1:] == ("gradcam", "zero", False)
-    assert measure.parse("fade:mean:rectified")[1:] == ("fade", "mean", True)
+    assert measure.parse("fade:mean")[1:4] == ("fade", "mean", False)
+    assert measure.parse("fade")[1:4] == ("fade", "previous", False)
+    assert measure.parse("gradcam")[1:4] == ("gradcam", "zero", True)
+    assert measure.parse("gradcam:zero:signed")[1:4] == ("gradcam", "zero", False)
+    assert measure.parse("fade:mean:rectified")[1:4] == ("fade", "mean", True)
 
 
 @pytest.mark.parametrize("name", ["fade:mean:positive", "fade:mean:signed:x"])
@@ -162,3 +163,103 @@ def test_methods_and_baselines_of_one_s_own_are_measured_beside_the_others():
     with pytest.raises(InputError, match="two methods are called 'fade'"):
         other = measure.MeasuredMethod("fade", uniform_loss, "zero")
         tables.measure_clips(model, drawn, ["fade", other])
+
+
+def positive_part_of_early_steps(values, scores, target):
+    """An aggregation of one's own: the mean over the first half of the steps."""
+    return np.maximum(values[: len(scores) // 2], 0).mean(0)
+
+
+def test_aggregations_of_one_s_own_are_measured_beside_the_others():
+    model = zoo.load_model("stickman-lrcn")
+    (clip,) = clips.load(model, data="stickman", clips=1, length=8)
+    fade = lambda aggregate, name: measure.MeasuredMethod(
+        name=name,
+        method="fade",
+        baseline="previous",
+        rectified=True,
+        aggregate=aggregate,
+    )
+    own = fade(positive_part_of_early_steps, "early")
+    methods = ["fade:previous:rectified", fade("max", "most"), own]
+    (row,) = tables.measure_clips(model, [clip], methods)
+    last, most, early = (row.measures[name] for name in (methods[0], "most", "early"))
+    # What an aggregation shows is what is measured, and the matrix stays the same.
+    np.testing.assert_equal(most.localization, last.localization_max)
+    models = controls.prepare_models(model, None, None)
+    _, maps = measure.measure(models, clip, [own], {}, ["localization"])
+    row_of_maps = np.maximum(maps["early"][:4], 0).mean(0)
+    expected = localization.measures(row_of_maps, clip.mask, clip.true_frames)
+    np.testing.assert_equal(early.localization, expected)
+    assert early.localization != last.localization
+    assert early.faithfulness == last.faithfulness
+    assert early.check_score == last.check_score
+    assert np.isfinite(early.curves).all() and early.curves != last.curves
+    assert "| early |" in tables.markdown(tables.table([row]))
+
+
+def test_curves_follow_the_score_of_the_step_that_is_shown():
+    model = zoo.load_model("stickman-lrcn")
+    (clip,) = clips.load(model, data="stickman", clips=1, length=8)
+    case = controls.prepare_case(model, clip)
+    maps = np.random.default_rng(0).random((8, 8, 8, 8))
+    rise = measure._shown_maps(case, maps, "rise")
+    assert rise.step == np.diff(case.scores[:, case.target]).argmax() + 1
+    np.testing.assert_array_equal(rise.maps, maps[rise.step])
+    remove = measure._remover(case, "frozen", {})
+    nothing = [np.ones((1, 8)), np.ones((1, 8, 8, 8)), np.ones((8, 8, 8))]
+    scores = remove(*nothing, step=rise.step)
+    expected = case.scores[rise.step, case.target]
+    np.testing.assert_allclose(scores.frames, expected, rtol=1e-4)
+    assert measure._shown_maps(case, maps, "mean").step == 7
+
+
+def pairs_of_frames(weights, frames):
+    """Two frames are one step of A, 4 x 4 cells of 4 x 4 pixels."""
+    pairs = frames.reshape(-1, 2, 4, 4, 4, 4, 3).mean((1, 3, 5))
+    return jax.nn.relu(pairs @ weights["below"])
+
+
+def clip_score(weights, features):
+    """One score of the whole clip, linear in A."""
+    steps = jnp.arange(1.0, len(features) + 1)
+    return (steps @ features.mean((1, 2))) @ weights["above"]
+
+
+def every_step_sees_all(weights, features):
+    mean = features.mean((0, 1, 2))
+    return (features.mean((1, 2)) * mean) @ weights["above"]
+
+
+@pytest.mark.parametrize("classify", [clip_score, every_step_sees_all])
+def test_models_of_any_number_of_steps_and_scores_are_measured(classify):
+    rng = np.random.default_rng(0)
+    weights = {"below": rng.normal(size=(3, 8)), "above": rng.normal(size=(8, 3))}
+    weights = jax.tree.map(lambda w: jnp.asarray(w, jnp.float32), weights)
+    module, variables = interop.from_functions(pairs_of_frames, classify, weights)
+    model = interop.video_model(module, variables, ("a", "b", "c"), size=16)
+    drawn = clips.load(model, data="stickman", clips=2, length=12)
+    methods = ["gradient:zero", "occlusion:zero"]
+    kinds = measure.KINDS if classify is clip_score else ["faithfulness", "check"]
+    rows = tables.measure_clips(model, drawn, methods, kinds=kinds)
+    gradient, uniform = (
+        rows[1].measures[name] for name in ("gradient:zero", "uniform:zero")
+    )
+    assert uniform.faithfulness.subset == 0
+    assert np.isfinite(gradient.check_score).all()
+    assert np.isnan(gradient.time).all()  # nothing is known of lags
+    if classify is clip_score:  # whose effects a gradient predicts exactly
+        assert gradient.faithfulness.subset == pytest.approx(1, abs=1e-3)
+        assert gradient.faithfulness.matrix == pytest.approx(1, abs=1e-3)
+        assert gradient.check_score.genuine == pytest.approx(1, abs=1e-3)
+        assert gradient.check_passed.genuine == 1
+        assert np.isnan(gradient.check_score_middle.genuine)
+        assert np.isfinite(gradient.localization).all()
+        assert np.isfinite(gradient.curves_frozen).all()
+        # All of a model without rgcam's parts is randomised at once.
+        assert np.isfinite(gradient.similarity.recurrent)
+        assert np.isfinite(gradient.similarity.shuffled_frames)
+        assert np.isnan(gradient.similarity.scores)
+    else:
+        assert np.isfinite(gradient.check_score_middle.genuine)
+    assert "| gradient:zero (signed) |" in tables.markdown(tables.table(rows))

@@ -147,7 +147,10 @@ def test_the_lead_over_the_best_reference_is_paired():
 def test_margins_name_their_reference():
     leads = tables.margins(PAIRED, ["fade"], ["centre"])
     text = tables.margins_markdown(leads, "Margins over centre")
-    assert "| method | energy (localization, last step), over centre |" in text
+    assert (
+        "| method | energy (localization, last step or own aggregation), over centre |"
+        in text
+    )
     assert "| fade (signed) | +0.33 |" in text and "too few groups" in text
     fields = tables.margins_fields(leads)
     assert fields["fade"]["localization"]["energy"]["reference"] == "centre"

@@ -49,7 +49,7 @@ def test_recency_says_nothing_beyond_itself():
     """A model whose last frames matter most: recency says so, and no more than that."""
     rng = np.random.default_rng(0)
     removed = (rng.random((400, 8)) < 0.4).astype(float)
-    recency = faithfulness.recency(8, 8)
+    recency = np.tril(faithfulness.recency(8, 8))
     assert recency[2].tolist() == [np.exp(-0.5), np.exp(-0.25), 1, 0, 0, 0, 0, 0]
     own = np.tril(rng.normal(size=(8, 8)))
     losses = removed @ (2 * recency + own).T
@@ -69,6 +69,33 @@ def test_frames_that_an_output_step_does_not_see_are_not_counted():
     assert faithfulness.subset_fidelity(matrix, removed, losses)[1] == pytest.approx(1)
     ones = np.tril(np.ones((3, 3)))
     assert faithfulness.subset_fidelity(ones, removed, losses)[1] == 0
+
+
+def test_output_steps_lie_at_the_last_frames_or_evenly_between_the_first_and_last():
+    distance = lambda out, frames: -4 * np.log(faithfulness.recency(out, frames))
+    np.testing.assert_allclose(distance(1, 3), [[2, 1, 0]], atol=1e-12)
+    np.testing.assert_allclose(distance(2, 3), [[1, 0, 1], [2, 1, 0]], atol=1e-12)
+    more = [[0, 2], [0.5, 1.5], [1, 1], [1.5, 0.5], [2, 0]]
+    np.testing.assert_allclose(distance(5, 3)[:, [0, 2]], more, atol=1e-12)
+
+
+def test_a_score_of_the_whole_clip_sees_all_frames():
+    """A linear score: its weights predict all losses, and ones say nothing but the number."""
+    rng = np.random.default_rng(0)
+    removed = (rng.random((60, 6)) < 0.4).astype(float)
+    weights = 1 + rng.random((1, 6))
+    losses = removed @ weights.T
+    of = faithfulness.subset_fidelity
+    np.testing.assert_allclose(of(weights, removed, losses), 1)
+    np.testing.assert_allclose(faithfulness.best_fidelity(removed, losses), 1)
+    assert of(np.ones((1, 6)), removed, losses) == 0
+    # Told that it sees the first half, the rest is not counted as removed.
+    visible = np.repeat([[1.0, 0.0]], 3, 1)
+    first = weights * visible
+    np.testing.assert_allclose(
+        of(first, removed, removed @ first.T, visible=visible), 1
+    )
+    assert of(visible, removed, removed @ first.T, visible=visible) == 0
 
 
 def test_raw_subset_fidelity_by_hand():
