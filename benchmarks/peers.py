@@ -157,7 +157,9 @@ def captum(model: Lrcn, frames: torch.Tensor) -> Method:
     def run(outs: Sequence[int]) -> Rows:
         ask = functools.partial(tool.attribute, frames, relu_attributions=True)
         # Each map holds the graph of its pass until it is detached.
-        maps = torch.stack([ask(target=(t, TARGET)).detach()[:, 0] for t in outs])
+        # One layer has one map, although captum's type allows several.
+        detached = lambda t: ask(target=(t, TARGET)).detach()  # pyrefly: ignore[missing-attribute]
+        maps = torch.stack([detached(t)[:, 0] for t in outs])
         return Rows(maps=maps, matrix=maps.sum((2, 3)))
 
     return Method(run)
@@ -182,7 +184,9 @@ def pytorch_grad_cam(model: Lrcn, frames: torch.Tensor) -> Method:
     tool = RecordingGradCAM(model=model, target_layers=[model.backbone])
 
     def weights(out: int) -> np.ndarray:
-        tool(input_tensor=frames, targets=[lambda scores: scores[out, TARGET]])
+        # Its README passes functions, although its type names modules alone.
+        target = lambda scores: scores[out, TARGET]
+        tool(input_tensor=frames, targets=[target])  # pyrefly: ignore[bad-argument-type]
         return tool.weights
 
     def run(outs: Sequence[int]) -> Rows:
