@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from rgcam.attribution import gradients, perturbation
-from rgcam.attribution.gradcam import Index
+from rgcam.attribution.targets import Index
 from rgcam.evaluation import clips as evaluation_clips
 from rgcam.evaluation import controls
 from rgcam.evaluation.clips import EvaluationClip

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     )
     from rgcam.attribution.long import LongExplanation, explain_long
     from rgcam.attribution.maps import aggregate, choose_step
+    from rgcam.attribution.targets import StepClasses
     from rgcam.data.video import Clip, read_clip
     from rgcam.errors import InputError
     from rgcam.interop import (
@@ -97,6 +98,7 @@ _HOMES = {
     "Layout": "interop.layouts",
     "LongExplanation": "attribution.long",
     "Model": "models.zoo",
+    "StepClasses": "attribution.targets",
     "aggregate": "attribution.maps",
     "choose_step": "attribution.maps",
     "class_index": "models.zoo",
@@ -129,6 +131,7 @@ __all__ = [
     "Layout",
     "LongExplanation",
     "Model",
+    "StepClasses",
     "__version__",
     "aggregate",
     "attribution",

@@ -1,7 +1,8 @@
 """The mathematics: Eq. 1 and 2 and their relatives, as pure functions of arrays.
 
 ``explain``       a clip by any method; method names; the one door to all of them
-``gradcam``       Eq. 1 and 2, the other class activation maps, and the explained scalar
+``gradcam``       Eq. 1 and 2, and the other class activation maps
+``targets``       the explained scalar: a class, a class of each step, a function of scores
 ``causal``        all pairs of a causal model by blocks, with the theorems behind it
 ``gradients``     gradient x change, integrated gradients (path), averaged gradients (fade)
 ``perturbation``  baselines, replacement of frames and cells, occlusion, Shapley values

@@ -71,7 +71,7 @@ def sizes(steps: int, carried: bool) -> tuple[int, int]:
 def all_pairs(
     cut: Cut,
     features: Float[Array, "T h w K"],
-    seed: Float[Array, " C"],
+    seed: Float[Array, "*T C"],
     *,
     block: int,
     stretch: int,
@@ -83,7 +83,7 @@ def all_pairs(
         cut: of these features.
         features: A.
         seed: derivative of the explained scalar with respect to a step's scores, such
-            as the unit vector of a class.
+            as the unit vector of a class: one for all steps, or one for each.
         block: output steps that go back together; see ``sizes``.
         stretch: frames that they go back at once.
         beta: whether Eq. 1 is requested too.
@@ -92,14 +92,18 @@ def all_pairs(
         Scores (T C), beta (T T K) or None, signed maps (T T h w).
     """
     steps, count = len(features), -(-len(features) // block)
+    seeds = jnp.broadcast_to(seed, (steps, seed.shape[-1]))
     # The tensor is a square of count x count blocks: block row = output steps t',
     # block column = frames t. Every pass below fills one of them.
     drives = _split(cut.drive, count)
     combine, frame_values = _combination(cut, features, beta)
-    frame_values = _split(frame_values, count)
+    frame_values, seeds = _split(frame_values, count), _split(seeds, count)
 
     def own_frames(
-        carry: Carry, drive: Float[Array, "R D"], values: Float[Array, "R h w X"]
+        carry: Carry,
+        drive: Float[Array, "R D"],
+        values: Float[Array, "R h w X"],
+        seed: Float[Array, "R C"],
     ) -> tuple[Carry, Float[Array, "R C"], Carry, list[Array]]:
         """Take a block's output steps back through the block's own frames."""
         return _through_block(
@@ -114,7 +118,9 @@ def all_pairs(
         )
 
     if count == 1:  # the block on the diagonal is the whole triangle
-        _, scores, _, parts = own_frames(cut.begin, drives[0], frame_values[0])
+        _, scores, _, parts = own_frames(
+            cut.begin, drives[0], frame_values[0], seeds[0]
+        )
         return scores, parts[1] if beta else None, parts[0]
 
     def place(
@@ -155,7 +161,7 @@ def all_pairs(
             drives[column],
             frame_values[column],
             cotangent=cotangent,
-            seed=seed,
+            seed=seeds[column],  # of no effect: no output step joins in there
             stretch=stretch,
             combine=combine,
         )
@@ -170,7 +176,7 @@ def all_pairs(
     ]
     start = (jnp.int32(0), cut.begin, *empty)
     (_, _, *results), (carries, scores, cotangents) = jax.lax.scan(
-        diagonal, start, (drives, frame_values)
+        diagonal, start, (drives, frame_values, seeds)
     )
     if jax.tree.leaves(cut.begin):  # without a carry no earlier frame is reached
         state = (zero_cotangent(cut.begin, size), *results)
@@ -178,7 +184,7 @@ def all_pairs(
     # The zero frames that fill up the last block come after every real frame, and no
     # y[t'] depends on later ones: to leave out their rows and columns is exact.
     maps, *betas = (_merge_blocks(result, steps) for result in results)
-    return scores.reshape(-1, len(seed))[:steps], betas[0] if beta else None, maps
+    return scores.reshape(-1, seed.shape[-1])[:steps], betas[0] if beta else None, maps
 
 
 def earlier_pairs(count: int) -> Int[np.ndarray, "pairs 2"]:
@@ -196,7 +202,7 @@ def pull_back(
     pullback: Callable[[tuple[Carry, Array]], tuple[Carry, Array]],
     cotangent: Carry,
     joins: Float[Array, "R L"],
-    seed: Float[Array, " C"],
+    seed: Float[Array, "*L C"],
 ) -> tuple[Carry, Float[Array, "R L D"]]:
     """Take R output steps back through L frames.
 
@@ -204,7 +210,7 @@ def pull_back(
         pullback: of ``jax.vjp(advance, carry before the stretch, its drive)``.
         cotangent: of the carry after the stretch, with a leading axis R.
         joins: 1 where an output step lies at a frame of the stretch, else 0.
-        seed: see ``all_pairs``.
+        seed: see ``all_pairs``; one for all steps, or one for each of the stretch.
 
     Returns:
         The cotangent of the carry before the stretch, and G of its frames.
@@ -228,7 +234,7 @@ def _through_block(
     frame_values: Float[Array, "R h w X"],
     *,
     cotangent: Carry | None,
-    seed: Float[Array, " C"],
+    seed: Float[Array, "R C"],
     stretch: int,
     combine: Combine,
 ) -> tuple[Carry, Float[Array, "R C"], Carry, list[Array]]:
@@ -263,7 +269,7 @@ def _through_block(
         # r at frame r. An earlier block's frames hold none of the output steps.
         joins = jnp.eye(rows, length) if is_own else jnp.zeros((rows, length))
         cotangent, weights = pull_back(
-            pullback, cotangent, joins.astype(drive.dtype), seed
+            pullback, cotangent, joins.astype(drive.dtype), seed[span]
         )
         parts.append(combine(weights, frame_values[span]))
     return carry, jnp.concatenate(scores), cotangent, _join_spans(parts[::-1], size)

@@ -28,13 +28,19 @@ import numpy as np
 from jax.sharding import AxisType
 from jaxtyping import Array, Float, Int, PyTree
 
-from rgcam.attribution import causal, gradcam, gradients, perturbation
-from rgcam.attribution.gradcam import Index, ScoreFunction, Target
+from rgcam.attribution import causal, gradcam, gradients, perturbation, targets
 from rgcam.attribution.perturbation import (
     Baseline,
     BaselineFunction,
     BoundCut,
     UpperModel,
+)
+from rgcam.attribution.targets import (
+    ClassIndex,
+    Index,
+    ScoreFunction,
+    StepClasses,
+    Target,
 )
 from rgcam.errors import InputError
 from rgcam.models.cut import (
@@ -68,7 +74,7 @@ MapsFunction: TypeAlias = Callable[
         BoundCut,
         Float[Array, "in h w K"],
         Float[Array, "in h w K"],
-        Index | ScoreFunction,
+        ClassIndex | ScoreFunction,
     ],
     Float[Array, "out in h w"],
 ]
@@ -113,7 +119,8 @@ class ClassMaps(NamedTuple):
     """Heat maps of several classes for one clip.
 
     Attributes:
-        targets: class indices, the explained class first.
+        targets: class indices, the explained class first; the number of classes stands for
+            the class of each step (``StepClasses``).
         maps: (classes out in h w), in logits; signed, or rectified where only those
             were computed.
     """
@@ -176,8 +183,9 @@ def explain(
         frames: preprocessed frames (in S S 3), floating point.
         target: class index; None: the predicted class, with the highest score at the
             last (valid) step; several indices: beta, maps and matrix of each, in a
-            leading axis; or a function of the scores, see ``importance_weights``. A
-            function is compiled once for each function object: define it once.
+            leading axis; ``StepClasses``: one class for each output step; or a function
+            of the scores, see ``importance_weights``. A function is compiled once for
+            each function object: define it once.
         method: one of ``METHODS``, of which any but gradcam costs more; or a function
             ``(cut, features, baseline, target) -> maps``, a ``MapsFunction``: ``cut`` is a
             ``perturbation.BoundCut``, whose ``outputs(A, target)`` are the scores to
@@ -210,16 +218,16 @@ def explain(
 
     Raises:
         InputError: a module without ``apply``; frames that are not (T, S, S, 3)
-            floats; a target that is neither class indices of the model nor a function
-            that returns (out,); an unknown method or baseline; a length that is not 1
-            to T, or a traced one where the padding must be cut off; ``features`` or
-            ``classify`` returned another shape than they should.
+            floats; a target that is neither class indices of the model, nor one for each
+            of its output steps, nor a function that returns (out,); an unknown method or
+            baseline; a length that is not 1 to T, or a traced one where the padding must be
+            cut off; ``features`` or ``classify`` returned another shape than they should.
     """
     _check_module(module)
     _check_frames(frames)
     check_method(method, baseline)
     valid_frames = None if length is None else _check_length(length, len(frames))
-    target = gradcam.validated_target(target)
+    target = targets.validated_target(target)
     score_function = target if callable(target) else None
     index = None if callable(target) else target
     baseline = default_baseline(method, baseline)
@@ -239,8 +247,11 @@ def explain(
     arguments = (module, variables, frames, index, in_shape, maps, options)
     if index is not None and not isinstance(index, jax.core.Tracer):
         # Only traces, and the trace is used again by the call below.
-        shapes = _explain.eval_shape(*arguments)
-        gradcam.check_target(index, shapes.scores.shape[-1])
+        shapes = _explain.eval_shape(*arguments).scores.shape
+        if isinstance(index, StepClasses):
+            targets.check_step_classes(index, shapes)
+        else:
+            targets.check_target(index, shapes[-1])
     if not sees_padding:
         on_mesh = _has_explicit_axes(frames)
         explanation = (_explain_on_mesh if on_mesh else _explain)(*arguments)
@@ -270,7 +281,7 @@ def _explain_on_mesh(
     module: CutModel,
     variables: Variables,
     frames: Tensor,
-    index: Int[Array, "..."] | None,
+    index: Int[Array, "..."] | StepClasses | None,
     length: Index | None,
     baseline_maps: Float[Tensor, "..."] | None,
     options: StaticOptions,
@@ -327,7 +338,7 @@ def _explain(
     module: CutModel,
     variables: Variables,
     frames: Tensor,
-    index: Int[Array, "..."] | None,
+    index: Int[Array, "..."] | StepClasses | None,
     length: Index | None,
     baseline_maps: Float[Tensor, "..."] | None,
     options: StaticOptions,
@@ -343,6 +354,8 @@ def _explain(
             length=length,
             baseline_maps=baseline_maps,
         )
+        if isinstance(index, StepClasses):
+            return explain_one(jnp.asarray(index.classes))
         if index is None or jnp.ndim(index) == 0:
             return explain_one(index)
         # Several classes: they share scores and features, the rest gets a leading axis.
@@ -354,7 +367,7 @@ def _explain_cut_clip(
     module: CutModel,
     variables: Variables,
     frames: Tensor,
-    index: Int[Array, "..."] | None,
+    index: Int[Array, "..."] | StepClasses | None,
     valid_frames: int,
     baseline_maps: Float[Tensor, "..."] | None,
     options: StaticOptions,
@@ -370,6 +383,11 @@ def _explain_cut_clip(
         features_of = functools.partial(features, module)
         steps = jax.eval_shape(features_of, variables, frames).shape[0]
         baseline_maps = jnp.asarray(baseline_maps)[:steps]
+    if isinstance(index, StepClasses):  # those of the output steps that are left
+        outputs = _explain.eval_shape(
+            module, variables, frames, None, None, baseline_maps, options
+        ).scores.shape[0]
+        index = StepClasses(jnp.asarray(index.classes)[:outputs])
     explanation = _explain(
         module, variables, frames, index, None, baseline_maps, options
     )
@@ -385,7 +403,7 @@ def explain_features(
     module: CutModel,
     variables: Variables,
     features: Float[Array, "in h w K"],
-    index: Index | None,
+    index: ClassIndex | None,
     *,
     options: StaticOptions,
     length: Index | None = None,
@@ -397,7 +415,8 @@ def explain_features(
         module: see ``explain``.
         variables: its variables.
         features: A.
-        index: class; None: the predicted class, or ``options.score_function``.
+        index: class, or one for each output step; None: the predicted class, or
+            ``options.score_function``.
         options: static options.
         length: number of valid frames, of a ``CausalModel`` and a class; see
             ``explain``.
@@ -453,7 +472,7 @@ def class_maps(
     module: CutModel,
     variables: Variables,
     features: Float[Tensor, "in h w K"],
-    target: Index,
+    target: ClassIndex,
     length: Index | None = None,
     baseline_maps: Float[Tensor, "..."] | None = None,
     *,
@@ -605,7 +624,7 @@ def signed_maps(
     variables: Variables,
     features: Float[Array, "T h w K"],
     baseline: Float[Array, "T h w K"],
-    target: Index | ScoreFunction,
+    target: ClassIndex | ScoreFunction,
     length: Index | None = None,
 ) -> tuple[Float[Array, "out T h w"], Float[Array, "out T K"] | None]:
     """Compute a method's signed maps (out T h w), and beta (out T K) if it has one.
@@ -616,7 +635,7 @@ def signed_maps(
         variables: its variables.
         features: A.
         baseline: from ``perturbation.baseline_features``.
-        target: class index or function of the scores.
+        target: class index, one for each output step, or function of the scores.
         length: number of valid frames; nothing is attributed to later outputs.
     """
     if isinstance(method, str) and method in gradcam.WEIGHTINGS:
@@ -646,7 +665,7 @@ def _gradcam(
     module: CutModel,
     variables: Variables,
     features: Float[Array, "in h w K"],
-    index: Index | None,
+    index: ClassIndex | None,
     options: StaticOptions,
     length: Index | None,
 ) -> tuple[Array, Array | None, Array]:
@@ -658,7 +677,7 @@ def _gradcam(
         target = index if score_function is None else score_function
         if target is None:
             target = lambda scores: jnp.take(
-                scores, gradcam.predicted_class(scores, length), axis=1
+                scores, targets.predicted_class(scores, length), axis=1
             )
         beta, scores = gradcam.weights_and_scores(scores_of, features, target)
         return scores, beta, gradcam.heatmaps(beta, features, relu=False)
@@ -674,12 +693,9 @@ def _gradcam(
         return scores, beta, gradcam.heatmaps(beta, features, relu=False)
     if index is None:
         scores = model.advance(model.begin, model.drive)[1]
-        index = gradcam.predicted_class(scores, length)
+        index = targets.predicted_class(scores, length)
     shapes = jax.eval_shape(model.advance, model.begin, model.drive)[1]
-    classes = shapes.shape[1]
-    seed = gradcam.nan_unless_class(index, classes, features.dtype) * jax.nn.one_hot(
-        index, classes, dtype=features.dtype
-    )
+    seed = targets.seed(index, shapes.shape, features.dtype)
     carried = bool(jax.tree.leaves(model.begin))
     block, stretch = causal.sizes(len(features), carried)
     block = max(1, block // options.smaller_blocks)
@@ -692,7 +708,7 @@ def _other_method(
     module: CutModel,
     variables: Variables,
     features: Float[Array, "in h w K"],
-    index: Index | None,
+    index: ClassIndex | None,
     options: StaticOptions,
     length: Index | None,
     baseline_maps: Float[Tensor, "..."] | None,
@@ -704,7 +720,7 @@ def _other_method(
     scores = classify(module, variables, features)
     target = index if options.score_function is None else options.score_function
     if target is None:
-        target = gradcam.predicted_class(scores, length)
+        target = targets.predicted_class(scores, length)
     replacement = perturbation.baseline_features(features, baseline, length)
     maps, beta = signed_maps(
         options.method, module, variables, features, replacement, target, length

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from rgcam.attribution import causal, gradcam, memory
+from rgcam.attribution import causal, memory, targets
 from rgcam.attribution.explain import PRECISION
 from rgcam.errors import InputError
 from rgcam.models.cut import Carry, CausalModel, CutModel, cut, features
@@ -392,8 +392,8 @@ def _back_through_stretch(
 
 def _validated_target(stored: _ForwardPass, target: int | None) -> int:
     if target is None:
-        return int(gradcam.predicted_class(stored.scores))
-    gradcam.check_target(target, stored.scores.shape[1])
+        return int(targets.predicted_class(stored.scores))
+    targets.check_target(target, stored.scores.shape[1])
     return target
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float, Int
 
-from rgcam.attribution.gradcam import predicted_class
 from rgcam.attribution.perturbation import own_name
+from rgcam.attribution.targets import predicted_class
 from rgcam.errors import InputError
 from rgcam.types import Tensor
 
@@ -48,10 +48,13 @@ NO_LAGS = LagProfile(np.zeros(0), math.nan, math.nan)
 """Of a matrix that is not causal."""
 
 
+StepTarget: TypeAlias = int | Int[Tensor, " out"] | None
+"""A class index, or one for each output step; None: the predicted class."""
+
 Aggregation: TypeAlias = (
     str
     | Callable[
-        [Float[np.ndarray, "out in ..."], Float[np.ndarray, "out C"], int | None],
+        [Float[np.ndarray, "out in ..."], Float[np.ndarray, "out C"], StepTarget],
         Float[np.ndarray, "in ..."],
     ]
 )
@@ -76,12 +79,12 @@ def aggregation_name(how: Aggregation) -> str:
     return name
 
 
-def choose_step(scores: Float[Tensor, "out C"], target: int | None, how: str) -> int:
+def choose_step(scores: Float[Tensor, "out C"], target: StepTarget, how: str) -> int:
     """Return the output step t' that an aggregation shows.
 
     Args:
         scores: y.
-        target: class index; None: the predicted class.
+        target: class index, or one for each output step; None: the predicted class.
         how: ``last``: the paper's; ``settled``: the first step from which the class
             with the highest score is the last step's; ``rise``: where the target's
             score rises most.
@@ -101,8 +104,8 @@ def choose_step(scores: Float[Tensor, "out C"], target: int | None, how: str) ->
         return int(np.flatnonzero(classes != classes[-1]).max(initial=-1)) + 1
     target = int(predicted_class(scores)) if target is None else target
     # The first score has nothing before it to rise from.
-    rises = np.diff(scores[:, target], prepend=scores[0, target])
-    return int(rises.argmax())
+    target_scores = scores[np.arange(len(scores)), target]
+    return int(np.diff(target_scores, prepend=target_scores[0]).argmax())
 
 
 def is_causal(values: Float[Tensor, "out in ..."]) -> bool:
@@ -114,7 +117,7 @@ def is_causal(values: Float[Tensor, "out in ..."]) -> bool:
 def aggregate(
     values: Float[Tensor, "out in ..."],
     scores: Float[Tensor, "out C"],
-    target: int | None = None,
+    target: StepTarget = None,
     how: Aggregation = "last",
 ) -> Float[np.ndarray, "in ..."]:
     """Reduce all rows t' of a matrix to one, or all maps to one map for each frame.
@@ -124,7 +127,7 @@ def aggregate(
     Args:
         values: matrix or maps, rectified or signed.
         scores: y.
-        target: class index; None: the predicted class.
+        target: class index, or one for each output step; None: the predicted class.
         how: one of ``choose_step``'s; ``mean`` or ``max`` over all steps, and of a causal
             model over the steps t' >= t that see frame t (over all steps, late frames
             would get less); or a function of values, scores and target.
@@ -152,7 +155,7 @@ def aggregate(
 
 def describe(
     scores: Float[Tensor, "out C"],
-    target: int | None,
+    target: StepTarget,
     how: Aggregation,
     times: Float[np.ndarray, " out"],
     labels: Sequence[str] = (),
@@ -161,7 +164,7 @@ def describe(
 
     Args:
         scores: y.
-        target: class index; None: the predicted class.
+        target: class index, or one for each output step; None: the predicted class.
         how: the aggregation.
         times: of the output steps, in seconds.
         labels: what the output steps are, where they are no times.

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from rgcam import programs
 from rgcam.attribution import explain, memory
 from rgcam.attribution.explain import Explanation, StaticOptions
-from rgcam.attribution.gradcam import Index
+from rgcam.attribution.targets import ClassIndex, Index
 from rgcam.models import cut
 from rgcam.models.cut import CausalModel, CutModel, FramewiseModel
 from rgcam.types import Tensor, Variables
@@ -122,7 +122,7 @@ def explain_class(
     variables: Variables,
     features: Float[Array, "padded h w K"],
     length: int,
-    index: int,
+    index: int | Int[Tensor, " out"],
     *,
     options: StaticOptions,
     baseline_maps: Float[Tensor, "..."] | None = None,
@@ -136,7 +136,7 @@ def explain_class(
         variables: its variables.
         features: from ``clip_features``.
         length: T.
-        index: of the class.
+        index: of the class, or one for each output step.
         options: static options of ``explain``.
         baseline_maps: the baseline's feature maps where ``options`` names none.
 
@@ -152,7 +152,7 @@ def explain_class(
             module,
             variables,
             features,
-            jnp.asarray(index),
+            pad_index(index, module, len(features)),
             # Always given, so that a clip that needs no padding shares the program.
             jnp.asarray(length) if isinstance(module, CausalModel) else None,
             baseline_maps,
@@ -177,7 +177,22 @@ def pad_baseline(
     return _pad(maps, length) if maps.ndim == 4 else maps
 
 
-def _pad(values: Float[np.ndarray, "T ..."], length: int) -> Float[np.ndarray, "..."]:
+def pad_index(
+    index: ClassIndex, module: CutModel, length: int
+) -> Int[Array, "*padded"]:
+    """Pad the classes of output steps, as A of a causal model is; a class is left as it is.
+
+    Args:
+        index: class, or one for each output step.
+        module: the model.
+        length: of its padded features.
+    """
+    if jnp.ndim(index) == 0 or not isinstance(module, CausalModel):
+        return jnp.asarray(index)
+    return jnp.asarray(_pad(np.asarray(index), length))
+
+
+def _pad(values: Shaped[np.ndarray, "T ..."], length: int) -> Shaped[np.ndarray, "..."]:
     """Add rows of zeros up to ``length`` rows."""
     if len(values) == length:
         return values
@@ -210,7 +225,7 @@ def _explain_class(
     module: CutModel,
     variables: Variables,
     features: Float[Tensor, "T h w K"],
-    index: Int[Array, ""],
+    index: Int[Array, "*out"],
     length: Index | None,
     baseline_maps: Float[Tensor, "..."] | None,
     *,

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from rgcam.attribution import gradcam
-from rgcam.attribution.gradcam import Index, ScoreFunction
+from rgcam.attribution import targets
+from rgcam.attribution.targets import ClassIndex, Index, ScoreFunction
 from rgcam.errors import InputError
 from rgcam.models.cut import CutModel, SharingModel, classify, cut
 from rgcam.types import Tensor, Variables
@@ -80,16 +80,16 @@ class BoundCut(NamedTuple):
         return classify(self.module, self.variables, features)
 
     def outputs(
-        self, features: Float[Array, "T h w K"], target: Index | ScoreFunction
+        self, features: Float[Array, "T h w K"], target: ClassIndex | ScoreFunction
     ) -> Float[Array, " out"]:
         """Return the explained scalar of every output step."""
-        return gradcam.select_target(self.classify(features), target)
+        return targets.select_target(self.classify(features), target)
 
     def upper_model(
         self,
         features: Float[Array, "T h w K"],
         baseline: Float[Array, "T h w K"],
-        target: Index | ScoreFunction,
+        target: ClassIndex | ScoreFunction,
     ) -> UpperModel:
         """Return the model as the methods of this room take it; see ``upper_model``."""
         model = upper_model(self.module, self.variables, features, baseline, target)
@@ -101,7 +101,7 @@ def upper_model(
     variables: Variables,
     features: Float[Array, "T h w K"],
     baseline: Float[Array, "T h w K"],
-    target: Index | ScoreFunction,
+    target: ClassIndex | ScoreFunction,
 ) -> UpperModel:
     """Split off what lies above the feature map of one clip.
 
@@ -110,13 +110,13 @@ def upper_model(
         variables: its variables.
         features: A.
         baseline: feature maps that replace a frame's, from ``baseline_features``.
-        target: class index or function of the scores.
+        target: class index, one for each output step, or function of the scores.
     """
     change = features - baseline
     steps, height, width = features.shape[:3]
     if not isinstance(module, SharingModel):
         return UpperModel(
-            outputs=lambda maps: gradcam.select_target(
+            outputs=lambda maps: targets.select_target(
                 classify(module, variables, maps), target
             ),
             inputs=features,
@@ -133,7 +133,7 @@ def upper_model(
     # u(b) = u(A) - sum_ij shares(A - b), without another pass through ``drive``.
     start = model.drive - shares.sum((1, 2))
     return UpperModel(
-        outputs=lambda drive: gradcam.select_target(
+        outputs=lambda drive: targets.select_target(
             model.advance(model.begin, drive)[1], target
         ),
         inputs=model.drive,

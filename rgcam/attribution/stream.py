@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from rgcam.attribution import gradcam
+from rgcam.attribution import gradcam, targets
 from rgcam.attribution.explain import PRECISION
 from rgcam.errors import InputError
 from rgcam.models.cut import Carry, CausalModel, Cut, CutModel, cut, features
@@ -174,7 +174,7 @@ def _newest_row(
 
     def newest_score(drive: Float[Array, "W D"]) -> tuple[Array, Array]:
         scores = jax.lax.scan(advance_one, carry, (drive, exists))[1][-1]
-        return gradcam.select_target(scores[None], target)[0], scores
+        return targets.select_target(scores[None], target)[0], scores
 
     weights, scores = jax.grad(newest_score, has_aux=True)(drive)
     return scores, weights

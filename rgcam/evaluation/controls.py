@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from rgcam.attribution import explain, gradcam
+from rgcam.attribution import explain, targets
 from rgcam.attribution import maps as attribution_maps
 from rgcam.attribution.explain import Method
 from rgcam.attribution.perturbation import Baseline
@@ -143,7 +143,7 @@ def prepare_case(model: Model, clip: EvaluationClip) -> Case:
     """Run a model on a clip, and choose the class to explain."""
     features = features_of(model, clip.frames)
     scores = _scores(model.module, model.variables, features)
-    target = gradcam.predicted_class(scores) if clip.target is None else clip.target
+    target = targets.predicted_class(scores) if clip.target is None else clip.target
     frames_of_steps = None
     if len(features) < len(clip.frames):  # a model that strides over time
         frames_of_steps = cut.frames_of_steps(

@@ -23,10 +23,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from rgcam import programs
-from rgcam.attribution import gradcam, perturbation
+from rgcam.attribution import perturbation, targets
 from rgcam.attribution.explain import PRECISION
-from rgcam.attribution.gradcam import Index, ScoreFunction
 from rgcam.attribution.perturbation import BaselineFunction
+from rgcam.attribution.targets import ClassIndex, Index, ScoreFunction
 from rgcam.models.cut import CutModel, classify
 from rgcam.types import Tensor, Variables
 
@@ -109,7 +109,7 @@ def removal_losses(
     module: CutModel,
     variables: Variables,
     features: Float[Tensor, "T h w K"],
-    target: Index,
+    target: ClassIndex,
     frames: Float[Tensor, "N T"],
     cells: Float[Tensor, "M T h w"] | None = None,
     length: Index | None = None,
@@ -123,7 +123,7 @@ def removal_losses(
         module: the explained model, of which ``classify`` is used.
         variables: its variables.
         features: A of one clip.
-        target: class index.
+        target: class index, or one for each output step.
         frames: sets of frames, 1 where one is removed.
         cells: sets of cells, 1 where one is removed; None: no cells are removed.
         length: number of valid frames where the end of a causal model's clip is padding,
@@ -159,7 +159,7 @@ def removal_scores(
     variables: Variables,
     features: Float[Tensor, "T h w K"],
     replacement: Float[Tensor, "T h w K"] | None,
-    target: Index,
+    target: ClassIndex,
     frames: Float[Tensor, "N T"],
     cells: Float[Tensor, "M T h w"],
     shown: Float[Tensor, "T h w"],
@@ -173,7 +173,7 @@ def removal_scores(
         features: A of one clip.
         replacement: feature maps that take the place of what is removed; None: the
             video freezes there (``freeze``).
-        target: class index.
+        target: class index, or one for each output step.
         frames: masks, 1 where a frame is kept, 0 where it is removed.
         cells: masks of cells, likewise.
         shown: from 0 to 1, how far the map shows a cell.
@@ -201,7 +201,7 @@ def _masked_scores(
     variables: Variables,
     features: Float[Tensor, "T h w K"],
     replacement: Float[Tensor, "T h w K"] | None,
-    target: Index | ScoreFunction,
+    target: ClassIndex | ScoreFunction,
 ) -> tuple[ScoresOfMasks, ScoresOfMasks]:
     """Return what scores a clip by masks of frames, and by masks of cells."""
     features = jnp.asarray(features)
@@ -221,7 +221,7 @@ def _masked_scores(
     def score_cells(mask: Float[Array, "T h w"]) -> Float[Array, " out"]:
         frozen = freeze(features, mask)
         scores = classify(module, variables, frozen)
-        return gradcam.select_target(scores, target)
+        return targets.select_target(scores, target)
 
     return _over_masks(score_frames), _over_masks(score_cells)
 

@@ -45,7 +45,7 @@ def subset_fidelity(
             maps that know nothing else of it can say so.
         visible: 1 where an output step can see a frame
             (``rgcam.metrics.selfcheck.visible_frames``); None: where t <= t', as of a
-            causal model, or all if there are not as many output steps as frames.
+            causal model, or all where output steps and frames differ in number.
 
     Returns:
         A correlation for each output step: 0 where the matrix says no more than how many

@@ -22,11 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from rgcam.attribution import explain, gradcam
+from rgcam.attribution import explain, gradcam, targets
 from rgcam.attribution import maps as attribution_maps
 from rgcam.attribution.explain import Method
-from rgcam.attribution.padding import pad_baseline
+from rgcam.attribution.padding import pad_baseline, pad_index
 from rgcam.attribution.perturbation import Baseline, baseline_name
+from rgcam.attribution.targets import StepClasses
 from rgcam.metrics import deletion, faithfulness
 from rgcam.metrics.statistics import partial_correlation
 from rgcam.models.cut import CausalModel, CutModel, classify
@@ -126,7 +127,7 @@ def check_faithfulness(
     variables: Variables,
     features: Float[Tensor, "T h w K"],
     maps: Float[Tensor, "out T h w"],
-    target: int,
+    target: int | StepClasses,
     *,
     method: Method = "gradcam",
     baseline: Baseline | None = None,
@@ -143,7 +144,7 @@ def check_faithfulness(
         variables: its variables.
         features: A of the clip.
         maps: of all output steps, as they are shown: signed or rectified.
-        target: index of the explained class.
+        target: index of the explained class, or one for each output step.
         method: that made the maps, by its name or as a function.
         baseline: of the method; None: its default.
         steps: output steps to judge; None: the later half, which sees more frames, or the
@@ -151,6 +152,11 @@ def check_faithfulness(
         seed: of the random sets.
     """
     maps = np.asarray(maps)
+    if isinstance(target, StepClasses):
+        scores = jax.eval_shape(
+            functools.partial(classify, module), variables, jnp.asarray(features)
+        )
+        targets.check_step_classes(target, scores.shape)
     last = -1 if steps is None else steps[-1]
     interventions = intervene(
         module,
@@ -169,7 +175,7 @@ def intervene(
     module: CutModel,
     variables: Variables,
     features: Float[Tensor, "padded h w K"],
-    target: int,
+    target: int | StepClasses,
     *,
     baseline: Baseline,
     orders: Sequence[Float[np.ndarray, " T"]] = (),
@@ -183,7 +189,7 @@ def intervene(
         module: the explained model.
         variables: its variables.
         features: A of the clip.
-        target: index of the explained class.
+        target: index of the explained class, or one for each output step.
         baseline: what replaces them: a name, feature maps, or a function of A.
         orders: importance of the frames, for each row whose deletion is judged.
         seed: of the random sets.
@@ -204,12 +210,13 @@ def intervene(
     padding = len(features) - steps
     wide = np.pad(deleted, [(0, 0), (0, padding), (0, padding)])
     static, maps = explain.static_baseline(baseline)
+    index = target.classes if isinstance(target, StepClasses) else target
     # One compiled call for all: the deletions are sets of frames, too.
     frame_losses, cell_losses = deletion.removal_losses(
         module,
         variables,
         features,
-        target,
+        pad_index(np.asarray(index), module, len(features)),
         np.concatenate([np.pad(frames, [(0, 0), (0, padding)]), *wide]),
         np.pad(cells, [(0, 0), (0, padding), (0, 0), (0, 0)]),
         length,

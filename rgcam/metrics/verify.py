@@ -10,8 +10,9 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 from jaxtyping import Array, Float, Int
 
+from rgcam.attribution import targets
 from rgcam.attribution.explain import PRECISION, Explanation
-from rgcam.attribution.gradcam import Index
+from rgcam.attribution.targets import Index, StepClasses
 from rgcam.metrics import interpret
 from rgcam.models.cut import CutModel, classify
 from rgcam.types import Tensor, Variables
@@ -55,7 +56,7 @@ def verify(
     module: CutModel,
     variables: Variables,
     explanation: Explanation,
-    target: int,
+    target: int | StepClasses,
     *,
     rows: int = 4,
     entries: int = 8,
@@ -67,7 +68,7 @@ def verify(
         module: the explained model; only its ``classify`` is used.
         variables: its variables.
         explanation: with beta, of one class.
-        target: that class.
+        target: that class, or one for each output step.
         rows: output steps to differentiate one by one.
         entries: pairs (t, k) to perturb; each gives beta[t', t, k] for all t'.
         seed: of the choice.
@@ -75,17 +76,22 @@ def verify(
     assert explanation.beta is not None
     beta, features = np.asarray(explanation.beta), np.asarray(explanation.features)
     rng, (out, steps, channels) = np.random.default_rng(seed), beta.shape
+    classes = np.broadcast_to(
+        targets.class_index(target, explanation.scores.shape), (out,)
+    )
 
     # Eq. 1 as it is written, one output step at a time.
     steps_out = rng.choice(out, min(rows, out), replace=False)
-    row = functools.partial(_gradient_row, module, variables, features, target)
-    loop = max(np.abs(np.asarray(row(t)) - beta[t]).max() for t in steps_out)
+    row = functools.partial(_gradient_row, module, variables, features)
+    loop = max(
+        np.abs(np.asarray(row(classes[t], t)) - beta[t]).max() for t in steps_out
+    )
 
     # The same without any derivative: move one channel of one frame up and down.
     pairs = np.stack(
         [rng.integers(steps, size=entries), rng.integers(channels, size=entries)]
     )
-    columns = _central_differences(module, variables, features, target, pairs)
+    columns = _central_differences(module, variables, features, classes, pairs)
     differences = np.abs(columns - beta[:, pairs[0], pairs[1]]).max()
 
     scale = np.abs(beta).max() or 1.0
@@ -118,13 +124,13 @@ def _central_differences(
     module: CutModel,
     variables: Variables,
     features: Float[Tensor, "in h w K"],
-    target: int,
+    classes: Int[np.ndarray, " out"],
     pairs: Int[np.ndarray, "2 entries"],
 ) -> Float[np.ndarray, "out entries"]:
     """Return beta[:, t, k] for pairs (t, k) by central differences in float64."""
 
     def score_of(variables: Variables, a: Array) -> Array:
-        return classify(module, variables, a)[:, target]
+        return classify(module, variables, a)[jnp.arange(len(classes)), classes]
 
     program = jax.make_jaxpr(score_of)(variables, features)
     with jax.enable_x64(True):

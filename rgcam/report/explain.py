@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from rgcam.attribution import explain, gradcam, padding
+from rgcam.attribution import explain, gradcam, padding, targets
 from rgcam.attribution.explain import ClassMaps, Method, StaticOptions
 from rgcam.attribution.maps import Aggregation
 from rgcam.attribution.perturbation import Baseline
+from rgcam.attribution.targets import StepClasses
 from rgcam.data import video
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
@@ -38,7 +39,7 @@ def explain_clip(
     model: Model,
     clip: Clip,
     *,
-    target: int | None = None,
+    target: int | StepClasses | None = None,
     method: Method | Sequence[Method] = "gradcam",
     baseline: Baseline | None = None,
     relu: bool | None = None,
@@ -59,7 +60,7 @@ def explain_clip(
     Args:
         model: to explain.
         clip: uint8 frames.
-        target: class index; None: the predicted class.
+        target: class index, or one for each output step; None: the predicted class.
         method: of ``explain.METHODS``, or a function (``explain.MapsFunction``); of
             several, the first is the one that is shown.
             "auto": recurrent Grad-CAM and fade are computed; Grad-CAM is shown where it
@@ -79,10 +80,17 @@ def explain_clip(
         on_stage: called with the name of each stage as it begins.
 
     Raises:
-        InputError: an unknown method, baseline, aggregation or class.
+        InputError: an unknown method, baseline, aggregation or class, or a frame CNN with
+            classes of steps.
     """
-    if target is not None:  # before anything is computed
-        gradcam.check_target(target, len(model.classes))
+    if isinstance(target, StepClasses):
+        if cnn is not None:
+            raise InputError(
+                "the frame-CNN baseline explains one class: leave the CNN out, or give one "
+                "class instead of one for each output step"
+            )
+    elif target is not None:  # before anything is computed
+        targets.check_target(target, len(model.classes))
     on_stage("features")
     length = len(clip.frames)
     if features is None:
@@ -100,8 +108,12 @@ def explain_clip(
         if distribution_check.warning:
             clip = clip._replace(notes=(*clip.notes, distribution_check.warning))
     scores = padding.clip_scores(model.module, model.variables, features, length)
-    if target is None:
-        target = int(gradcam.predicted_class(jnp.asarray(scores)))
+    step_classes = None
+    if isinstance(target, StepClasses):
+        step_classes = np.asarray(targets.class_index(target, scores.shape))
+        target = int(step_classes[-1])
+    elif target is None:
+        target = int(targets.predicted_class(jnp.asarray(scores)))
     class_indices = best_classes(scores[-1], target, classes)
     is_one = isinstance(method, str) or callable(method)
     names: tuple[Method, ...] = (method,) if is_one else tuple(method)
@@ -118,6 +130,7 @@ def explain_clip(
                 features,
                 scores,
                 class_indices,
+                step_classes,
                 method=name,
                 baseline=baseline if takes_baseline else None,
                 relu=relu,
@@ -150,6 +163,7 @@ def explain_clip(
         features=np.asarray(features)[:length],
         distribution_check=distribution_check,
         frames_of_steps=spans,
+        step_classes=step_classes,
     )
 
 
@@ -247,6 +261,7 @@ def _attribute(
     features: Float[Array, "padded h w K"],
     scores: Float[np.ndarray, "out C"],
     class_indices: Sequence[int],
+    step_classes: Int[np.ndarray, " out"] | None,
     *,
     method: Method,
     baseline: Baseline | None,
@@ -255,12 +270,20 @@ def _attribute(
     beta: bool,
     checks: str,
 ) -> Attribution:
-    """Compute one method's attribution to the first class, with the others' maps."""
+    """Compute one method's attribution to the first class, with the others' maps.
+
+    Where every output step has a class of its own, these come before the classes.
+    """
     explain.check_method(method, baseline)
     baseline = explain.default_baseline(method, baseline)
     static, baseline_maps = explain.static_baseline(baseline)
     rectified = explain.is_rectified(method, relu)
-    target = class_indices[0]
+    numbers = list(class_indices)
+    explained: list[int | Int[np.ndarray, " out"]] = list(class_indices)
+    if step_classes is not None:
+        numbers.insert(0, scores.shape[1])
+        explained.insert(0, step_classes)
+    target = explained[0]
     explanations = [
         padding.explain_class(
             model.module,
@@ -271,13 +294,13 @@ def _attribute(
             # Signed maps of all classes; beta, which is large, of the explained one.
             options=StaticOptions(
                 relu=False,
-                beta=beta and index == target and explain.has_weights(method),
+                beta=beta and index is target and explain.has_weights(method),
                 method=method,
                 baseline=static,
             ),
             baseline_maps=baseline_maps,
         )
-        for index in class_indices
+        for index in explained
     ]
     signed = np.stack([np.asarray(e.maps) for e in explanations])
     maps = np.maximum(signed[0], 0) if rectified else signed[0]
@@ -292,7 +315,7 @@ def _attribute(
         matrix=np.asarray(gradcam.importance_matrix(jnp.asarray(maps))),
         maps=maps,
         beta=None if weights is None else np.asarray(weights),
-        class_maps=ClassMaps(tuple(class_indices), signed),
+        class_maps=ClassMaps(tuple(numbers), signed),
     )
     if checks == "none":
         return attribution
@@ -305,7 +328,7 @@ def _attribute(
 def _check_views(
     model: Model,
     features: Float[Array, "padded h w K"],
-    target: int,
+    target: int | Int[np.ndarray, " out"],
     attribution: Attribution,
     signed: Float[np.ndarray, "out in h w"],
     baseline: Baseline,
@@ -323,7 +346,7 @@ def _check_views(
         model.module,
         model.variables,
         features,
-        target,
+        target if isinstance(target, int) else StepClasses(target),
         # Only the features of a causal model are padded beyond the output steps.
         length=length if isinstance(model.module, CausalModel) else None,
         baseline=baseline,

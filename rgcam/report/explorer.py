@@ -201,7 +201,7 @@ def _class_maps(explained: ExplainedClip, attribution: Attribution) -> ClassMaps
     if attribution.class_maps is not None:
         return attribution.class_maps
     assert attribution.maps is not None, "the page needs maps of all output steps"
-    return ClassMaps((explained.target,), attribution.maps[None])
+    return ClassMaps((explained.shown_target,), attribution.maps[None])
 
 
 def _method_data(explained: ExplainedClip) -> dict[str, object]:
@@ -262,7 +262,7 @@ def _data(
     return {
         "words": _words(explained, title),
         "methods": methods,
-        "classes": list(explained.model.classes),
+        "classes": list(explained.shown_classes),
         "targets": [int(target) for target in class_maps.targets],
         "predicted": explained.predicted,
         "curves": _curves(explained, class_maps),
@@ -277,7 +277,7 @@ def _data(
         "aggregations": _aggregations(explained),
         "apart": record.APART - record.TIME_ERROR,
         "momentCount": record.MOMENTS,
-        "scores": _pack(explained.scores, "f4"),
+        "scores": _pack(explained.shown_scores, "f4"),
         "height": height,
         "width": width,
         "baseline": _baseline(explained),

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from rgcam import files
-from rgcam.attribution import gradcam, long
+from rgcam.attribution import long, targets
 from rgcam.attribution.long import LongExplanation, Out
 from rgcam.data import video
 from rgcam.errors import InputError
@@ -49,7 +49,7 @@ class ExplainedVideo:
     def prediction(self) -> str:
         """Return the predicted class: of the highest score at the last step."""
         return self.model.classes[
-            int(gradcam.predicted_class(jnp.asarray(self.explanation.scores)))
+            int(targets.predicted_class(jnp.asarray(self.explanation.scores)))
         ]
 
     @property

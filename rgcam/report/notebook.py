@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from rgcam.attribution import gradcam
+from rgcam.attribution import targets
 from rgcam.attribution.explain import Explanation
+from rgcam.attribution.targets import StepClasses
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
 from rgcam.report import explorer, record
@@ -47,7 +48,7 @@ def show(
     explanation: Explanation,
     clip: Clip | UInt8[np.ndarray, "T H W 3"],
     classes: Sequence[str],
-    target: int | Sequence[int] | None = None,
+    target: int | Sequence[int] | StepClasses | None = None,
     *,
     labels: Sequence[str] = (),
     fps: float = 7.5,
@@ -63,7 +64,8 @@ def show(
         clip: the frames that were explained, before preprocessing; with their times,
             or at ``fps``.
         classes: the C names, such as ``model.classes``.
-        target: what was given to ``explain``: class numbers; None: the predicted class.
+        target: what was given to ``explain``: class numbers, or one for each output step;
+            None: the predicted class.
         labels: what the output steps are where they are no times, such as the words of a
             sentence, or clips; (): the frames' times.
         fps: frames per second, where clip is an array.
@@ -86,7 +88,7 @@ def explained_clip(
     explanation: Explanation,
     clip: Clip | UInt8[np.ndarray, "T H W 3"],
     classes: Sequence[str],
-    target: int | Sequence[int] | None = None,
+    target: int | Sequence[int] | StepClasses | None = None,
     *,
     labels: Sequence[str] = (),
     fps: float = 7.5,
@@ -111,17 +113,24 @@ def explained_clip(
     """
     if not isinstance(clip, Clip):
         clip = Clip(clip, np.arange(len(clip)) / fps)
-    class_maps = _class_maps(explanation, target)
     scores = np.asarray(explanation.scores)
+    step_classes = None
+    if isinstance(target, StepClasses):
+        step_classes = np.asarray(targets.class_index(target, scores.shape))
+        # The class of each step stands behind the classes.
+        class_maps = _class_maps(explanation, scores.shape[1])
+        last_class = int(step_classes[-1])
+    else:
+        class_maps = _class_maps(explanation, target)
+        last_class = int(class_maps.targets[0])
     _check(class_maps, scores, clip, classes, explanation.frames_of_steps, labels)
     # An explanation does not say whether it was rectified; its values do.
     signed = bool((class_maps.maps < 0).any())
-    shown_target = int(class_maps.targets[0])
     maps = np.asarray(class_maps.maps[0])
     matrices = np.asarray(explanation.matrix).reshape(-1, *maps.shape[:2])
     shown = record.attribution(
         scores,
-        shown_target,
+        last_class if step_classes is None else step_classes,
         method="",
         baseline="",
         rectified=not signed,
@@ -140,7 +149,8 @@ def explained_clip(
         box=box or (0, 0, tall, wide),
         scores=scores,
         times_out=record.output_times(clip.times, len(scores)),
-        target=shown_target,
+        target=last_class,
+        step_classes=step_classes,
         attributions=(shown,),
         frames_of_steps=None if spans is None else np.asarray(spans),
         labels=tuple(labels),
@@ -161,7 +171,7 @@ def _class_maps(
     """Return the maps with an axis of classes, and the numbers of these."""
     maps = np.asarray(explanation.maps)
     if target is None:
-        target = int(gradcam.predicted_class(jnp.asarray(explanation.scores)))
+        target = int(targets.predicted_class(jnp.asarray(explanation.scores)))
     indices = tuple(int(t) for t in np.atleast_1d(target))
     maps = maps[None] if maps.ndim == 4 else maps
     if len(indices) != len(maps):

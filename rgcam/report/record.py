@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from rgcam.attribution import explain, gradcam
+from rgcam.attribution import explain, targets
 from rgcam.attribution import maps as attribution_maps
 from rgcam.attribution.explain import ClassMaps, Explanation, Method
 from rgcam.attribution.maps import Aggregation
@@ -40,6 +40,7 @@ from rgcam.models.out_of_distribution import DistributionCheck
 from rgcam.models.zoo import Model
 from rgcam.types import Box, Fields, Tensor
 
+STEP_CLASSES = "the given class of each step"  # name of such a target
 WHOLE_CLIP = "the whole clip"  # label of the only output step of a score of a clip
 APART = 0.4  # seconds between two top moments
 TIME_ERROR = 1e-4  # seconds: times nearer than this are equal
@@ -278,6 +279,8 @@ class ExplainedClip:
         frames_of_steps: first and last frame of each step of A; None: one step for each
             frame.
         labels: what the output steps are, such as words; (): the times of ``times_out``.
+        step_classes: (out,) the explained class of each output step, where they are given;
+            ``target`` is the last one's. None: ``target`` at all of them.
     """
 
     clip: Clip
@@ -295,6 +298,31 @@ class ExplainedClip:
     distribution_check: DistributionCheck | None = None
     frames_of_steps: Int[np.ndarray, "in 2"] | None = None
     labels: tuple[str, ...] = ()
+    step_classes: Int[np.ndarray, " out"] | None = None
+
+    @property
+    def explained_class(self) -> int | Int[np.ndarray, " out"]:
+        """Return the explained class, or that of each output step."""
+        return self.target if self.step_classes is None else self.step_classes
+
+    @property
+    def shown_classes(self) -> tuple[str, ...]:
+        """Return the classes' names and, behind them, that of classes of steps."""
+        names = tuple(self.model.classes)
+        return names if self.step_classes is None else (*names, STEP_CLASSES)
+
+    @property
+    def shown_target(self) -> int:
+        """Return where the target is among ``shown_classes``."""
+        return self.target if self.step_classes is None else len(self.model.classes)
+
+    @property
+    def shown_scores(self) -> Float[np.ndarray, "out shown"]:
+        """Return the scores of ``shown_classes``."""
+        if self.step_classes is None:
+            return self.scores
+        of_steps = self.scores[np.arange(len(self.scores)), self.step_classes]
+        return np.column_stack([self.scores, of_steps])
 
     @functools.cached_property
     def positions(self) -> Float[np.ndarray, " in"]:
@@ -364,12 +392,12 @@ class ExplainedClip:
     @property
     def target_name(self) -> str:
         """Return the name of the explained class."""
-        return self.model.classes[self.target]
+        return self.shown_classes[self.shown_target]
 
     @property
     def predicted(self) -> int:
         """Return the index of the predicted class."""
-        return int(gradcam.predicted_class(jnp.asarray(self.scores)))
+        return int(targets.predicted_class(jnp.asarray(self.scores)))
 
     @property
     def prediction(self) -> str:
@@ -443,7 +471,7 @@ class ExplainedClip:
         if how not in attribution_maps.AGGREGATIONS:  # a function's name
             return how.replace("_", " ")
         return attribution_maps.describe(
-            self.scores, self.target, how, self.times_out, self.step_labels
+            self.scores, self.explained_class, how, self.times_out, self.step_labels
         )
 
     @property
@@ -523,7 +551,7 @@ class ExplainedClip:
 
 def attribution(
     scores: Float[np.ndarray, "out C"],
-    target: int,
+    target: int | Int[np.ndarray, " out"],
     *,
     method: Method,
     baseline: Baseline,
@@ -539,7 +567,7 @@ def attribution(
 
     Args:
         scores: y, logits.
-        target: index of the explained class.
+        target: index of the explained class, or one for each output step.
         method: see ``Attribution``; so are baseline, rectified, matrix, beta, checks
             and class_maps.
         baseline: likewise.
@@ -744,6 +772,9 @@ def summarize(record: ExplainedClip) -> dict[str, object]:
         "unchanged_since": record.unchanged_since,
         "target": record.target_name,
         "target_score": float(record.scores[-1, record.target]),
+        "target_of_steps": None
+        if record.step_classes is None
+        else [record.model.classes[index] for index in record.step_classes],
         "shown": {
             "method": shown.method,
             "aggregation": shown.aggregation,

@@ -170,7 +170,7 @@ def _write_arrays(file: Path, explained: ExplainedClip) -> None:
         "matrix": shown.matrix,
         "times": explained.clip.times,
         "classes": np.array(explained.model.classes),
-        "target": np.array(explained.target),
+        "target": np.array(explained.explained_class),
     }
     if explained.frames_of_steps is not None:
         arrays["frames_of_steps"] = np.asarray(explained.frames_of_steps)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
+from rgcam.attribution import causal, perturbation
 from rgcam.attribution import explain as attribution
-from rgcam.attribution import perturbation
+from rgcam.attribution.targets import StepClasses
 from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
 from rgcam.models import classifiers, zoo
@@ -667,3 +668,66 @@ def test_a_clip_on_a_mesh_of_explicit_axes_is_explained_alone():
     found = attribution.explain(module, variables, copied, TARGET, method="fade")
     expected = attribution.explain(module, variables, frames, TARGET, method="fade")
     np.testing.assert_allclose(found.maps, expected.maps, atol=1e-6)
+
+
+# One class for each output step.
+
+CLASSES = np.array([2, 0, 1, 1, 3])
+
+
+@pytest.mark.parametrize("kind", [Given, Whole])
+@pytest.mark.parametrize("method", attribution.METHODS)
+def test_the_row_of_each_step_is_that_of_its_own_class(method, kind):
+    of_steps = explain("fc", method, StepClasses(CLASSES), kind)
+    single = explain("fc", method, sorted(set(CLASSES)), kind)
+    rows = np.arange(T)
+    # Integration takes as many points as its worst row needs.
+    tolerance = 1e-2 if method == "path" else 1e-4
+    for name in ("beta", "maps", "matrix"):
+        values, of_classes = getattr(of_steps, name), getattr(single, name)
+        if values is None:
+            continue
+        expected = np.asarray(of_classes)[CLASSES, rows]
+        size = np.abs(expected).max()
+        np.testing.assert_allclose(values, expected, atol=tolerance * size)
+    np.testing.assert_array_equal(of_steps.scores, single.scores)
+
+
+def test_classes_of_steps_of_long_clips_are_taken_block_by_block(monkeypatch):
+    monkeypatch.setattr(causal, "MAX_BLOCK", 3)
+    monkeypatch.setattr(causal, "MAX_STRETCH", 2)
+    jax.clear_caches()
+    in_blocks = explain("gap", "gradcam", StepClasses(CLASSES))
+    monkeypatch.undo()
+    jax.clear_caches()
+    at_once = explain("gap", "gradcam", StepClasses(CLASSES))
+    np.testing.assert_allclose(in_blocks.beta, at_once.beta, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_has_classes_of_steps_of_its_own():
+    module, variables, frames = small("gap")
+    clips = jnp.stack([jnp.asarray(frames), 2 * jnp.asarray(frames)])
+    classes = jnp.stack([CLASSES, CLASSES[::-1]])
+    run = jax.vmap(attribution.explain, in_axes=(None, None, 0, 0))
+    batch = run(module, variables, clips, StepClasses(classes))
+    second = attribution.explain(
+        module, variables, clips[1], StepClasses(CLASSES[::-1].tolist())
+    )
+    np.testing.assert_allclose(batch.beta[1], second.beta, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "fade"])
+def test_classes_of_steps_fit_a_padded_clip(method):
+    classes = StepClasses(np.arange(STEPS) % 2)
+    valid = StepClasses(np.arange(VALID) % 2)
+    for module, variables, frames in (framewise(), (*initialised(Attention), FRAMES)):
+        run = functools.partial(attribution.explain, module, variables, method=method)
+        padded = run(frames, classes, length=VALID)
+        assert_padded(padded, run(frames[:VALID], valid), STEPS, STEPS)
+
+
+def test_classes_of_steps_that_do_not_fit_are_one_sentence():
+    with pytest.raises(InputError, match="holds 4 classes and the model scores 5"):
+        explain("gap", "gradcam", StepClasses(CLASSES[:4]))
+    with pytest.raises(InputError, match="target of step 4 is 9, which is not a class"):
+        explain("gap", "fade", StepClasses([0, 0, 0, 0, 9]))

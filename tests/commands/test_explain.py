@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rgcam
-from rgcam.attribution.gradcam import predicted_class
+from rgcam.attribution.targets import predicted_class
 from rgcam.commands import app, explain
 from rgcam.commands.explain import DEMO_SEED
 from rgcam.data import video

@@ -80,7 +80,7 @@ def test_output_steps_lie_at_the_last_frames_or_evenly_between_the_first_and_las
 
 
 def test_a_score_of_the_whole_clip_sees_all_frames():
-    """A linear score: its weights predict all losses, and ones say nothing but the number."""
+    """A linear score: its weights predict all losses, and ones only their number."""
     rng = np.random.default_rng(0)
     removed = (rng.random((60, 6)) < 0.4).astype(float)
     weights = 1 + rng.random((1, 6))
@@ -89,7 +89,7 @@ def test_a_score_of_the_whole_clip_sees_all_frames():
     np.testing.assert_allclose(of(weights, removed, losses), 1)
     np.testing.assert_allclose(faithfulness.best_fidelity(removed, losses), 1)
     assert of(np.ones((1, 6)), removed, losses) == 0
-    # Told that it sees the first half, the rest is not counted as removed.
+    # Where it sees the first half alone, the rest does not count as removed.
     visible = np.repeat([[1.0, 0.0]], 3, 1)
     first = weights * visible
     np.testing.assert_allclose(

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from rgcam.attribution import explain
+from rgcam.attribution.targets import StepClasses
+from rgcam.errors import InputError
 from rgcam.metrics import selfcheck
 from tests.attribution.test_explain import TARGET, T, small
 
@@ -47,6 +49,32 @@ def test_perfect_maps_have_a_score_of_one():
     assert check.completeness == pytest.approx(0, abs=1e-4)
     assert check.deletion > 0 and check.passed
     assert check.verdict == "PASSED (1.00, threshold 0.65)"
+
+
+def test_maps_of_one_class_for_each_step_are_checked_by_its_own_score():
+    """Class 0 is constant and says nothing; class 1 is what the maps explain."""
+
+    def check(classes):
+        cells = FEATURES.sum(-1) * WEIGHTS
+        maps = np.tril(np.ones((8, 8)))[..., None, None] * cells
+        return selfcheck.check_faithfulness(
+            Additive(),
+            {},
+            FEATURES,
+            maps.astype(np.float32),
+            StepClasses(classes),
+            method="fade",
+            baseline="zero",
+            steps=[6, 7],
+        )
+
+    assert check([0] * 6 + [1, 1]).score == pytest.approx(1, abs=1e-4)
+    # The score of class 0 is 0 at all steps: nothing is lost there.
+    assert np.isnan(check([1] * 6 + [0, 0]).score)
+    with pytest.raises(InputError, match="target of step 0 is 2"):
+        check([2] * 8)
+    with pytest.raises(InputError, match="holds 3 classes and the model scores 8"):
+        check([0, 1, 1])
 
 
 def test_wrong_maps_fail():

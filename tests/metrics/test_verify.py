@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from rgcam.attribution import explain
+from rgcam.attribution.targets import StepClasses
+from rgcam.errors import InputError
 from rgcam.metrics import verify
 from rgcam.models import classifiers, layers
 from rgcam.models.backbones import SmallCNN
@@ -38,6 +40,17 @@ def test_weights_of_another_class_or_with_an_error_are_detected():
     wrong += 0.01 * np.abs(wrong).max()
     moved = verify.verify(module, variables, e._replace(beta=wrong), 2)
     np.testing.assert_allclose(moved[:2], 0.01, rtol=0.05)
+
+
+def test_weights_of_one_class_for_each_step_are_as_defined():
+    module, variables, _ = explained(lrcn())
+    classes = StepClasses(np.arange(T) % C)
+    e = explain.explain(module, variables, random((T, 16, 16, 3)), classes)
+    errors = verify.verify(module, variables, e, classes)
+    assert errors.as_defined and errors.differences <= 1e-5
+    assert not verify.verify(module, variables, e, 0).as_defined
+    with pytest.raises(InputError, match="give one class for each"):
+        verify.verify(module, variables, e, StepClasses([0]))
 
 
 class OwnCarry(nn.Module):

@@ -49,6 +49,39 @@ def test_the_record_holds_what_explain_computes(model, clip, method):
     np.testing.assert_allclose(shown.class_maps.maps[2], other.maps, atol=1e-6)
 
 
+def test_the_record_of_one_class_for_each_step(model, clip, tmp_path):
+    labels = np.repeat([1, 5, 0], [6, 6, 4])
+    phases = rgcam.StepClasses(labels)
+    explained = explain_clip(model, clip, target=phases, method=("fade", "gradcam"))
+    run = model.module, model.variables, model.preprocess(clip.frames)
+    expected = attribution.explain(*run, phases, method="fade")
+    shown = explained.shown
+    np.testing.assert_allclose(shown.maps, expected.maps, rtol=1e-4, atol=1e-6)
+    assert shown.class_maps.targets[0] == len(model.classes)
+    # The page offers single classes, too: those of the last step.
+    assert shown.class_maps.targets[1:] == best_classes(explained.scores[-1], 0, 4)
+    assert shown.faithfulness == selfcheck.check_faithfulness(
+        model.module,
+        model.variables,
+        explained.features,
+        shown.maps,
+        phases,
+        method="fade",
+        steps=[15],
+    )
+    summary = record.summarize(explained)
+    assert summary["target_of_steps"] == [model.classes[c] for c in labels]
+    assert summary["target_score"] == explained.scores[-1, 0]
+    writer.write(tmp_path, explained)
+    with np.load(tmp_path / "explanation.npz") as arrays:
+        np.testing.assert_array_equal(arrays["target"], labels)
+    cnn = zoo.load_model("stickman-cnn")
+    with pytest.raises(InputError, match="frame-CNN baseline explains one class"):
+        explain_clip(model, clip, target=phases, cnn=cnn)
+    with pytest.raises(InputError, match="holds 1 classes and the model scores 16"):
+        explain_clip(model, clip, target=rgcam.StepClasses([1]))
+
+
 def test_several_methods_share_one_record(model, clip):
     record = explain_clip(model, clip, method=("fade", "gradcam"), baseline="mean")
     alone = [

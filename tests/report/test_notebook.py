@@ -69,6 +69,27 @@ def test_the_predicted_class_is_shown_where_none_is_named(explained):
     assert "not checked for this view" in html
 
 
+def test_one_class_for_each_step_is_shown_behind_the_classes(explained):
+    _, frames, classes = explained
+    model = rgcam.load_model("stickman-lrcn")
+    labels = np.repeat([1, 5], [10, 6])
+    phases = rgcam.StepClasses(labels)
+    inputs = model.preprocess(frames)
+    e = rgcam.explain(model.module, model.variables, inputs, phases, relu=False)
+    record = notebook.explained_clip(e, frames, classes, phases)
+    of_steps = np.asarray(e.scores)[np.arange(16), labels]
+    assert record.target_name == "the given class of each step"
+    np.testing.assert_array_equal(record.shown_scores[:, -1], of_steps)
+    assert record.shown_scores.shape == (16, len(classes) + 1)
+    assert record.prediction in classes  # whatever stands behind them
+    html = rgcam.show(e, frames, classes, phases).html
+    assert "What supports “the given class of each step”" in html
+    rise = np.diff(of_steps).argmax() + 1
+    assert rgcam.choose_step(e.scores, labels, "rise") == rise
+    with pytest.raises(InputError, match="holds 2 classes and the model scores 16"):
+        rgcam.show(e, frames, classes, rgcam.StepClasses([1, 5]))
+
+
 def test_what_does_not_fit_is_one_sentence(explained):
     e, frames, classes = explained
     with pytest.raises(InputError, match="16 frames and the clip has 3"):
