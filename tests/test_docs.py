@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tomllib
 
+import numpy as np
 import pytest
 
+import rgcam
 from rgcam.commands import COMMANDS
 from rgcam.data.synthetic import stickman
 from rgcam.report import writer
@@ -37,6 +39,50 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
     names = {"__name__": "__docs__"}
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), names)
+
+
+def test_every_block_is_python_that_runs_or_a_command():
+    """Python of no other name: all of it is executed, but for one block by its own test."""
+    others = [
+        (page.name, language or "no language")
+        for page in PAGES
+        for language, _ in re.findall(
+            r"^ *```(.*)\n([^`]*?)^ *```$", page.read_text(), re.M
+        )
+        if language not in ("python", "bash")
+    ]
+    assert others == [("own-model.md", "text")]
+    indented = [page for page in PAGES if re.search("^ +```", page.read_text(), re.M)]
+    assert not indented  # which ``blocks`` does not find
+
+
+@pytest.mark.filterwarnings("ignore")  # of torchax and of PyTorch
+def test_the_block_of_pytorch_runs(tmp_path, monkeypatch):
+    """It is of a user's own classes, and of extras that are not among those of the tests."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip("torchax", reason="torchax is not installed")
+
+    class LRCN(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cnn = torch.nn.Sequential()
+            self.cnn.add_module("layer4", torch.nn.Conv2d(3, 4, 3, stride=4))
+            self.rnn = torch.nn.LSTM(4, 6, batch_first=True)
+            self.scores = torch.nn.Linear(6, 3)
+
+        def forward(self, videos):
+            batch, steps = videos.shape[:2]
+            maps = torch.relu(self.cnn(videos.flatten(0, 1)))
+            vectors = maps.mean((2, 3)).reshape(batch, steps, -1)
+            return self.scores(self.rnn(vectors)[0])
+
+    monkeypatch.chdir(tmp_path)
+    torch.save(LRCN().state_dict(), "lrcn.pt")
+    frames = np.random.default_rng(0).random((3, 8, 8, 3), np.float32)
+    names = {"LRCN": LRCN, "torch": torch, "rgcam": rgcam, "inputs": frames}
+    (block,) = blocks(ROOT / "docs" / "own-model.md", "text")
+    exec(compile(block, "own-model.md", "exec"), names)
+    assert names["e"].matrix.shape == (3, 3)
 
 
 def commands(page):
