@@ -36,6 +36,12 @@ CORNER = (0.58, 0.58, 0.4, 0.4)  # left, bottom, width, height, in parts of the 
 MOST_LABELS = 16  # of output steps
 FEWEST = 8  # steps that leave the corner free
 
+# Places are computed in inches: Matplotlib's own layout takes longer than all drawing.
+FRAME = 1.25  # width of a frame of the strip, with its margin
+BAR_FORMAT = "%.3g"  # of the ends of its colour bars
+MARGIN = 0.1  # around what is drawn
+MATRIX_WIDTH = 8.2
+
 
 class Row(NamedTuple):
     """A row of the strip.
@@ -76,25 +82,43 @@ def strip(
         title: above.
         note: small, below.
     """
-    cell = 1.25 * frames.shape[1] / frames.shape[2]  # inches
+    films = [row if isinstance(row, Row) else Row(row[0], row[1]) for row in rows]
+    scales = [colour_scale(row.maps, row.signed, over_frames=True) for row in films]
     picks = choose_frames(len(frames), columns, moments)
-    size = 1.25 * len(picks) + 2.2, (cell + 0.06) * (len(rows) + 1) + 0.75
-    figure = _figure(size, title, note)
-    figure.set_layout_engine("compressed")
-    axes = figure.subplots(len(rows) + 1, 1, squeeze=False)[:, 0]
-    _draw_film(axes[0], frames[picks], "(a) original video")
+    names = ["(a) original video"]
+    names += [f"({chr(98 + i)}) {row.label}" for i, row in enumerate(films)]
+    labels = [textwrap.fill(_drawable(name), 18) for name in names]
+    left = MARGIN + max(_text_width(label, 9) for label in labels) + 0.1
+    width = FRAME * len(picks)
+    numbers = [BAR_FORMAT % end for scale in scales for end in (scale.low, scale.high)]
+    right = 0.6 + max([_text_width(number, 8) for number in numbers], default=0)
+    height = FRAME * 0.96 * frames.shape[1] / frames.shape[2]
+    pitch = max(height, *map(_text_height, labels)) + 0.12  # from one row to the next
+    page = _page(left + width + right, pitch * len(labels) + 0.14, title, note)
+    # The rows' centres, from above; over the first are the times.
+    centres = page.top - 0.14 - pitch * (np.arange(len(labels)) + 0.5)
+
+    def place_film(row: int) -> Axes:
+        return page.place(left, centres[row] - height / 2, width, height)
+
+    film = place_film(0)
+    _draw_film(film, frames[picks], labels[0])
     seconds = [f"{time:.2f} s" for time in times[picks]]
-    axes[0].set_xticks(np.arange(len(picks)) + 0.5, seconds, **_text_style())
-    for pick, label in zip(picks, axes[0].get_xticklabels(), strict=True):
+    film.set_xticks(np.arange(len(picks)) + 0.5, seconds, **_text_style())
+    for pick, label in zip(picks, film.get_xticklabels(), strict=True):
         if pick in moments:
             label.set(color=COLOURS[0], weight="bold")
-    for i, row in enumerate(rows, start=1):
-        row = row if isinstance(row, Row) else Row(label=row[0], maps=row[1])
-        scale = colour_scale(row.maps, row.signed, over_frames=True)
+    for i, (row, scale) in enumerate(zip(films, scales, strict=True), start=1):
         heat = blend(frames[picks], normalize(row.maps)[picks], scale, box)
-        _draw_film(axes[i], heat, f"({chr(97 + i)}) {row.label}")
-        _draw_film_bar(figure, axes[i], scale)
-    return figure
+        film = place_film(i)
+        _draw_film(film, heat, labels[i])
+        if not scale.high:
+            _say_nothing(film)
+            continue
+        tall = 0.86 * height
+        bar = page.place(left + width + 0.1, centres[i] - tall / 2, 0.1, tall)
+        _draw_film_bar(page.figure, bar, scale)
+    return page.figure
 
 
 def matrix(
@@ -133,10 +157,17 @@ def matrix(
         labels: what the output steps are, where they are no times, such as words.
     """
     drawn = _drawn_classes(classes, target, scores[-1])
+    last_step = step_name(times_out, labels, -1)
+    description, row = beneath or (f"last row ({last_step})", matrix[-1])
     tall = float(np.clip(0.6 * len(times_out), 1.2, 4.4))  # inches
-    figure = _figure((8.2, tall + 2.5), title, note)
-    figure.set_layout_engine("constrained")
-    top, main, side, last, legend = _lay_out(figure, tall)
+    # "last step (t' = 2.00 s)" in two lines: the axis is short.
+    lines = description.rstrip(")").split(" (")
+    row_label = "\n".join(textwrap.fill(line, 18) for line in lines)
+    # Beside the rows' names, or the numbers of the row beneath, stands an axis label.
+    names_width = max([_text_width(_row_name(name), 8) for name in labels], default=0)
+    left = max(names_width + 0.45, _text_height(row_label) + 0.62)
+    page = _page(MATRIX_WIDTH, tall + 2.57, title, note)
+    top, main, side, last, legend = _lay_out(page, left, tall)
     x = _edges(main, "x", times_in, 1.0)
     rows = np.arange(len(labels), dtype=np.float64) if labels else times_out
     y = _edges(main, "y", rows, (x[-1] - x[0]) / len(times_in), labels)
@@ -146,18 +177,17 @@ def matrix(
         future[:] = False
     hidden = future & bool(matrix.any() and not matrix[future].any())
     scale = colour_scale(matrix, signed)
-    _draw_matrix(figure, main, top, np.ma.array(matrix, mask=hidden), scale, x, y)
+    values = np.ma.array(matrix, mask=hidden)
+    _draw_matrix(page.figure, main, top, values, scale, x, y)
     if labels:
         main.set_ylabel("output step")
-    last_step = step_name(times_out, labels, -1)
-    label, row = beneath or (f"last row ({last_step})", matrix[-1])
-    _draw_row(last, row, x, label)
+    _draw_row(last, row, x, row_label)
     _draw_scores(side, scores[:, drawn], rows)
     if profile is not None and hidden.any() and len(profile) >= FEWEST:
         _draw_lags(main, profile, times_in)
     names = [classes[c] for c in drawn] + [NOT_SEEN] * int(hidden.any())
     _draw_legend(legend, side.lines, names)
-    return figure
+    return page.figure
 
 
 def choose_frames(
@@ -275,8 +305,13 @@ class _TextStyle(TypedDict):
 def _fonts() -> tuple[list[str], set[int]]:
     """Return the fonts to use, CJK if installed, and all characters they can draw."""
     names = ["DejaVu Sans", *set(CJK).intersection(font_manager.get_font_names())]
-    files = [font_manager.get_font(font_manager.findfont(name)) for name in names]
+    files = [font_manager.get_font(_font_file(name)) for name in names]
     return names, set().union(*(file.get_charmap() for file in files))
+
+
+@functools.cache
+def _font_file(name: str) -> str:
+    return str(font_manager.findfont(name))
 
 
 def _drawable(text: str, width: int = 999) -> str:
@@ -290,14 +325,65 @@ def _text_style(size: int = 8) -> _TextStyle:
     return {"family": _fonts()[0], "size": size, "parse_math": False}
 
 
-def _figure(size: tuple[float, float], title: str, note: str) -> Figure:
-    """Begin a figure (inches) with a title above and a small note below."""
-    figure = Figure(size, dpi=DPI, facecolor="white")
-    title = textwrap.fill(_drawable(title), int(size[0] * 11))
-    figure.suptitle(title, **_text_style(11))
-    note = textwrap.fill(_drawable(note), int(size[0] * 15))
-    figure.supxlabel(note, color="0.3", **_text_style())
-    return figure
+def _text_width(text: str, size: int) -> float:
+    """Return the width in inches of the widest line."""
+    font = font_manager.get_font([_font_file(name) for name in _fonts()[0]])
+    font.set_size(size, 72)
+    widths = []
+    for line in text.split("\n"):
+        font.set_text(line)
+        widths.append(font.get_width_height()[0] / 64 / 72)
+    return max(widths)
+
+
+def _text_height(text: str, size: int = 9) -> float:
+    """Return the height in inches of all lines."""
+    return (text.count("\n") + 1) * 1.25 * size / 72
+
+
+class _Page(NamedTuple):
+    """A figure on which axes are placed in inches from its lower left corner.
+
+    Attributes:
+        figure: with its title and note.
+        top: lower edge of the title.
+    """
+
+    figure: Figure
+    top: float
+
+    def place(self, left: float, bottom: float, width: float, height: float) -> Axes:
+        """Add axes of this size at this place."""
+        page_width, page_height = self.figure.get_size_inches()
+        return self.figure.add_axes(
+            (
+                left / page_width,
+                bottom / page_height,
+                width / page_width,
+                height / page_height,
+            )
+        )
+
+
+def _page(width: float, height: float, title: str, note: str) -> _Page:
+    """Begin a figure with a title above and a small note below.
+
+    Args:
+        width: of the figure, in inches.
+        height: of what lies between title and note.
+        title: above.
+        note: small, below.
+    """
+    title = textwrap.fill(_drawable(title), int(width * 11))
+    note = textwrap.fill(_drawable(note), int(width * 15))
+    above = MARGIN + (_text_height(title, 11) if title else 0)
+    below = MARGIN + (_text_height(note, 8) if note else 0)
+    # Whole pixels, as files of pixels have.
+    width, total = (round(x * DPI) / DPI for x in (width, above + height + below))
+    figure = Figure((width, total), dpi=DPI, facecolor="white")
+    figure.suptitle(title, y=1 - MARGIN / 2 / total, **_text_style(11))
+    figure.supxlabel(note, y=MARGIN / 2 / total, color="0.3", **_text_style())
+    return _Page(figure, total - above)
 
 
 def _matrix_norm(scale: ColourScale) -> Normalize:
@@ -338,21 +424,16 @@ def _draw_film(axis: Axes, frames: UInt8[np.ndarray, "N H W 3"], label: str) -> 
     axis.set(xlim=(0, len(frames)), ylim=(height, 0), xticks=[], yticks=[])
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
     axis.spines[:].set_visible(False)
-    label = textwrap.fill(_drawable(label), 18)
     axis.set_ylabel(label, rotation=0, ha="right", va="center", **_text_style(9))
 
 
 def _draw_film_bar(figure: Figure, axis: Axes, scale: ColourScale) -> None:
-    if not scale.high:
-        return _say_nothing(axis)
+    """Draw the colours of a row, from its lowest value to its highest."""
     bar = figure.colorbar(
         ScalarMappable(*_norm_and_colours(scale)),
-        ax=axis,
+        cax=axis,
         ticks=(scale.low, scale.high),
-        aspect=11,
-        pad=0.01,
-        format="%.3g",
-        shrink=0.86,
+        format=BAR_FORMAT,
     )
     bar.set_label("logits", size=8)
     bar.ax.tick_params(labelsize=8)
@@ -372,18 +453,38 @@ def _drawn_classes(
     return [index, *[int(c) for c in np.argsort(-last) if c != index][:3]]
 
 
-def _lay_out(figure: Figure, tall: float) -> list[Axes]:
-    """Return the axes of the colour bar, matrix, scores, last row and legend."""
-    axes = figure.subplot_mosaic(
-        "t.;ms;lk", width_ratios=(5, 2.6), height_ratios=(0.13, tall, 1.1)
-    )
-    axes["s"].sharey(axes["m"])
-    axes["l"].sharex(axes["m"])
-    for axis in axes.values():
+def _lay_out(page: _Page, left: float, tall: float) -> list[Axes]:
+    """Return the axes of the colour bar, matrix, scores, last row and legend.
+
+    Args:
+        page: of MATRIX_WIDTH.
+        left: inches beside the matrix for its axis.
+        tall: height of the matrix.
+    """
+    gap, right = 0.12, 0.18
+    both = MATRIX_WIDTH - left - gap - right
+    wide = both * 5 / 7.6
+    beside = left + wide + gap
+    bar = page.top - 0.54  # below its ticks and its label
+    matrix = bar - 0.08 - tall
+    row = matrix - 1.5  # below the numbers and the label of the scores' axis
+    top = page.place(left, bar, wide, 0.12)
+    main = page.place(left, matrix, wide, tall)
+    side = page.place(beside, matrix, both - wide, tall)
+    last = page.place(left, row, wide, 1.0)
+    legend = page.place(beside, row, both - wide, 1.0)
+    side.sharey(main)
+    last.sharex(main)
+    for axis in (top, main, side, last, legend):
         axis.tick_params(labelsize=8)
         axis.xaxis.label.set(fontsize=9)
         axis.yaxis.label.set(fontsize=9)
-    return [axes[name] for name in "tmslk"]
+    return [top, main, side, last, legend]
+
+
+def _row_name(label: str) -> str:
+    """Return the name of an output step that has one, as it stands beside the matrix."""
+    return _drawable(label, 16)
 
 
 def _edges(
@@ -399,7 +500,7 @@ def _edges(
     """
     if labels:
         marked = choose_frames(len(labels), MOST_LABELS)
-        names = [_drawable(labels[i], 16) for i in marked]
+        names = [_row_name(labels[i]) for i in marked]
         axis.yaxis.set_ticks(times[marked], names, **_text_style())
     elif len(times) <= 3:
         ticks = axis.xaxis if name == "x" else axis.yaxis
@@ -435,14 +536,11 @@ def _draw_row(
     axis: Axes,
     values: Float[np.ndarray, " n"],
     x: Float[np.ndarray, " n+1"],
-    description: str,
+    label: str,
 ) -> None:
     """Draw one row of a matrix as bars, and what it is at the left."""
     axis.stairs(np.maximum(values, 0), x, fill=True, color=COLOURS[0])
     axis.stairs(np.minimum(values, 0), x, fill=True, color=COLOURS[1])
-    # "last step (t' = 2.00 s)" in two lines: the axis is short.
-    lines = description.rstrip(")").split(" (")
-    label = "\n".join(textwrap.fill(line, 18) for line in lines)
     axis.set(xlabel="input time t (s)", ylabel=label)
     axis.locator_params(axis="y", nbins=3)
     if not values.any():
