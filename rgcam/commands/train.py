@@ -5,10 +5,11 @@ import dataclasses
 import functools
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 from jaxtyping import Array, Float
 
 from rgcam import files
@@ -21,6 +22,7 @@ from rgcam.training.fields import Config
 
 if TYPE_CHECKING:  # modules that load the optimizer and the checkpoints
     from rgcam.training.checkpoint import Writer
+    from rgcam.training.explanations import ClipExplanation
     from rgcam.training.progress import Progress
     from rgcam.training.run import Run
     from rgcam.training.step import TrainState
@@ -169,7 +171,7 @@ def train(
     import jax
 
     from rgcam.data import pipeline
-    from rgcam.training import checkpoint, mesh, results
+    from rgcam.training import checkpoint, explanations, mesh, results
     from rgcam.training import progress as progresses
     from rgcam.training import run as runs
     from rgcam.training import step as training
@@ -189,6 +191,10 @@ def train(
         len(parts.plan.lengths), config.data.max_broken
     )
     stop = progresses.StopRequest()
+    shown_clips: tuple[explanations.FixedClip, ...] = ()
+    if config.explain_every and mesh.is_first():
+        shown_clips = explanations.choose_clips(config, parts)
+    explain_clips = explanations.explainer(parts)
     pending: Metrics | None = None
     with progresses.Progress(
         workdir,
@@ -216,9 +222,39 @@ def train(
                 )
                 progress.validated(step, scores)
                 checkpoint.save(writer, state, scores)
+            if shown_clips and explanations.is_due(config, parts, step):
+                show(progress, step, explain_clips(state, shown_clips), config, parts)
             if stopping:
                 break
     return state
+
+
+def show(
+    progress: "Progress",
+    step: int,
+    explained: Sequence["ClipExplanation"],
+    config: Config,
+    parts: "Run",
+) -> None:
+    """Draw the matrix of each clip and, where its frames are there, the film strip."""
+    # Imported here: a run without explanations draws nothing.
+    from rgcam.report import plots
+
+    classes = parts.source.classes
+    for clip, scores, matrix, maps in explained:
+        times = np.arange(len(scores)) / config.data.fps
+        predicted = classes[int(scores[-1].argmax())]
+        name = files.printable(clip.name)
+        title = f"Step {step}: what supports “{classes[clip.label]}” in {name}"
+        note = f"predicted: {predicted}"
+        figure = plots.matrix(
+            matrix, times, times, scores, classes, clip.label, title=title, note=note
+        )
+        progress.show(step, f"matrix/{name}", plots.figure_to_array(figure))
+        if clip.frames is not None:
+            rows = [plots.Row("fade, last step", maps, signed=True)]
+            figure = plots.strip(clip.frames, rows, times, title=title, note=note)
+            progress.show(step, f"strip/{name}", plots.figure_to_array(figure))
 
 
 def report(progress: "Progress", step: int, metrics: Metrics | None) -> None:

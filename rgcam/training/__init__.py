@@ -8,6 +8,7 @@
 ``mesh``           the devices of all processes as one mesh
 ``checkpoint``     save and restore a run's state
 ``progress``       metrics on the terminal, in JSON lines and for TensorBoard; early stops
+``explanations``   of a few fixed clips during a run
 ``distribution``   statistics of the training clips, to warn of clips unlike them
 ``results``        accuracy on the test clips, and the files that report it
 """

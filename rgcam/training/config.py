@@ -20,7 +20,14 @@ CONFIG = "config.json"
 PACKAGED = Path(__file__).parent / "experiments"  # of an installed wheel
 CHECKOUT = Path(__file__).parents[2] / "configs"
 # Fields that may differ from those a run was begun with: they change no number.
-FREE = ("data.cache", "data.root", "data.workers", "checkpoint_steps")
+FREE = (
+    "data.cache",
+    "data.root",
+    "data.workers",
+    "checkpoint_steps",
+    "explain_every",
+    "explain_clips",
+)
 
 
 def base_config() -> config_dict.ConfigDict:

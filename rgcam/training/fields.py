@@ -329,6 +329,15 @@ class Config(Record):
         at_least=0,
         at_most=10**9,
     )
+    explain_every: int = number(
+        0,
+        "steps from one explanation of fixed clips to the next, for TensorBoard; 0: none",
+        at_least=0,
+        at_most=10**9,
+    )
+    explain_clips: int = number(
+        3, "validation clips that are explained", at_least=1, at_most=100
+    )
 
 
 class Field(NamedTuple):

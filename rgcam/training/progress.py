@@ -16,6 +16,7 @@ from typing import TextIO
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
@@ -127,6 +128,11 @@ class Progress:
         if scores:
             self.write(step, {f"validation_{n}": v for n, v in scores.items()})
             self.say([f"step {step}: validation accuracy {scores['accuracy']:.1%}"])
+
+    def show(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
+        """Write an image for TensorBoard, which shows those of one name as a sequence."""
+        if self.board is not None:
+            self.board.add_image(name, image, step, dataformats="HWC")
 
     def say(self, sentences: Iterable[str]) -> None:
         """Print above the bar, once for all processes."""

@@ -16,6 +16,7 @@ from rgcam.report import writer
 from rgcam.training import progress as progresses
 from rgcam.training import step as training
 from tests.conftest import ROOT, one_sentence
+from tests.training.test_explanations import images
 
 TINY = [
     "--config.data.train_clips=24",
@@ -40,8 +41,10 @@ def same(a, b):
 def test_train_again_then_explain(call, tmp_path):
     run = tmp_path / "run"
     part = [LRCN, f"--workdir={run}", *TINY, "--config.model.hidden=6"]
-    code, out, err = call("train", *part)
+    shown = "--config.explain_every=4", "--config.explain_clips=1"
+    code, out, err = call("train", *part, *shown)
     assert code == 0, err
+    assert [step for step, _, _ in images(run / "tensorboard")] == [4, 4, 6, 6]
     results = json.loads((run / "results.json").read_text())
     assert results["steps"] == 6 and results["clips"] == 11
     assert results["split"] == "fresh clips" and "split fresh clips" in out
