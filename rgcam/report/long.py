@@ -20,6 +20,17 @@ from rgcam.report.record import ModelInfo, Moment
 from rgcam.types import Fields
 
 FILES = ("explanation.npz", "matrix.png", "summary.json")
+# The axes of the arrays in explanation.npz: a row is an output step of ``out``.
+AXES = {
+    "scores": "in class",
+    "out": "row",
+    "matrix": "row in",
+    "dropped": "row",
+    "window": "",
+    "times": "in",
+    "classes": "class",
+    "target": "",
+}
 BINS = 400  # of an axis of the figure, at most
 
 
@@ -268,17 +279,21 @@ def _bins(
 
 def _write_all(folder: Path, explained: ExplainedVideo) -> None:
     explanation = explained.explanation
-    np.savez_compressed(
-        folder / "explanation.npz",
-        scores=explanation.scores,
-        out=explanation.out,
-        matrix=explanation.matrix,
-        dropped=explanation.dropped,
-        window=0 if explained.window is None else explained.window,
-        times=explained.times,
-        classes=np.array(explained.model.classes),
-        target=explanation.target,
-    )
+    arrays = {
+        "scores": explanation.scores,
+        "out": explanation.out,
+        "matrix": explanation.matrix,
+        "dropped": explanation.dropped,
+        "window": np.array(explained.window or 0),
+        "times": explained.times,
+        "classes": np.array(explained.model.classes),
+        "target": np.array(explanation.target),
+    }
+    axes = dict(AXES)
+    if explained.window is not None:
+        axes["matrix"] = "row lag"
+    arrays["axes"] = writer.axes_entry(arrays, axes)
+    np.savez_compressed(folder / "explanation.npz", allow_pickle=False, **arrays)
     matrix, times_in, times_out, scores = pooled(explained)
     figure = plots.matrix(
         matrix,

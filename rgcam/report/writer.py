@@ -6,7 +6,7 @@ fast start.
 
 import contextlib
 import io
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +32,19 @@ FILES = (
     "overlay.gif",
     "summary.json",
 )
+# The axes of the arrays in explanation.npz, by the names of rgcam's glossary.
+AXES = {
+    "scores": "out class",
+    "maps": "in h w",
+    "aggregate": "",
+    "matrix": "out in",
+    "times": "in",
+    "classes": "class",
+    "target": "",
+    "frames_of_steps": "in end",
+    "output_steps": "out",
+    "beta": "out in channel",
+}
 # For libx264: files as small as by the default preset, written three times as fast.
 QUALITY = {"crf": "18", "preset": "veryfast"}
 WRITERS = 2  # threads that encode while figures are drawn
@@ -160,6 +173,11 @@ def _write_overlay(folder: Path, explained: ExplainedClip) -> None:
     write_gif(folder / "overlay.gif", small_frames, gif_fps)
 
 
+def axes_entry(arrays: Mapping[str, np.ndarray], axes: Mapping[str, str]) -> np.ndarray:
+    """Return the entry ``axes`` of explanation.npz: "matrix: out in", one per array."""
+    return np.array([f"{name}: {axes[name]}".rstrip() for name in arrays])
+
+
 def _write_arrays(file: Path, explained: ExplainedClip) -> None:
     shown = explained.shown
     # Names as arrays of characters: the file is read without pickle.
@@ -182,6 +200,15 @@ def _write_arrays(file: Path, explained: ExplainedClip) -> None:
     for attribution in explained.attributions:
         if attribution.beta is not None:
             arrays["beta"] = attribution.beta
+    axes = dict(AXES)
+    if explained.frames_of_steps is not None:  # frames are no steps of A
+        axes["times"] = "frame"
+    if explained.step_classes is not None:
+        axes["target"] = "out"
+    for other in explained.attributions[1:]:
+        axes[f"maps_{other.method}"] = AXES["maps"]
+        axes[f"matrix_{other.method}"] = AXES["matrix"]
+    arrays["axes"] = axes_entry(arrays, axes)
     np.savez_compressed(file, allow_pickle=False, **arrays)
 
 

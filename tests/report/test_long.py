@@ -38,6 +38,9 @@ def test_a_window_of_a_file(call, known, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == FILES
     found = arrays_of(tmp_path)
     assert found["matrix"].shape == (48, 8) and found["window"] == 8
+    axes = dict(line.partition(":")[::2] for line in found["axes"])
+    assert axes["matrix"].split() == ["row", "lag"] and axes["scores"] == " in class"
+    assert all(len(axes[n].split()) == found[n].ndim for n in found if n != "axes")
     np.testing.assert_allclose(found["scores"], scores, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(found["times"], times)
     for lag in range(8):

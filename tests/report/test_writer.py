@@ -44,6 +44,17 @@ def test_the_file_of_arrays_holds_the_shown_maps(model, clip, tmp_path, how):
         np.testing.assert_array_equal(arrays["beta"], record.shown.beta)
         assert arrays["aggregate"] == how and arrays["matrix"].shape == (16, 16)
         assert arrays["target"] == 1
+        axes = dict(line.partition(":")[::2] for line in arrays["axes"])
+        assert set(axes) == set(arrays.files) - {"axes"}
+        assert axes["maps"].split() == ["in", "h", "w"]
+        # One length for each name, whatever array it is in.
+        sizes = [
+            pair
+            for name, names in axes.items()
+            for pair in zip(names.split(), arrays[name].shape, strict=True)
+        ]
+        assert dict(sizes)["channel"] == record.shown.beta.shape[2]
+        assert len(set(sizes)) == len(dict(sizes))
 
 
 def test_write_is_all_or_nothing(explained, tmp_path, monkeypatch):
