@@ -10,6 +10,7 @@ summarize  many explained videos as one page and a table
 evaluate   measure attribution methods on clips: tables
 prepare    make a tensorflow-datasets dataset
 preview    draw augmented training clips
+demo       upload a video in a browser and see its explanation
 =========  ========================================================================
 
 ``rgcam COMMAND``, ``python -m rgcam COMMAND`` and the scripts ``explain.py`` and
@@ -23,5 +24,6 @@ COMMANDS = {
     "evaluate": "Measure attribution methods on clips: faithfulness, truth, sanity checks.",
     "prepare": "Make a dataset of UCF11, or of a folder with one sub-folder per class.",
     "preview": "Draw augmented training clips, as the model sees them.",
+    "demo": "Serve a page in the browser: upload a video, see its explanation.",
 }
 """Every command, with what it does in one sentence."""
