@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from rgcam import files
@@ -59,6 +60,12 @@ class Frames:
             arrays = _load(self.decode(index, replace=True))
         assert arrays is not None
         return _from_jpeg(arrays["jpeg"], arrays["ends"])
+
+    def first(self, index: int) -> UInt8[np.ndarray, "S S 3"]:
+        """Return the first frame of clip ``index`` alone."""
+        arrays = _load(self.decode(index)) or _load(self.decode(index, replace=True))
+        assert arrays is not None
+        return _from_jpeg(arrays["jpeg"], arrays["ends"][:1])[0]
 
     def length(self, index: int) -> int:
         """Return the number of frames of clip ``index``, without reading them."""

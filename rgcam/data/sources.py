@@ -14,7 +14,7 @@ from flax import linen as nn
 from tqdm import tqdm
 
 from rgcam import files
-from rgcam.data import augment, cache, clips, folder, splits
+from rgcam.data import augment, cache, clips, folder, near_duplicates, splits
 from rgcam.data.synthetic import draw
 from rgcam.data.tfds import prepare
 from rgcam.errors import InputError
@@ -154,8 +154,43 @@ def _read(config: DataConfig, spec: Preprocess, frozen: Frozen | None) -> Source
         classes=listing.classes,
         split=parts.name,
         unreadable=unreadable,
-        warning=parts.warning,
+        warning="; ".join(
+            filter(None, (parts.warning, _near_duplicates(parts, frames_of)))
+        ),
         notes=listing.notes,
+    )
+
+
+def _near_duplicates(
+    parts: splits.Parts, frames_of: Callable[[Sequence[folder.Item]], cache.Frames]
+) -> str:
+    """Return a sentence if test clips begin like clips to train on, else "".
+
+    Only clips without a known recording are looked at, and only where their names tell
+    of none: else the split has said so.
+    """
+    train, test = (
+        sorted(
+            (item for item in part if item.group == item.place), key=lambda i: i.place
+        )
+        for part in (parts.train, parts.test)
+    )
+    if not (train and test) or folder.suggest_pattern([*train, *test]):
+        return ""
+    train, test = train[: near_duplicates.MOST], test[: near_duplicates.MOST]
+    tested, trained = (
+        [near_duplicates.signature(frames.first(i)) for i in range(len(frames))]
+        for frames in (frames_of(test), frames_of(train))
+    )
+    twins = near_duplicates.closest(tested, trained)
+    if not near_duplicates.is_shared(twins):
+        return ""
+    alike = np.flatnonzero(twins >= 0)
+    return (
+        f"{len(alike)} of {len(test)} test clips begin with nearly the same frame as a clip "
+        f"to train on, such as {test[alike[0]].name} and {train[twins[alike[0]]].name}: if "
+        "they are parts of one recording, the accuracy says little about new recordings; "
+        "keep recordings together by --config.data.group"
     )
 
 

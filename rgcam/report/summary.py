@@ -20,6 +20,7 @@ Attribution is averaged over the videos of one explained class. Those whose fait
 check failed are left out: their maps do not say what the model used.
 """
 
+import concurrent.futures
 import csv
 import io
 from collections import Counter
@@ -28,10 +29,12 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from rgcam.attribution import maps as attribution_maps
 from rgcam.data import folder as folders
+from rgcam.data import near_duplicates
+from rgcam.data.video import read_clip
 from rgcam.errors import InputError
 from rgcam.metrics import statistics
 from rgcam.metrics.statistics import Interval
@@ -213,7 +216,7 @@ def summarize_videos(
             f"such as {unlabelled[0]}: they have no label",
         )
     if not group:
-        notes = (*notes, *_shared_recordings(labels))
+        notes = (*notes, *_shared_recordings(labels, root))
     videos = tuple(
         sorted(
             (_video(row, labels[_name(row)], groups[_name(row)]) for row in rows),
@@ -232,8 +235,11 @@ def summarize_videos(
     )
 
 
-def _shared_recordings(labels: Mapping[str, str]) -> Iterator[str]:
-    """Yield a sentence if file names tell that several videos are of one recording."""
+def _shared_recordings(labels: Mapping[str, str], root: Path) -> Iterator[str]:
+    """Yield a sentence if several videos seem to be of one recording.
+
+    Names tell, or else first frames do, as far as the videos are still there.
+    """
     names = sorted(set(labels.values()))
     items = [
         folders.Item(
@@ -248,6 +254,32 @@ def _shared_recordings(labels: Mapping[str, str]) -> Iterator[str]:
             "by their names, several videos are parts of one recording, and the intervals "
             f"take each for one: group them by --group='{pattern}'"
         )
+        return
+    videos = sorted(item.place for item in items)[: near_duplicates.MOST]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        frames = list(pool.map(_first_frame, [root / video for video in videos]))
+    there = [
+        (video, near_duplicates.signature(frame))
+        for video, frame in zip(videos, frames, strict=True)
+        if frame is not None
+    ]
+    twins = near_duplicates.closest([signature for _, signature in there])
+    if near_duplicates.is_shared(twins):
+        alike = np.flatnonzero(twins >= 0)
+        first, second = there[alike[0]][0], there[twins[alike[0]]][0]
+        yield (
+            f"{len(alike)} of {len(there)} videos begin with nearly the same frame as "
+            f"another, such as {first} and {second}: if they are parts of one recording, "
+            "the intervals, which take each for one, are too narrow; group them by --group"
+        )
+
+
+def _first_frame(file: Path) -> UInt8[np.ndarray, "H W 3"] | None:
+    """Return the first frame of a video; None where it is gone or cannot be read."""
+    try:
+        return read_clip(file, 10.0, end=0.5).frames[0]
+    except InputError:
+        return None
 
 
 def folder_label(path: Path, classes: Sequence[str]) -> str:

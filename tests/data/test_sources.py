@@ -1,9 +1,12 @@
 """A config's data, made clips: splits, features, and what cannot be read."""
 
+import numpy as np
 import pytest
 
 from rgcam.data import sources
+from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
+from rgcam.report.writer import write_video
 from rgcam.training.config import base_config
 from tests.data.test_cache import SPEC, make_videos
 
@@ -98,3 +101,29 @@ def test_what_is_no_clip_is_reported(root, tmp_path):
     (root / "a" / "notes.txt").touch()
     (note,) = load(root, tmp_path).notes
     assert note == "left out: files without a video's suffix (1), such as a/notes.txt"
+
+
+def parts_of_recordings(root, recordings=6):
+    """Write two clips of each drawn scene, which begin alike; no name tells of it."""
+    for number in range(recordings):
+        frames = stickman.clip(number, length=12).frames
+        for part, rest in enumerate((frames[1:6], frames[6:])):
+            file = root / "ab"[number % 2] / f"clip{2 * number + part:03}.mp4"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_video(file, np.concatenate([frames[:1], rest]), 7.5)
+    return root
+
+
+def test_test_clips_that_begin_like_clips_to_train_on_are_reported(tmp_path):
+    root = parts_of_recordings(tmp_path / "clips")
+    fields = {"group": "", "test_groups": "", "test_fraction": 0.5}
+    source = load(root, tmp_path, **fields)
+    assert (
+        "test clips begin with nearly the same frame as a clip to train on, such as"
+        in (source.warning)
+    )
+    assert "--config.data.group" in source.warning
+    for file in list(root.rglob("*.mp4")):
+        if int(file.stem.removeprefix("clip")) % 2:  # the second part of a recording
+            file.unlink()
+    assert "nearly the same frame" not in load(root, tmp_path, **fields).warning

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
 from rgcam.metrics import statistics
 from rgcam.report import summary
+from rgcam.report.writer import write_video
 
 CLASSES = ("Diving", "Golf Swing", "Jump")
 OPTIONS = {"videos": "/clips/mine", "model": "runs/lrcn"}
@@ -236,6 +238,23 @@ def test_names_that_tell_of_shared_recordings_are_reported(corpus):
     assert grouped.notes == ()
     (note,) = summary.summarize_videos(folder, named, OPTIONS).notes
     assert note.endswith(r"group them by --group='_g(\d+)_'")
+
+
+def test_first_frames_that_tell_of_shared_recordings_are_reported(corpus, tmp_path):
+    folder, rows, _ = corpus
+    named = [
+        row | {"video": f"{row['video'].split('/')[0]}/clip {number}.mp4"}
+        for number, row in enumerate(rows)
+    ]
+    options = OPTIONS | {"videos": str(tmp_path)}
+    assert summary.summarize_videos(folder, named, options).notes == ()  # all are gone
+    for number, row in enumerate(named[:8]):  # two videos of each of four scenes
+        file = tmp_path / row["video"]
+        file.parent.mkdir(exist_ok=True)
+        write_video(file, stickman.clip(number // 2, length=8).frames[:3], 7.5)
+    (note,) = summary.summarize_videos(folder, named, options).notes
+    assert note.startswith("8 of 8 videos begin with nearly the same frame as another")
+    assert "Diving/clip 0.mp4" in note and note.endswith("group them by --group")
 
 
 def test_where_nothing_was_checked_all_are_averaged(tmp_path):
