@@ -31,8 +31,12 @@ def main(arguments: list[str] | None = None) -> None:
         "--pattern", default=r"_g(\d+)_", help="of a recording's number"
     )
     options = parser.parse_args(arguments)
-    files = sorted(Path(options.videos).glob("*/*.*"))
-    numbers = [int(re.search(options.pattern, file.name)[1]) for file in files]
+    found = {
+        file: re.search(options.pattern, file.name)
+        for file in sorted(Path(options.videos).glob("*/*.*"))
+    }
+    files = [file for file, match in found.items() if match]
+    numbers = [int(match[1]) for match in found.values() if match]
     frames = [video.read_clip(file, 10.0, end=0.5).frames[0] for file in files]
     signatures = np.stack([near_duplicates.signature(frame) for frame in frames])
     recordings = [
