@@ -31,15 +31,53 @@ WIDE = {"width": 1280, "height": 900}
 REAL_CLIPS = HERE.parents[1] / "shared" / "data"
 
 
+# The files that take longest, begun first so that no worker waits for another at the end.
+LONGEST = (
+    "commands/test_train.py",
+    "attribution/test_explain.py",
+    "test_docs.py",
+    "training/test_kill.py",
+    "corpus/test_run.py",
+    "interop/test_consistency.py",
+    "report/test_explorer.py",
+    "commands/test_explain.py",
+    "commands/test_evaluate.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest."""
+    rank = {HERE / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give all tests of a file to one worker, which traces and compiles for them once.
+
+    Spread over two workers, most programs were traced by both: half of the time again.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False  # the order of collection
+    return LoadFileScheduling(config, log)
+
+
+MEMORY_MAPS = 20_000  # of a process, above which its compiled programs are freed
+
+
 @pytest.fixture(scope="module", autouse=True)
 def free_programs():
-    """Free the compiled programs of a module after its tests.
+    """Free the compiled programs after a module where they have become many.
 
     Each program on a CPU holds several memory maps, of which Linux gives a process
     65,530: a worker that kept those of all tests ended in a segmentation fault of XLA.
+    Freed after every module, what modules share was traced again and again.
     """
     yield
-    jax.clear_caches()
+    maps = Path("/proc/self/maps")
+    if not maps.exists() or maps.read_bytes().count(b"\n") > MEMORY_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture
