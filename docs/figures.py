@@ -1,35 +1,101 @@
 """Make the figures of the documentation: strip.png and explorer.png.
 
-python docs/figures.py
+    python docs/figures.py
+    python docs/figures.py --clips=FOLDER --out=FOLDER
+
+The second command reproduces the paper's Fig. 3 for every class of ``ucf101-lrcn``, one
+CLASS.png each. FOLDER holds <Class>/v_<Class>_gGG_cCC.mp4 of UCF101. The clip of a class is
+the first one by name of the test groups 1-7 of which the LRCN predicts the class. The figures
+show frames of UCF101, so that they are not part of this repository.
 """
 
+import argparse
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from rgcam.data import folder
+from rgcam.data.folder import Item
+from rgcam.data.video import read_clip
+from rgcam.models import zoo
+from rgcam.models.zoo import Model
+from rgcam.report import explain, plots
+from rgcam.report.record import ExplainedClip
 
 HERE = Path(__file__).parent
 WIDTH = 1464  # pixels of strip.png
+TEST_GROUPS = range(1, 8)  # of configs/ucf101_lrcn.py
+GROUP = r"_g(\d+)_"
 
 
 def main() -> None:
+    """Make the figures of the pages, or those of the paper's Fig. 3."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--clips", help="folder of UCF101's classes")
+    parser.add_argument("--out", type=Path, help="folder of the strips of --clips")
+    options = parser.parse_args()
+    if not options.clips:
+        make_page_figures()
+        return
+    if options.out is None:
+        parser.error("say where the strips are written: --out=FOLDER")
+    options.out.mkdir(parents=True, exist_ok=True)
+    model, cnn = zoo.load_model("ucf101-lrcn"), zoo.load_model("ucf101-cnn")
+    listing = folder.scan(options.clips, GROUP)
+    for label, name in enumerate(listing.classes):
+        items = [item for item in listing.items if item.label == label]
+        explained = first_correct(model, cnn, name, items)
+        if explained is None:
+            print(f"{name}: no test clip is classified correctly")
+            continue
+        plots.clip_strip(explained).savefig(options.out / f"{name}.png")
+        print(f"{name}: {explained.source}")
+
+
+def first_correct(
+    model: Model, cnn: Model, name: str, items: Sequence[Item]
+) -> ExplainedClip | None:
+    """Explain the first test clip by name that is classified correctly."""
+    for item in sorted(items, key=lambda item: item.name):
+        if int(item.group) not in TEST_GROUPS:
+            continue
+        assert isinstance(item.clip, Path)
+        explained = explain.explain_clip(
+            model,
+            read_clip(item.clip, model.description.fps),
+            method=["gradcam", "fade"],
+            cnn=cnn,
+            source=item.name,
+            beta=False,
+        )
+        if model.classes[explained.target] == name:
+            return explained
+    return None
+
+
+def make_page_figures() -> None:
     """Explain the demo clip, shrink its strip and take a screenshot of its page."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as out:
         script = HERE.parent / "explain.py"
-        subprocess.run([sys.executable, script, f"--out={folder}"], check=True)
-        strip = Image.open(Path(folder) / "strip.png")
+        subprocess.run([sys.executable, script, f"--out={out}"], check=True)
+        strip = Image.open(Path(out) / "strip.png")
         height = round(strip.height * WIDTH / strip.width)
         small = strip.resize((WIDTH, height), Image.Resampling.LANCZOS)
         small.save(HERE / "strip.png", optimize=True)
-        screenshot(Path(folder) / "report.html", HERE / "explorer.png")
+        screenshot(Path(out) / "report.html", HERE / "explorer.png")
 
 
 def screenshot(page: Path, file: Path) -> None:
     """Write what a browser displays of a page."""
+    # Here, so that the strips need no browser.
+    from playwright.sync_api import sync_playwright
+
     browsers = filter(None, map(shutil.which, ("chromium", "google-chrome")))
     options = {"executable_path": next(browsers), "args": ["--no-sandbox"]}
     with sync_playwright() as playwright:
