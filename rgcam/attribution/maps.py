@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from rgcam.attribution.perturbation import own_name
-from rgcam.attribution.targets import predicted_class
+from rgcam.attribution.targets import StepClasses, predicted_class
 from rgcam.errors import InputError
 from rgcam.types import Tensor
 
@@ -48,7 +48,7 @@ NO_LAGS = LagProfile(np.zeros(0), math.nan, math.nan)
 """Of a matrix that is not causal."""
 
 
-StepTarget: TypeAlias = int | Int[Tensor, " out"] | None
+StepTarget: TypeAlias = int | Int[Tensor, " out"] | StepClasses | None
 """A class index, or one for each output step; None: the predicted class."""
 
 Aggregation: TypeAlias = (
@@ -104,7 +104,8 @@ def choose_step(scores: Float[Tensor, "out C"], target: StepTarget, how: str) ->
         return int(np.flatnonzero(classes != classes[-1]).max(initial=-1)) + 1
     target = int(predicted_class(scores)) if target is None else target
     # The first score has nothing before it to rise from.
-    target_scores = scores[np.arange(len(scores)), target]
+    classes = target.classes if isinstance(target, StepClasses) else target
+    target_scores = scores[np.arange(len(scores)), np.asarray(classes)]
     return int(np.diff(target_scores, prepend=target_scores[0]).argmax())
 
 

@@ -41,8 +41,8 @@ def same(a, b):
 def test_train_again_then_explain(call, tmp_path):
     run = tmp_path / "run"
     part = [LRCN, f"--workdir={run}", *TINY, "--config.model.hidden=6"]
-    shown = "--config.explain_every=4", "--config.explain_clips=1"
-    code, out, err = call("train", *part, *shown)
+    part += ["--config.explain_every=4", "--config.explain_clips=1"]
+    code, out, err = call("train", *part)
     assert code == 0, err
     assert [step for step, _, _ in images(run / "tensorboard")] == [4, 4, 6, 6]
     results = json.loads((run / "results.json").read_text())

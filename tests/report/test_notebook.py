@@ -86,6 +86,7 @@ def test_one_class_for_each_step_is_shown_behind_the_classes(explained):
     assert "What supports “the given class of each step”" in html
     rise = np.diff(of_steps).argmax() + 1
     assert rgcam.choose_step(e.scores, labels, "rise") == rise
+    assert rgcam.choose_step(e.scores, phases, "rise") == rise
     with pytest.raises(InputError, match="holds 2 classes and the model scores 16"):
         rgcam.show(e, frames, classes, rgcam.StepClasses([1, 5]))
 
