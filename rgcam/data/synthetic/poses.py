@@ -173,7 +173,22 @@ def pose_path(label: int, progress: Float[np.ndarray, " T"]) -> Pose:
         Pose with fields (T,). For a pair (a, b) of reversed actions,
         ``pose_path(a, p)`` equals ``pose_path(b, 1 - p)``.
     """
-    keys = np.array(_PATHS[label])
+    return path_through(_PATHS[label], progress)
+
+
+def path_through(
+    key_poses: tuple[Pose, ...], progress: Float[np.ndarray, " T"]
+) -> Pose:
+    """Return the poses of a Catmull-Rom spline through key poses.
+
+    Args:
+        key_poses: at equal distances, the first at progress 0 and the last at 1.
+        progress: (T,) fraction completed.
+
+    Returns:
+        Pose with fields (T,).
+    """
+    keys = np.array(key_poses)
     # The first and the last key are repeated, so that every segment has two neighbours.
     keys = np.concatenate([keys[:1], keys, keys[-1:]])
     position = progress * (len(keys) - 3)  # in segments

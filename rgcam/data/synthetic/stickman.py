@@ -4,7 +4,7 @@ Nothing is downloaded or stored: ``clip(seed)`` draws the same bytes every time,
 together with the ground truth (which pixels of which frames show the action). Raise and
 lower arms, walk left and right, and sit down and stand up are pairs that show the same
 frames in reverse order. Otherwise the classes of a pair are equal in distribution: a
-scene (``_Scene``) is drawn independently of the label, and its distribution is invariant
+scene (``Scene``) is drawn independently of the label, and its distribution is invariant
 under time reversal. Only the order of frames distinguishes the two.
 """
 
@@ -21,7 +21,7 @@ from rgcam.errors import InputError
 
 __all__ = ["CLASSES", "StickmanClip", "clip"]
 
-_FPS = 7.5
+FPS = 7.5
 
 
 class StickmanClip(NamedTuple):
@@ -43,7 +43,7 @@ class StickmanClip(NamedTuple):
     times: Float[np.ndarray, " T"]
 
 
-class _Scene(NamedTuple):
+class Scene(NamedTuple):
     """Everything random about a clip, drawn independently of the action.
 
     Attributes:
@@ -99,7 +99,7 @@ def clip(
         InputError: if an argument is out of range.
     """
     check_arguments(seed, size, length, label)
-    scene = _draw_scene(np.random.default_rng(seed), size, length)
+    scene = draw_scene(np.random.default_rng(seed), size, length)
     return _render(scene, scene.label if label is None else label)
 
 
@@ -121,7 +121,7 @@ def check_arguments(
         raise InputError(f"label is {label}: it must be in 0..{len(classes) - 1}.")
 
 
-def _draw_scene(rng: np.random.Generator, size: int, length: int) -> _Scene:
+def draw_scene(rng: np.random.Generator, size: int, length: int) -> Scene:
     """Draw everything but the action."""
     label = int(rng.integers(len(CLASSES)))
     height, side = rng.uniform(0.62, 0.8), int(rng.choice((-1, 1)))
@@ -129,7 +129,7 @@ def _draw_scene(rng: np.random.Generator, size: int, length: int) -> _Scene:
     position = np.array([x, y])
     palette = paint.draw_palette(rng)
     ball, ball_shape = _ball(rng, length)
-    return _Scene(
+    return Scene(
         label=label,
         progress=_progress(rng, length),
         sway=_sway(rng, length),
@@ -161,7 +161,7 @@ def _progress(rng: np.random.Generator, length: int) -> Float[np.ndarray, " T"]:
 
 def _sway(rng: np.random.Generator, length: int) -> Float[np.ndarray, " T"]:
     """Draw the idle sway in degrees: a slow sine of random frequency and phase."""
-    cycles = rng.uniform(0.2, 0.5) * np.arange(length) / _FPS + rng.random()
+    cycles = rng.uniform(0.2, 0.5) * np.arange(length) / FPS + rng.random()
     return rng.uniform(0.8, 2.5) * np.sin(2 * np.pi * cycles)
 
 
@@ -237,7 +237,7 @@ def _stool(
     paint.rounded_box(canvas, seat[None], half, 0.022 * height, colour)
 
 
-def _render(scene: _Scene, label: int) -> StickmanClip:
+def _render(scene: Scene, label: int) -> StickmanClip:
     """Render an action in a scene."""
     size, length = scene.noise.shape[1:]
     canvas = scene.background.repeat(length, 3)
@@ -257,17 +257,17 @@ def _render(scene: _Scene, label: int) -> StickmanClip:
     active = (scene.progress > 0) & (scene.progress < 1)
     first, last = np.flatnonzero(active)[[0, -1]].tolist()
     return StickmanClip(
-        frames=_to_frames(canvas, scene.noise),
+        frames=to_frames(canvas, scene.noise),
         label=label,
         mask=np.ascontiguousarray(
             (canvas[3] > 0.5).transpose(2, 0, 1) & active[:, None, None]
         ),
         interval=(first, last + 1),
-        times=np.arange(length) / _FPS,
+        times=np.arange(length) / FPS,
     )
 
 
-def _to_frames(
+def to_frames(
     canvas: Canvas, noise: Float32[np.ndarray, "H W T"]
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """Add noise to a canvas and round it to frames."""

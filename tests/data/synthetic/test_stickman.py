@@ -20,7 +20,7 @@ RESTING = ("wave", "kick", "jump", "squat", "bow", "raise arms", "sit down")
 
 
 def scene_of(seed, *, size=64, length=16):
-    return stickman._draw_scene(np.random.default_rng(seed), size, length)
+    return stickman.draw_scene(np.random.default_rng(seed), size, length)
 
 
 def backwards(scene):
@@ -121,7 +121,7 @@ def test_mask_pixels_show_the_figure_and_not_the_background(label):
     for seed in range(4):
         scene = without_distractors(scene_of((2, seed)))
         drawn = stickman._render(scene, label)
-        background = stickman._to_frames(scene.background, 0 * scene.noise[..., :1])
+        background = stickman.to_frames(scene.background, 0 * scene.noise[..., :1])
         shown = (drawn.frames != background).any(-1)
         assert shown[drawn.mask].mean() > 0.97
 

@@ -1,0 +1,181 @@
+"""The captioner: LRCN's other half, which writes a sentence about a clip, word by word.
+
+    frames (T, S, S, 3) --features--> A (T, h, w, K) --encoder LSTM--> its last carry
+    its last carry --decoder LSTM, one step for each word--> y (N, C), C words
+
+The sequence-to-sequence form of Venugopalan et al. (arXiv:1505.00487), without attention.
+Scores depend on the words before them, so a sentence is generated first, and ``classify``
+then scores the words of that sentence (teacher forcing): row t' is the score of word t',
+given the words before it. It may depend on all frames.
+
+A question is answered by the same decoder: its words are ``given``, and the sentence that
+follows them is the answer.
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from rgcam.errors import InputError
+from rgcam.models.backbones import Backbone
+from rgcam.models.cut import Carry, CutModel
+from rgcam.models.layers import FrameHead, Recurrent
+from rgcam.types import Tensor, Variables
+
+SPECIAL = ("<start>", "<end>")
+"""The first classes of a captioner: read before the first word, and written after the last."""
+START, END = 0, 1
+LONGEST = 24  # words of a generated sentence
+EMBEDDING = 32  # numbers that the decoder reads of a word
+SENTENCE = "sentence"  # collection of the words in the variables of a captioner
+
+
+class Sentence(NamedTuple):
+    """The words that a captioner is explained for: its variables' "sentence".
+
+    Attributes:
+        given: (G,) words of a question, which the decoder reads first; () for a caption.
+        words: (N,) words that are scored, without ``<end>``.
+    """
+
+    given: Int[np.ndarray, " given"]
+    words: Int[np.ndarray, " out"]
+
+
+class Captioner(nn.Module):
+    """Encoder LSTM over frames, decoder LSTM over words; a ``cut.FramewiseModel``."""
+
+    backbone: Backbone
+    classes: int
+    head: str = "fc"  # layers.HEADS
+    width: int = 32  # of the fc head
+    hidden: int = 96  # units of either LSTM
+    cell: str = "lstm"  # layers.CELLS
+    dropout: float = 0.2  # of frame vectors and decoder states, in training
+    view: str = "rgb"
+
+    def setup(self):
+        """Name the parts."""
+        self.frame_head = FrameHead(self.head, self.width)
+        self.encoder = Recurrent(self.cell, self.hidden)
+        self.decoder = Recurrent(self.cell, self.hidden)
+        self.embedding = nn.Embed(self.classes, EMBEDDING)
+        self.scores = nn.Dense(self.classes)
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "out C"]:
+        """Return the scores of the words in the variables."""
+        return self.classify(self.features(frames))
+
+    def features(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "T h w K"]:
+        """Return A, the last convolutional map of every frame."""
+        return self.below(self.see(frames))
+
+    def see(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "T V S S 3"]:
+        """Return the one image that the backbone receives of each frame: itself."""
+        return jnp.asarray(frames)[:, None]
+
+    def below(self, images: Float[Tensor, "T V S S 3"]) -> Float[Array, "T h w K"]:
+        """Return A of these images."""
+        return self.backbone(images)[:, 0]
+
+    def classify(self, features: Float[Tensor, "T h w K"]) -> Float[Array, "out C"]:
+        """Return the scores of each word of the sentence, given the words before it.
+
+        Raises:
+            InputError: the variables hold no sentence.
+        """
+        if not (self.has_variable(SENTENCE, "words") or self.is_initializing()):
+            raise InputError(
+                "a captioner is explained for a sentence: pass "
+                "rgcam.models.captioner.with_sentence(variables, sentence), where generate("
+                "module, variables, features) returns the sentence"
+            )
+        given = self.get_variable(SENTENCE, "given", jnp.zeros(0, int))
+        words = self.get_variable(SENTENCE, "words", jnp.zeros(1, int))
+        carry = self.encode(features)
+        return self.decode(carry, jnp.concatenate([given, words]))[len(given) :]
+
+    def encode(
+        self, features: Float[Tensor, "T h w K"], *, train: bool = False
+    ) -> Carry:
+        """Return the encoder's carry after the last frame."""
+        vectors = self.frame_head(features)
+        if self.head == "fc":
+            vectors = nn.relu(vectors)
+        vectors = self.drop(vectors, deterministic=not train)
+        drive = self.encoder.drive(vectors)
+        return self.encoder.advance(self.encoder.begin(), drive)[0]
+
+    def decode(
+        self, carry: Carry, words: Int[Array, " N"], *, train: bool = False
+    ) -> Float[Array, "N C"]:
+        """Return the scores of each of these words, given the carry and the words before."""
+        read = jnp.concatenate([jnp.full(1, START, words.dtype), words[:-1]])
+        drive = self.decoder.drive(self.embedding(read))
+        _, states = self.decoder.advance(carry, drive)
+        return self.scores(self.drop(states, deterministic=not train))
+
+    def continue_sentence(
+        self, features: Float[Tensor, "T h w K"], given: Int[Tensor, " G"]
+    ) -> Int[Array, " longest"]:
+        """Return the LONGEST words with the highest scores, each read by the next step."""
+        carry = self.encode(features)
+        first = jnp.full(1, START, jnp.int32)
+        # What was given is read at once, all but its last word, which begins the loop.
+        read = jnp.concatenate([first, jnp.asarray(given, jnp.int32)])
+        drive = self.decoder.drive(self.embedding(read[:-1]))
+        carry, _ = self.decoder.advance(carry, drive)
+        words = []
+        word = read[-1]
+        for _ in range(LONGEST):
+            drive = self.decoder.drive(self.embedding(word[None]))
+            carry, states = self.decoder.advance(carry, drive)
+            word = self.scores(states)[0].argmax(-1)
+            words.append(word)
+        return jnp.stack(words)
+
+
+@functools.partial(jax.jit, static_argnames="module")
+def _continue(
+    module: CutModel,
+    variables: Variables,
+    features: Float[Tensor, "T h w K"],
+    given: Int[Tensor, " G"],
+) -> Int[Array, " longest"]:
+    return module.apply(variables, features, given, method="continue_sentence")
+
+
+def generate(
+    module: Captioner,
+    variables: Variables,
+    features: Float[Tensor, "T h w K"],
+    given: Int[Tensor, " G"] | None = None,
+) -> Sentence:
+    """Write the caption of a clip, or the answer to a question, greedily.
+
+    Args:
+        module: the captioner.
+        variables: its variables.
+        features: A of the clip.
+        given: words of a question; None: none, for a caption.
+
+    Returns:
+        The words up to ``<end>``, at least one and at most LONGEST.
+    """
+    question = np.zeros(0, np.int32) if given is None else np.asarray(given, np.int32)
+    words = np.asarray(_continue(module, variables, features, question), np.int32)
+    ends = np.flatnonzero(words[1:] == END)
+    stop = int(ends[0]) + 1 if len(ends) else len(words)
+    return Sentence(given=question, words=words[:stop])
+
+
+def with_sentence(variables: Variables, sentence: Sentence) -> Variables:
+    """Return the variables with the sentence that ``classify`` is to score."""
+    fields = sentence._asdict()
+    return {**variables, SENTENCE: {n: jnp.asarray(w) for n, w in fields.items()}}
