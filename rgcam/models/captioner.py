@@ -131,14 +131,24 @@ class Captioner(nn.Module):
         read = jnp.concatenate([first, jnp.asarray(given, jnp.int32)])
         drive = self.decoder.drive(self.embedding(read[:-1]))
         carry, _ = self.decoder.advance(carry, drive)
-        words = []
-        word = read[-1]
-        for _ in range(LONGEST):
-            drive = self.decoder.drive(self.embedding(word[None]))
-            carry, states = self.decoder.advance(carry, drive)
-            word = self.scores(states)[0].argmax(-1)
-            words.append(word)
-        return jnp.stack(words)
+
+        def write(
+            module: "Captioner", state: tuple[Carry, Array], _: None
+        ) -> tuple[tuple[Carry, Array], Array]:
+            carry, word = state
+            drive = module.decoder.drive(module.embedding(word[None]))
+            carry, states = module.decoder.advance(carry, drive)
+            word = module.scores(states)[0].argmax(-1).astype(word.dtype)
+            return (carry, word), word
+
+        # One step compiled, rather than LONGEST of them.
+        write_all = nn.scan(
+            write,
+            variable_broadcast="params",
+            split_rngs={"params": False},
+            length=LONGEST,
+        )
+        return write_all(self, (carry, read[-1]), None)[1]
 
 
 @functools.partial(jax.jit, static_argnames="module")
