@@ -32,7 +32,7 @@ def test_a_clip_is_one_observation_however_many_seeds():
     assert "| 0.500 | 0.34 to 0.66 | 40 |" in captioning.row("x", [values])
 
 
-def test_every_measure_has_a_chance_beside_it():
+def test_every_measure_comes_with_its_chance():
     names = captioning.measure_names()
     assert len(names) == len(set(names))
     for kind in ("verb", "answer"):
