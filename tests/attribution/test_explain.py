@@ -681,9 +681,12 @@ def test_the_row_of_each_step_is_that_of_its_own_class(method, kind):
     of_steps = explain("fc", method, StepClasses(CLASSES), kind)
     single = explain("fc", method, sorted(set(CLASSES)), kind)
     rows = np.arange(T)
-    # Integration takes as many points as its worst row needs.
-    tolerance = 1e-2 if method == "path" else 1e-4
+    # Integration takes its points where the scores of all rows need them: the maps of path,
+    # and where occlusion and Shapley values locate their mass, are as exact as that.
+    integrated = {"path": 1e-2, "occlusion": 3e-2, "shapley": 3e-2}
     for name in ("beta", "maps", "matrix"):
+        by_path = method == "path" or name == "maps"
+        tolerance = integrated.get(method, 1e-4) if by_path else 1e-4
         values, of_classes = getattr(of_steps, name), getattr(single, name)
         if values is None:
             continue

@@ -115,7 +115,8 @@ def test_text_and_plain_fields_hold_both():
     detections = detection.detect_corrupted(ROWS, ["fade"])
     text = detection.markdown(correlations, detections)
     assert "| fade | 0.953 | 0.00 / 0.25 |" in text
-    assert "| energy (localization, last step) | 1.00 | 1.00 | -1.00 | -1.00 |" in text
+    energy = "energy (localization, last step or own aggregation)"
+    assert f"| {energy} | 1.00 | 1.00 | -1.00 | -1.00 |" in text
     assert "| subset last (faithfulness) | -0.40 | -0.40 |  |  |" in text
     fields = json.loads(json.dumps(detection.fields(correlations, detections)))
     by_score = fields["truth"]["localization.energy"]
