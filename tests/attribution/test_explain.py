@@ -675,25 +675,28 @@ def test_a_clip_on_a_mesh_of_explicit_axes_is_explained_alone():
 CLASSES = np.array([2, 0, 1, 1, 3])
 
 
+def class_of_each_step(scores):
+    return scores[jnp.arange(T), CLASSES]
+
+
 @pytest.mark.parametrize("kind", [Given, Whole])
 @pytest.mark.parametrize("method", attribution.METHODS)
 def test_the_row_of_each_step_is_that_of_its_own_class(method, kind):
     of_steps = explain("fc", method, StepClasses(CLASSES), kind)
-    single = explain("fc", method, sorted(set(CLASSES)), kind)
-    rows = np.arange(T)
-    # Integration takes its points where the scores of all rows need them: the maps of path,
-    # and where occlusion and Shapley values locate their mass, are as exact as that.
-    integrated = {"path": 1e-2, "occlusion": 3e-2, "shapley": 3e-2}
+    # The same scalars as a function of the scores: integration, which takes its points
+    # where the scores of all rows need them, takes the same ones.
+    chosen = explain("fc", method, class_of_each_step, kind)
     for name in ("beta", "maps", "matrix"):
-        by_path = method == "path" or name == "maps"
-        tolerance = integrated.get(method, 1e-4) if by_path else 1e-4
-        values, of_classes = getattr(of_steps, name), getattr(single, name)
-        if values is None:
-            continue
-        expected = np.asarray(of_classes)[CLASSES, rows]
+        values, expected = getattr(of_steps, name), getattr(chosen, name)
+        if values is not None:
+            size = np.abs(expected).max()
+            np.testing.assert_allclose(values, expected, atol=1e-4 * size)
+    np.testing.assert_array_equal(of_steps.scores, chosen.scores)
+    if method != "path":
+        single = explain("fc", method, sorted(set(CLASSES)), kind)
+        expected = np.asarray(single.matrix)[CLASSES, np.arange(T)]
         size = np.abs(expected).max()
-        np.testing.assert_allclose(values, expected, atol=tolerance * size)
-    np.testing.assert_array_equal(of_steps.scores, single.scores)
+        np.testing.assert_allclose(of_steps.matrix, expected, atol=1e-4 * size)
 
 
 def test_classes_of_steps_of_long_clips_are_taken_block_by_block(monkeypatch):
