@@ -309,25 +309,25 @@ def projections(recipe: Recipe, train: Sequence[Clip]) -> dict[str, Projection]:
     """Return the projection of each view that a recipe reads, from training frames."""
     rng = np.random.default_rng(0)
     share = -(-SAMPLE // len(train))  # frames of each clip
-    found = {}
+    projection_of = {}
     for view in views_of(recipe._replace(mirrored=False)):
         sampled = [
             rng.permutation(vectors(clip, view, recipe.grid))[:share] for clip in train
         ]
-        found[view] = components(np.concatenate(sampled)[:SAMPLE], COMPONENTS)
-    return found
+        projection_of[view] = components(np.concatenate(sampled)[:SAMPLE], COMPONENTS)
+    return projection_of
 
 
 def inputs_of(
     clip: Clip,
     recipe: Recipe,
-    found: dict[str, Projection],
+    projection_of: dict[str, Projection],
     mirrored: bool = False,
 ) -> Float[np.ndarray, "T D"]:
     """Return the projected vectors of all decoded frames, or of those of the differences."""
     every = recipe.stride if recipe.difference else 1
     parts = []
-    for view, projection in found.items():
+    for view, projection in projection_of.items():
         name = f"{view}-mirrored" if mirrored else view
         projected = (
             vectors(clip, name, recipe.grid) - projection.mean
@@ -352,14 +352,14 @@ def fit(
     recipe: Recipe, train: Sequence[Clip], tested: Sequence[Clip], *, seed: int
 ) -> Float[np.ndarray, "N C"]:
     """Train a recipe and return the log probabilities of the classes of other clips."""
-    found = projections(recipe, train)
-    inputs = [inputs_of(clip, recipe, found) for clip in train]
+    projection_of = projections(recipe, train)
+    inputs = [inputs_of(clip, recipe, projection_of) for clip in train]
     labels = np.array([clip.label for clip in train])
     module = build(recipe, classes=int(labels.max()) + 1)
     params = optimise(module, recipe, inputs, labels, seed)
     log_probabilities = []
     for mirrored in (False, True) if recipe.mirrored else (False,):
-        views = [inputs_of(clip, recipe, found, mirrored) for clip in tested]
+        views = [inputs_of(clip, recipe, projection_of, mirrored) for clip in tested]
         for offset in range(recipe.stride if recipe.offsets else 1):
             steps = [sampled(view, recipe, offset) for view in views]
             log_probabilities.append(predict(module, recipe, params, steps))

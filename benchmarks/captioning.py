@@ -141,17 +141,19 @@ def feature_maps(
 
 def lessons(clip: CaptionClip) -> list[Lesson]:
     """Return what is learnt of a clip: its caption, and the answer to every question."""
-    made = [_lesson([], captions.numbers(" ".join(clip.words)))]
+    caption_and_answers = [_lesson([], captions.numbers(" ".join(clip.words)))]
     for question, answer in zip(captions.QUESTIONS, clip.answers, strict=True):
-        made.append(_lesson(captions.numbers(question), captions.numbers(answer)))
-    return made
+        caption_and_answers.append(
+            _lesson(captions.numbers(question), captions.numbers(answer))
+        )
+    return caption_and_answers
 
 
-def _lesson(given: Sequence[int], words: Sequence[int]) -> Lesson:
+def _lesson(question: Sequence[int], words: Sequence[int]) -> Lesson:
     written = [*words, captioner.END]
-    padding = LONGEST - len(given) - len(written)
-    weights = [0.0] * len(given) + [1.0] * len(written) + [0.0] * padding
-    every = [*given, *written, *[captioner.END] * padding]
+    padding = LONGEST - len(question) - len(written)
+    weights = [0.0] * len(question) + [1.0] * len(written) + [0.0] * padding
+    every = [*question, *written, *[captioner.END] * padding]
     return Lesson(np.array(every, np.int32), np.array(weights, np.float32))
 
 
@@ -165,7 +167,7 @@ def fit(
 ) -> Params:
     """Train all but the backbone; return what was trained."""
     rng = np.random.default_rng(seed)
-    sentence = {"given": jnp.zeros(0, int), "words": jnp.zeros(1, int)}
+    sentence = {"question": jnp.zeros(0, int), "words": jnp.zeros(1, int)}
     template = {captioner.SENTENCE: sentence}
     keys = jax.random.split(jax.random.key(seed))
     params = module.init(keys[0], jnp.asarray(maps[0], jnp.float32), method="classify")
@@ -256,25 +258,36 @@ def measure(
         predicted.append(float((scores.argmax(1) == right).mean()))
         written = captioner.generate(module, variables, features)
         exact.append(float(np.array_equal(written.words, right)))
-        found: dict[str, list[float]] = {}
+        values_of_measure: dict[str, list[float]] = {}
         words = [Word("verb", p, a) for a, p in enumerate(clip.verbs)]
-        _add_moments(found, module, variables, features, clip, NOTHING, right, words)
+        _add_moments(
+            values_of_measure, module, variables, features, clip, NOTHING, right, words
+        )
         of_answers = []
         for number, (question, answer) in enumerate(
             zip(captions.QUESTIONS, clip.answers, strict=True)
         ):
-            given = np.array(captions.numbers(question), np.int32)
+            asked = np.array(captions.numbers(question), np.int32)
             expected = np.array(captions.numbers(answer), np.int32)
-            said = captioner.generate(module, variables, features, given).words
-            of_answers.append(float(np.array_equal(said, expected)))
+            answered_words = captioner.generate(
+                module, variables, features, asked
+            ).words
+            of_answers.append(float(np.array_equal(answered_words, expected)))
             if number < len(clip.verbs):
                 words = [Word("answer", 0, number)]
                 _add_moments(
-                    found, module, variables, features, clip, given, expected, words
+                    values_of_measure,
+                    module,
+                    variables,
+                    features,
+                    clip,
+                    asked,
+                    expected,
+                    words,
                 )
         answered.append(float(np.mean(of_answers)))
         for name in measure_names():
-            moments.setdefault(name, []).append(found.get(name, []))
+            moments.setdefault(name, []).append(values_of_measure.get(name, []))
     yield "words of the caption, given those before", predicted
     yield "captions without an error", exact
     yield "answers", answered
@@ -298,17 +311,17 @@ def measure_names() -> list[str]:
 
 
 def _add_moments(
-    found: dict[str, list[float]],
+    values_of_measure: dict[str, list[float]],
     module: Captioner,
     variables: Variables,
     features: Float[Array, "T h w K"],
     clip: CaptionClip,
-    given: Int[np.ndarray, " G"],
+    question: Int[np.ndarray, " G"],
     right: Int[np.ndarray, " N"],
     words: Sequence[Word],
 ) -> None:
     """Measure the rows of some words, as far as the model predicts them rightly."""
-    sentence = Sentence(given, right)
+    sentence = Sentence(question, right)
     predicted = _scores(module, variables, features, sentence).argmax(1)
     words = [w for w in words if predicted[w.position] == right[w.position]]
     if not words:
@@ -317,9 +330,9 @@ def _add_moments(
     intervals = [(steps >= start) & (steps < stop) for start, stop in clip.intervals]
     for word in words:
         truth = intervals[word.action]
-        _add(found, f"{word.kind}: chance: AUPRC", truth.mean())
+        _add(values_of_measure, f"{word.kind}: chance: AUPRC", truth.mean())
         recency = localization.average_precision(steps.astype(float), truth)
-        _add(found, f"{word.kind}: recency: AUPRC", recency)
+        _add(values_of_measure, f"{word.kind}: recency: AUPRC", recency)
     for method, baseline in METHODS:
         matrix = _matrix(module, variables, features, sentence, method, baseline)
         name = f"({baseline})"
@@ -335,11 +348,13 @@ def _add_moments(
                 float(positive[other].sum()) / total,
             )
             for column, value in zip(COLUMNS, values, strict=True):
-                _add(found, f"{word.kind}: {method} {name}: {column}", value)
+                _add(
+                    values_of_measure, f"{word.kind}: {method} {name}: {column}", value
+                )
 
 
-def _add(found: dict[str, list[float]], name: str, value: float) -> None:
-    found.setdefault(name, []).append(float(value))
+def _add(values_of_measure: dict[str, list[float]], name: str, value: float) -> None:
+    values_of_measure.setdefault(name, []).append(float(value))
 
 
 def _scores(

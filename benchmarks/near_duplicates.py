@@ -31,12 +31,12 @@ def main(arguments: list[str] | None = None) -> None:
         "--pattern", default=r"_g(\d+)_", help="of a recording's number"
     )
     options = parser.parse_args(arguments)
-    found = {
+    match_of = {
         file: re.search(options.pattern, file.name)
         for file in sorted(Path(options.videos).glob("*/*.*"))
     }
-    files = [file for file, match in found.items() if match]
-    numbers = [int(match[1]) for match in found.values() if match]
+    files = [file for file, match in match_of.items() if match]
+    numbers = [int(match[1]) for match in match_of.values() if match]
     frames = [video.read_clip(file, 10.0, end=0.5).frames[0] for file in files]
     signatures = np.stack([near_duplicates.signature(frame) for frame in frames])
     recordings = [

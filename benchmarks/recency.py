@@ -178,11 +178,11 @@ def real_rows(root: str, of_cache: Path) -> Iterator[str]:
     train = accuracy.load([*parts.train, *parts.validation], of_cache, classes)
     tested = accuracy.load(parts.test, of_cache, classes)
     recipe = accuracy.LRCN
-    found = accuracy.projections(recipe, train)
-    inputs = [accuracy.inputs_of(clip, recipe, found) for clip in train]
+    projection_of = accuracy.projections(recipe, train)
+    inputs = [accuracy.inputs_of(clip, recipe, projection_of) for clip in train]
     labels = np.array([clip.label for clip in train])
     steps = [
-        accuracy.sampled(accuracy.inputs_of(clip, recipe, found), recipe)
+        accuracy.sampled(accuracy.inputs_of(clip, recipe, projection_of), recipe)
         for clip in tested
     ]
     long = [number for number, one in enumerate(steps) if len(one) >= REAL_STEPS]
@@ -193,9 +193,13 @@ def real_rows(root: str, of_cache: Path) -> Iterator[str]:
     )
     module = accuracy.build(recipe, len(classes))
     for setting in REAL_SETTINGS:
-        own = recipe._replace(loss=setting.loss)
+        of_setting = recipe._replace(loss=setting.loss)
         runs = [
-            measure(module, accuracy.optimise(module, own, inputs, labels, seed), test)
+            measure(
+                module,
+                accuracy.optimise(module, of_setting, inputs, labels, seed),
+                test,
+            )
             for seed in SEEDS
         ]
         yield row(setting, runs, test)

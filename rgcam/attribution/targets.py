@@ -166,10 +166,10 @@ def check_step_classes(target: StepClasses, scores: tuple[int, ...]) -> None:
     check_number_of_steps(index, out)
     if isinstance(index, jax.core.Tracer):
         return
-    known = np.asarray(index)
-    for step in np.flatnonzero((known < 0) | (known >= classes))[:1]:
+    numbers = np.asarray(index)
+    for step in np.flatnonzero((numbers < 0) | (numbers >= classes))[:1]:
         raise InputError(
-            f"the target of step {step} is {known[step]}, which is not a class of this "
+            f"the target of step {step} is {numbers[step]}, which is not a class of this "
             f"model: it has {classes}, numbered 0 to {classes - 1}"
         )
 

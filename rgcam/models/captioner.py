@@ -8,7 +8,7 @@ Scores depend on the words before them, so a sentence is generated first, and ``
 then scores the words of that sentence (teacher forcing): row t' is the score of word t',
 given the words before it. It may depend on all frames.
 
-A question is answered by the same decoder: its words are ``given``, and the sentence that
+A question is answered by the same decoder: its words are read first, and the sentence that
 follows them is the answer.
 """
 
@@ -39,11 +39,11 @@ class Sentence(NamedTuple):
     """The words that a captioner is explained for: its variables' "sentence".
 
     Attributes:
-        given: (G,) words of a question, which the decoder reads first; () for a caption.
+        question: (G,) words of a question, which the decoder reads first; () for a caption.
         words: (N,) words that are scored, without ``<end>``.
     """
 
-    given: Int[np.ndarray, " given"]
+    question: Int[np.ndarray, " question"]
     words: Int[np.ndarray, " out"]
 
 
@@ -96,10 +96,10 @@ class Captioner(nn.Module):
                 "rgcam.models.captioner.with_sentence(variables, sentence), where generate("
                 "module, variables, features) returns the sentence"
             )
-        given = self.get_variable(SENTENCE, "given", jnp.zeros(0, int))
+        question = self.get_variable(SENTENCE, "question", jnp.zeros(0, int))
         words = self.get_variable(SENTENCE, "words", jnp.zeros(1, int))
         carry = self.encode(features)
-        return self.decode(carry, jnp.concatenate([given, words]))[len(given) :]
+        return self.decode(carry, jnp.concatenate([question, words]))[len(question) :]
 
     def encode(
         self, features: Float[Tensor, "T h w K"], *, train: bool = False
@@ -122,13 +122,13 @@ class Captioner(nn.Module):
         return self.scores(self.drop(states, deterministic=not train))
 
     def continue_sentence(
-        self, features: Float[Tensor, "T h w K"], given: Int[Tensor, " G"]
+        self, features: Float[Tensor, "T h w K"], question: Int[Tensor, " G"]
     ) -> Int[Array, " longest"]:
         """Return the LONGEST words with the highest scores, each read by the next step."""
         carry = self.encode(features)
         first = jnp.full(1, START, jnp.int32)
-        # What was given is read at once, all but its last word, which begins the loop.
-        read = jnp.concatenate([first, jnp.asarray(given, jnp.int32)])
+        # The question is read at once, all but its last word, which begins the loop.
+        read = jnp.concatenate([first, jnp.asarray(question, jnp.int32)])
         drive = self.decoder.drive(self.embedding(read[:-1]))
         carry, _ = self.decoder.advance(carry, drive)
 
@@ -156,16 +156,16 @@ def _continue(
     module: CutModel,
     variables: Variables,
     features: Float[Tensor, "T h w K"],
-    given: Int[Tensor, " G"],
+    question: Int[Tensor, " G"],
 ) -> Int[Array, " longest"]:
-    return module.apply(variables, features, given, method="continue_sentence")
+    return module.apply(variables, features, question, method="continue_sentence")
 
 
 def generate(
     module: Captioner,
     variables: Variables,
     features: Float[Tensor, "T h w K"],
-    given: Int[Tensor, " G"] | None = None,
+    question: Int[Tensor, " G"] | None = None,
 ) -> Sentence:
     """Write the caption of a clip, or the answer to a question, greedily.
 
@@ -173,16 +173,16 @@ def generate(
         module: the captioner.
         variables: its variables.
         features: A of the clip.
-        given: words of a question; None: none, for a caption.
+        question: its words; None: none, for a caption.
 
     Returns:
         The words up to ``<end>``, at least one and at most LONGEST.
     """
-    question = np.zeros(0, np.int32) if given is None else np.asarray(given, np.int32)
-    words = np.asarray(_continue(module, variables, features, question), np.int32)
+    asked = np.asarray([] if question is None else question, np.int32)
+    words = np.asarray(_continue(module, variables, features, asked), np.int32)
     ends = np.flatnonzero(words[1:] == END)
     stop = int(ends[0]) + 1 if len(ends) else len(words)
-    return Sentence(given=question, words=words[:stop])
+    return Sentence(question=asked, words=words[:stop])
 
 
 def with_sentence(variables: Variables, sentence: Sentence) -> Variables:

@@ -163,9 +163,9 @@ def _draw_intervals(
     """Draw the frames of two actions, with one frame of rest or more around each."""
     shortest, longest = 7 * length // 24, 9 * length // 24
     first, second = (int(n) for n in rng.integers(shortest, longest + 1, 2))
-    rest = length - first - second - 3
+    free = length - first - second - 3  # frames of rest beyond one around each
     # Two marks divide the frames that are left into those before, between and after.
-    before, until = sorted(int(n) for n in rng.integers(0, rest + 1, 2))
+    before, until = sorted(int(n) for n in rng.integers(0, free + 1, 2))
     begin = 1 + before
     begin_second = begin + first + 1 + until - before
     return (begin, begin + first), (begin_second, begin_second + second)
