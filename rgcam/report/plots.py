@@ -36,7 +36,7 @@ CORNER = (0.58, 0.58, 0.4, 0.4)  # left, bottom, width, height, in parts of the 
 MOST_LABELS = 16  # of output steps
 FEWEST = 8  # steps that leave the corner free
 
-# Places are computed in inches: Matplotlib's own layout takes longer than all drawing.
+# Places are computed in inches: Matplotlib's own layout took a quarter of drawing.
 FRAME = 1.25  # width of a frame of the strip, with its margin
 BAR_FORMAT = "%.3g"  # of the ends of its colour bars
 MARGIN = 0.1  # around what is drawn
