@@ -8,6 +8,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from rgcam.models.backbones import HE_NORMAL, Backbone, shifts
+from rgcam.models.parameters import Conv, Dense, GivenParameters
 
 
 class Stage(NamedTuple):
@@ -84,7 +85,7 @@ class EfficientNetLite(Backbone):
 
     def apply_stem(self, frames: Float[Array, "*T H W C"]) -> Float[Array, "*T h w K"]:
         """Convolve with stride 2."""
-        conv = nn.Conv(32, (3, 3), 2, kernel_init=HE_NORMAL, name="stem")
+        conv = Conv(32, (3, 3), 2, kernel_init=HE_NORMAL, name="stem")
         return nn.relu6(conv(frames))
 
     def apply_block(
@@ -103,7 +104,7 @@ class EfficientNetLite(Backbone):
 
     def apply_head(self, maps: Float[Array, "*T h w K"]) -> Float[Array, "*T h w K2"]:
         """Apply the 1x1 convolution to 1280 channels."""
-        return nn.relu6(nn.Dense(1280, kernel_init=HE_NORMAL, name="head")(maps))
+        return nn.relu6(Dense(1280, kernel_init=HE_NORMAL, name="head")(maps))
 
 
 class InvertedResidual(nn.Module):
@@ -119,13 +120,13 @@ class InvertedResidual(nn.Module):
         """Return the next map."""
         width, y = x.shape[-1] * self.expand, x
         if self.expand > 1:
-            y = nn.relu6(nn.Dense(width, kernel_init=HE_NORMAL, name="expand")(y))
+            y = nn.relu6(Dense(width, kernel_init=HE_NORMAL, name="expand")(y))
         y = nn.relu6(Depthwise(self.kernel, self.stride, name="depthwise")(y))
-        y = nn.Dense(self.channels, name="project")(y)
+        y = Dense(self.channels, name="project")(y)
         return x + y if self.stride == 1 and y.shape == x.shape else y
 
 
-class Depthwise(nn.Module):
+class Depthwise(GivenParameters, nn.Module):
     """Convolve each channel by itself, 'SAME' padding, as shifted products."""
 
     kernel: int
