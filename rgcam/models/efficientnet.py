@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rgcam.models.backbones import HE_NORMAL, Backbone, shifts
@@ -137,7 +138,7 @@ class Depthwise(GivenParameters, nn.Module):
         """Return the filtered map."""
         shape = self.kernel**2, x.shape[-1]
         weights = self.param("kernel", nn.initializers.normal(1.4 / self.kernel), shape)
-        y = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        y = jnp.asarray(self.param("bias", nn.initializers.zeros, x.shape[-1:]))
         shifted_inputs = shifts(x, self.kernel, self.stride)
         for weight, shifted in zip(weights, shifted_inputs, strict=True):
             y = y + shifted * weight

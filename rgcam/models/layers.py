@@ -127,7 +127,7 @@ class DenseParameters(GivenParameters, nn.Module):
     bias: bool = True
 
     @nn.compact
-    def __call__(self, inputs: int) -> tuple[Array, Array]:
+    def __call__(self, inputs: int) -> tuple[Tensor, Tensor]:
         """Return the kernel (inputs, outputs) and the bias (outputs,), or zeros."""
         orthogonal, lecun = nn.initializers.orthogonal(), nn.initializers.lecun_normal()
         initializer = orthogonal if self.recurrent else lecun

@@ -15,6 +15,8 @@ import flax.errors
 import flax.linen as nn
 from jaxtyping import Array
 
+from rgcam.types import Tensor
+
 # A plain class: Linen would wrap the methods of a Module.
 Base = nn.Module if TYPE_CHECKING else object
 
@@ -29,7 +31,7 @@ class GivenParameters(Base):
         init_fn: Callable[..., Array],
         shape: tuple[int, ...],
         *arguments: object,
-    ) -> Array:
+    ) -> Tensor:
         """Return the parameter that was given, or a new one.
 
         Args:

@@ -2,6 +2,7 @@ import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from rgcam.models import parameters
@@ -54,3 +55,12 @@ def test_a_parameter_of_another_shape_is_an_error():
 def test_a_parameter_that_is_missing_is_an_error():
     with pytest.raises(flax.errors.ScopeParamNotFoundError, match="bias"):
         parameters.Dense(4).apply({"params": {"kernel": jnp.ones((3, 4))}}, IMAGES)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_parameters_may_be_numpy_arrays(name):
+    arguments, inputs = LAYERS[name]
+    layer = getattr(parameters, name)(*arguments)
+    variables = layer.init(jax.random.key(0), inputs)
+    read = jax.tree.map(np.asarray, variables)  # as from a file
+    assert (layer.apply(read, inputs) == layer.apply(variables, inputs)).all()
