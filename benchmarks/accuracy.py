@@ -377,7 +377,9 @@ def build(recipe: Recipe, classes: int) -> classifiers.Classifier:
         "hidden": 256,
         "dropout": 0.5,
     }
-    return classifiers.build(arch, classes)
+    module = classifiers.build(arch, classes)
+    assert isinstance(module, classifiers.Classifier)
+    return module
 
 
 def optimise(

@@ -152,6 +152,7 @@ def make(backbone: str, head: str, size: int):
         "hidden": 256,
     }
     module = classifiers.build(arch, CLASSES)
+    assert isinstance(module, Classifier)
     clip = jnp.zeros((2, size, size, 3))
     initialise = jax.jit(lambda key: classifiers.init(module, key, clip))
     return module, initialise(jax.random.key(0))

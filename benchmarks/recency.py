@@ -131,6 +131,7 @@ def drawn_rows(train_clips: int, clips: int) -> Iterator[str]:
     module = classifiers.build(
         {**source.description.arch, "kind": "lrcn"}, len(source.classes)
     )
+    assert isinstance(module, classifiers.Classifier)
     spec = source.description.preprocess
     train = draw.draw_clips("stickman", TRAINING_SEED, train_clips)
     drawn = draw.draw_clips("stickman", TEST_SEED, clips)

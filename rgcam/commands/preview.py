@@ -51,7 +51,12 @@ def run(options: PreviewOptions) -> None:
     augmentation = augment.from_config(config.data.augment.to_dict())
     batch = pipeline.TrainingBatches(source.train, plan, augmentation, 1)[0].batch
     names = [source.train.names[i] for i in plan[0][0]]
-    labels = [source.classes[label] for label in batch.labels]
+    # Of a clip with sentences, the first one is its caption.
+    numbers = batch.labels if batch.words is None else batch.labels[:, 0]
+    labels = [
+        " ".join(source.classes[number] for number in row if number >= 0)
+        for row in np.atleast_2d(numbers.T).T
+    ]
     sheet = draw(batch.inputs, batch.lengths, list(zip(labels, names, strict=True)))
     try:
         sheet.save(options.sheet)

@@ -216,7 +216,8 @@ def collate(
         lengths[row] = min(len(view), length)
         inputs[row, : lengths[row]] = view[:length]
     broken = tuple(v for v in views if isinstance(v, str) and v)
-    return Loaded(Batch(inputs, labels, lengths), broken)
+    words = None if clips.words is None else clips.words[indices].astype(np.int32)
+    return Loaded(Batch(inputs, labels, lengths, words), broken)
 
 
 def read(inputs: Indexed, names: Sequence[str], index: int) -> np.ndarray | str:

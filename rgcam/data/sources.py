@@ -18,7 +18,7 @@ from rgcam.data import augment, cache, clips, folder, near_duplicates, splits
 from rgcam.data.synthetic import draw
 from rgcam.data.tfds import prepare
 from rgcam.errors import InputError
-from rgcam.models import backbones, classifiers, layers
+from rgcam.models import backbones, captioner, classifiers, layers
 from rgcam.models.backbones import Preprocess
 from rgcam.types import Variables
 
@@ -98,21 +98,24 @@ def load(config: DataConfig, spec: Preprocess, frozen: Frozen | None) -> Source:
 
     Args:
         config: the ``data`` part of a config; its ``source`` is folder, dataset or one
-            of ``synthetic.draw.KINDS``.
+            of ``synthetic.draw.SOURCES``.
         spec: size, crop and normalisation of the model's frames.
         frozen: the clips are then features from ``frozen_features``; None: frames.
 
     Raises:
         InputError: another source, or what ``scan`` and ``split`` raise.
     """
-    if config["source"] in draw.KINDS:
+    if config["source"] in draw.SOURCES:
         source = _drawn(config, spec, frozen)
     else:
         source = _read(config, spec, frozen)
     if not config.get("random_labels"):
         return source
-    labels = np.random.default_rng(0).permutation(source.train.labels)
-    return source._replace(train=source.train._replace(labels=labels))
+    train = source.train
+    order = np.random.default_rng(0).permutation(len(train.labels))
+    words = None if train.words is None else train.words[order]
+    train = train._replace(labels=train.labels[order], words=words)
+    return source._replace(train=train)
 
 
 def _read(config: DataConfig, spec: Preprocess, frozen: Frozen | None) -> Source:
@@ -204,13 +207,13 @@ def frozen_features(
     """Make a function frames (T S S 3) -> features, compiled once for any T.
 
     Args:
-        module: FrameCNN or LRCN.
+        module: from ``classifiers.build``.
         params: its backbone's weights.
         stop: number of blocks to run, to (T V h w C); None: all, to A (T h w K).
         cells: average A over so many cells a side, to (T cells cells K): all that the
             head reads; 0: keep A.
     """
-    assert isinstance(module, classifiers.FrameCNN | classifiers.LRCN)
+    assert isinstance(module, classifiers.Classifier | captioner.Captioner)
     size = CHUNK.get(jax.default_backend(), DEVICE_CHUNK)
     see = jax.jit(functools.partial(classifiers.see, view=module.view))
 
@@ -235,17 +238,20 @@ def frozen_features(
 
 
 def _drawn(config: DataConfig, spec: Preprocess, frozen: Frozen | None) -> Source:
-    """Draw the clips of a module of ``synthetic.draw.KINDS``."""
+    """Draw the clips of one of ``synthetic.draw.SOURCES``."""
     kind = config["source"]
 
     def draw_part(seed: int, count: int) -> clips.Clips:
-        part = draw.draw_clips(
-            kind, seed, count, size=spec.size, length=config["length"]
-        )
+        size, length = spec.size, config["length"]
+        if kind == draw.CAPTIONS:
+            part = draw.draw_captions(seed, count, size=size, length=length)
+        else:
+            part = draw.draw_clips(kind, seed, count, size=size, length=length)
         if frozen is None:
             return part
         features = [
-            frozen.apply(backbones.normalize(part.inputs[i], spec))
+            # In half precision, as those of videos are kept.
+            frozen.apply(backbones.normalize(part.inputs[i], spec)).astype(np.float16)
             for i in range(len(part.labels))
         ]
         return part._replace(inputs=features)
@@ -254,7 +260,7 @@ def _drawn(config: DataConfig, spec: Preprocess, frozen: Frozen | None) -> Sourc
         train=draw_part(1, config["train_clips"]),
         validation=None,
         test=draw_part(2, config["test_clips"]),
-        classes=draw.KINDS[kind].CLASSES,
+        classes=draw.class_names(kind),
         split="fresh clips",
     )
 
@@ -263,7 +269,7 @@ def _scan(config: DataConfig) -> folder.Listing:
     source, root = config["source"], config["root"]
     if source not in _MISSING_ROOT:
         raise InputError(
-            f"data.source is {source!r}; use folder, dataset, {' or '.join(draw.KINDS)}"
+            f"data.source is {source!r}; use folder, dataset, {' or '.join(draw.SOURCES)}"
         )
     if not root:
         raise InputError(_MISSING_ROOT[source])

@@ -12,28 +12,30 @@ A question is answered by the same decoder: its words are read first, and the se
 follows them is the answer.
 """
 
-import functools
+import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from rgcam import programs
 from rgcam.errors import InputError
 from rgcam.models.backbones import Backbone
 from rgcam.models.cut import Carry, CutModel
+from rgcam.models.description import SPECIAL_WORDS
 from rgcam.models.layers import FrameHead, Recurrent
-from rgcam.models.parameters import Dense, Embed
 from rgcam.types import Tensor, Variables
 
-SPECIAL = ("<start>", "<end>")
-"""The first classes of a captioner: read before the first word, and written after the last."""
-START, END = 0, 1
+START, END = range(len(SPECIAL_WORDS))  # the first classes of a captioner
 LONGEST = 24  # words of a generated sentence
 EMBEDDING = 32  # numbers that the decoder reads of a word
 SENTENCE = "sentence"  # collection of the words in the variables of a captioner
+# What the explanation of a word replaces frames by: the person at rest before any action.
+# Measured in docs/captions.md: of the baselines, the one that finds a word's frames best.
+BASELINE = "first"
 
 
 class Sentence(NamedTuple):
@@ -65,25 +67,32 @@ class Captioner(nn.Module):
         self.frame_head = FrameHead(self.head, self.width)
         self.encoder = Recurrent(self.cell, self.hidden)
         self.decoder = Recurrent(self.cell, self.hidden)
-        self.embedding = Embed(self.classes, EMBEDDING)
-        self.scores = Dense(self.classes)
+        self.embedding = nn.Embed(self.classes, EMBEDDING)
+        self.scores = nn.Dense(self.classes)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "out C"]:
         """Return the scores of the words in the variables."""
         return self.classify(self.features(frames))
 
-    def features(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "T h w K"]:
-        """Return A, the last convolutional map of every frame."""
-        return self.below(self.see(frames))
+    def features(
+        self, inputs: Float[Tensor, "T ..."], *, start: int = 0
+    ) -> Float[Array, "T h w K"]:
+        """Return A, the last convolutional map of every frame, of frames (T, S, S, 3).
+
+        With ``start`` n, ``inputs`` are what block n - 1 returned, (T, 1, h, w, K).
+        """
+        return self.below(inputs if start else self.see(inputs), start=start)
 
     def see(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "T V S S 3"]:
         """Return the one image that the backbone receives of each frame: itself."""
         return jnp.asarray(frames)[:, None]
 
-    def below(self, images: Float[Tensor, "T V S S 3"]) -> Float[Array, "T h w K"]:
-        """Return A of these images."""
-        return self.backbone(images)[:, 0]
+    def below(
+        self, images: Float[Tensor, "T V H W C"], *, start: int = 0
+    ) -> Float[Array, "T h w K"]:
+        """Return A of these images, or of what block ``start`` - 1 of the backbone returned."""
+        return self.backbone(images, start=start)[:, 0]
 
     def classify(self, features: Float[Tensor, "T h w K"]) -> Float[Array, "out C"]:
         """Return the scores of each word of the sentence, given the words before it.
@@ -103,15 +112,19 @@ class Captioner(nn.Module):
         return self.decode(carry, jnp.concatenate([question, words]))[len(question) :]
 
     def encode(
-        self, features: Float[Tensor, "T h w K"], *, train: bool = False
+        self,
+        features: Float[Tensor, "T h w K"],
+        length: int | Int[Tensor, ""] | None = None,
+        *,
+        train: bool = False,
     ) -> Carry:
-        """Return the encoder's carry after the last frame."""
+        """Return the encoder's carry after the last frame, of ``length`` or all."""
         vectors = self.frame_head(features)
         if self.head == "fc":
             vectors = nn.relu(vectors)
         vectors = self.drop(vectors, deterministic=not train)
         drive = self.encoder.drive(vectors)
-        return self.encoder.advance(self.encoder.begin(), drive)[0]
+        return self.encoder.last_carry(drive, len(drive) if length is None else length)
 
     def decode(
         self, carry: Carry, words: Int[Array, " N"], *, train: bool = False
@@ -121,6 +134,31 @@ class Captioner(nn.Module):
         drive = self.decoder.drive(self.embedding(read))
         _, states = self.decoder.advance(carry, drive)
         return self.scores(self.drop(states, deterministic=not train))
+
+    def score_sentences(
+        self,
+        features: Float[Tensor, "T h w K"],
+        sentences: Int[Tensor, "S N"],
+        length: int | Int[Tensor, ""] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "S N C"]:
+        """Return the scores of each word of S sentences about one clip (teacher forcing).
+
+        A question and the words that follow it are one sentence here. Frames from
+        ``length`` on are padding. ``train`` needs an rng "dropout".
+        """
+        carry = self.encode(features, length, train=train)
+
+        def score(module: "Captioner", words: Int[Array, " N"]) -> Float[Array, "N C"]:
+            return module.decode(carry, words, train=train)
+
+        score_each = nn.vmap(
+            score,
+            variable_axes={"params": None},
+            split_rngs={"params": False, "dropout": True},
+        )
+        return score_each(self, jnp.asarray(sentences))
 
     def continue_sentence(
         self, features: Float[Tensor, "T h w K"], question: Int[Tensor, " G"]
@@ -152,7 +190,7 @@ class Captioner(nn.Module):
         return write_all(self, (carry, read[-1]), None)[1]
 
 
-@functools.partial(jax.jit, static_argnames="module")
+@programs.kept("module")
 def _continue(
     module: CutModel,
     variables: Variables,
@@ -160,6 +198,28 @@ def _continue(
     question: Int[Tensor, " G"],
 ) -> Int[Array, " longest"]:
     return module.apply(variables, features, question, method="continue_sentence")
+
+
+def word_numbers(text: str, vocabulary: Sequence[str]) -> Int[np.ndarray, " words"]:
+    """Return the words of a text as int32 indices into a captioner's classes.
+
+    Case does not matter, and a mark such as ``?`` is a word of its own.
+
+    Args:
+        text: a question, such as "what does the person do first?"; "": no words.
+        vocabulary: the captioner's classes, of which the first are ``<start>``, ``<end>``.
+
+    Raises:
+        InputError: the captioner does not know one of the words.
+    """
+    known = vocabulary[len(SPECIAL_WORDS) :]
+    words = re.findall(r"\w+|[^\w\s]", text.lower())
+    unknown = [word for word in words if word not in known]
+    if unknown:
+        raise InputError(
+            f"{unknown[0]!r} is no word of this captioner: it knows {' '.join(known)}"
+        )
+    return np.array([vocabulary.index(word) for word in words], np.int32)
 
 
 def generate(

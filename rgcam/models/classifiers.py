@@ -1,6 +1,6 @@
-"""The two classifiers, cut at the last convolutional map: FrameCNN and LRCN.
+"""The two classifiers, cut at the last convolutional map, and the models by their ``arch``.
 
-Both are Linen modules with the same two pure methods, for one video:
+FrameCNN and LRCN are Linen modules with the same two pure methods, for one video:
 
     features: frames (T, S, S, 3) -> A (T, h, w, K); ``below(see(frames))``
     classify: A (T, h, w, K)      -> scores (T, C), pre-softmax
@@ -18,10 +18,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rgcam.models.backbones import Backbone, Preprocess, SmallCNN
+from rgcam.models.captioner import Captioner
 from rgcam.models.cut import Carry
 from rgcam.models.description import VARIANTS, check_architecture, check_backbone
 from rgcam.models.layers import CELLS, GRID, FrameHead, Recurrent, cell_contributions
-from rgcam.models.parameters import Dense
 from rgcam.types import Fields, Tensor, Variables
 
 
@@ -56,7 +56,7 @@ class Classifier(nn.Module):
         """Name the parts that an LRCN can start from: backbone and frame_head."""
         self.frame_head = FrameHead(self.head, self.width)
         self.drop = nn.Dropout(self.dropout)
-        self.scores = Dense(self.classes)
+        self.scores = nn.Dense(self.classes)
 
     def __call__(
         self, frames: Float[Tensor, "T S S 3"], *, train: bool = False
@@ -255,7 +255,7 @@ def init(
     (Jozefowicz et al. 2015).
 
     Args:
-        module: FrameCNN or LRCN.
+        module: from ``build``.
         key: from ``jax.random.key``.
         inputs: one clip's frames (T, S, S, 3), or with ``method="classify"`` its
             features (T, h, w, K): then the result lacks the backbone.
@@ -270,12 +270,12 @@ def _open_forget_gate(path: tuple[object, ...], leaf: Array) -> Array:
     return jnp.ones_like(leaf) if names[-2:] == ["hf", "bias"] else leaf
 
 
-def build(arch: Fields, classes: int) -> Classifier:
+def build(arch: Fields, classes: int) -> Classifier | Captioner:
     """Build the module that an ``arch`` (as in a config or model.json) describes.
 
     Args:
         arch: the fields of ``description.Architecture``.
-        classes: C.
+        classes: C; of a captioner the number of its words.
 
     Raises:
         InputError: a field is missing, unknown, or has a value that is not allowed.
@@ -293,6 +293,16 @@ def build(arch: Fields, classes: int) -> Classifier:
             cell=fields["cell"],
             hidden=fields["hidden"],
             differences=fields.get("differences", False),
+        )
+    if fields["kind"] == "captioner":
+        return Captioner(
+            backbone,
+            classes,
+            head=fields["head"],
+            width=fields["width"],
+            dropout=fields["dropout"],
+            cell=fields["cell"],
+            hidden=fields["hidden"],
         )
     return FrameCNN(
         backbone,

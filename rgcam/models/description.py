@@ -39,7 +39,9 @@ VARIANTS = {
 }
 
 
-KINDS = ("cnn", "lrcn")
+KINDS = ("cnn", "lrcn", "captioner")
+SPECIAL_WORDS = ("<start>", "<end>")
+"""The first classes of a captioner: read before the first word, and written after the last."""
 RESNET_DEPTHS = (18, 34, 50)
 BACKBONES = ("small", *VARIANTS, *(f"resnet{depth}" for depth in RESNET_DEPTHS))
 VIEWS = ("rgb", "difference", "rgb+difference")
@@ -122,14 +124,15 @@ class Architecture(TypedDict):
     """The field ``arch`` of model.json, and ``model`` of a training config.
 
     Attributes:
-        kind: frame CNN or LRCN.
+        kind: frame CNN, LRCN or captioner.
         backbone: the network below the cut.
         head: what maps a frame's feature map to a vector.
         width: units of the head fc.
         dropout: share of the frame vector and of the state that training drops.
-        cell: of an LRCN, which must have it.
-        hidden: H, units of the recurrent state; an LRCN must have it.
-        view: which images of a frame the backbone receives; without it, rgb.
+        cell: of an LRCN or a captioner, which must have it.
+        hidden: H, units of the recurrent state; an LRCN or a captioner must have it.
+        view: which images of a frame the backbone receives; without it, rgb, as a
+            captioner must.
         differences: whether an LRCN also receives how the frame vector changed.
     """
 
@@ -170,7 +173,8 @@ class Description:
 
     Attributes:
         arch: the fields of ``classifiers.build``.
-        classes: class names, in the order of the scores.
+        classes: class names, in the order of the scores: of a captioner its words, of
+            which the first are SPECIAL_WORDS.
         preprocess: how video frames become the model's input.
         fps: frames per second at which the model was trained.
         frozen: whether the backbone has the pretrained weights of its name, which are
@@ -235,13 +239,19 @@ def check_architecture(arch: object, prefix: str) -> Architecture:
     """
     _check(arch, Architecture, prefix)
     fields = cast(Architecture, arch)
-    if fields["kind"] == "lrcn":
+    kind = fields["kind"]
+    if kind != "cnn":
         for name in ("cell", "hidden"):
             _check_field(fields, name, _fields_of(Architecture)[name], prefix)
-    elif fields.get("differences"):
+    if kind != "lrcn" and fields.get("differences"):
         raise InputError(
-            f"{prefix}differences is True; it must be False where {prefix}kind is cnn, "
-            "which sees one frame at a time"
+            f"{prefix}differences is True; it must be False where {prefix}kind is {kind}: "
+            "only an lrcn reads the changes of frame vectors"
+        )
+    view = fields.get("view", "rgb")
+    if kind == "captioner" and view != "rgb":
+        raise InputError(
+            f"{prefix}view is {view!r}; it must be rgb where {prefix}kind is captioner"
         )
     return fields
 
@@ -264,6 +274,12 @@ def _check_description(content: object) -> DescriptionFields:
         raise InputError(
             "frozen is True; it must be False where arch.backbone is small, which has "
             "no pretrained weights"
+        )
+    words = tuple(fields["classes"])
+    if arch["kind"] == "captioner" and words[: len(SPECIAL_WORDS)] != SPECIAL_WORDS:
+        raise InputError(
+            f"classes begin with {reprlib.repr(words[: len(SPECIAL_WORDS)])}; they must "
+            f"begin with {', '.join(SPECIAL_WORDS)} where arch.kind is captioner"
         )
     size = fields["preprocess"]["size"]
     if arch["backbone"] == "small" and size % 2:

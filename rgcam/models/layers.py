@@ -13,11 +13,10 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from rgcam.errors import InputError
 from rgcam.models.cut import Carry
-from rgcam.models.parameters import Dense, GivenParameters
 from rgcam.types import Tensor
 
 HEADS = ("gap", "grid", "fc")
@@ -94,7 +93,7 @@ class FrameHead(nn.Module):
     def setup(self):
         """Create the Dense layer of fc."""
         if self.kind == "fc":
-            self.fc6 = Dense(self.width)
+            self.fc6 = nn.Dense(self.width)
 
     def __call__(self, features: Float[Tensor, "T h w K"]) -> Float[Array, "T D"]:
         """Return a vector per frame: D is K (gap), 4 K (grid) or width (fc)."""
@@ -119,7 +118,7 @@ class FrameHead(nn.Module):
         return jnp.einsum("thwk,hwkd->thwd", features, kernel)
 
 
-class DenseParameters(GivenParameters, nn.Module):
+class DenseParameters(nn.Module):
     """The parameters of a Dense layer: a kernel and, optionally, a bias."""
 
     outputs: int
@@ -127,7 +126,7 @@ class DenseParameters(GivenParameters, nn.Module):
     bias: bool = True
 
     @nn.compact
-    def __call__(self, inputs: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, inputs: int) -> tuple[Array, Array]:
         """Return the kernel (inputs, outputs) and the bias (outputs,), or zeros."""
         orthogonal, lecun = nn.initializers.orthogonal(), nn.initializers.lecun_normal()
         initializer = orthogonal if self.recurrent else lecun
@@ -259,6 +258,23 @@ class Recurrent(nn.Module):
     def begin(self) -> Carry:
         """Return the carry before the first frame."""
         return self.cell.begin()
+
+    def last_carry(
+        self, drive: Float[Array, "T GH"], length: int | Int[Tensor, ""]
+    ) -> Carry:
+        """Return the carry after the first ``length`` frames; what follows is padding."""
+        gates = self.cell.gate_parameters("h", self.hidden)
+
+        def step(carry: Carry, inputs: tuple[Array, Array]) -> tuple[Carry, None]:
+            step_drive, is_frame = inputs
+            after, _ = self.cell.step(gates, carry, step_drive)
+            keep = lambda new, old: jnp.where(is_frame, new, old)
+            return jax.tree.map(keep, after, carry), None
+
+        dtype = jnp.result_type(drive, gates[0])
+        carry = jax.tree.map(lambda leaf: leaf.astype(dtype), self.begin())
+        is_frame = jnp.arange(len(drive)) < length
+        return jax.lax.scan(step, carry, (drive, is_frame))[0]
 
     def advance(
         self, carry: Carry, drive: Float[Array, "T GH"]

@@ -69,8 +69,8 @@ def pool_clips(config: Config, run: Run, state: TrainState, clips: Clips) -> Poo
         # TF32 is not float32, in which a clip is compared later.
         with jax.default_matmul_precision("highest"):
             pooled = pool_batch(variables, batch)
-        labels, pooled = mesh.gather((batch.labels, pooled))
-        readable = labels >= 0
+        lengths, pooled = mesh.gather((batch.lengths, pooled))
+        readable = lengths > 0
         vectors.append(pooled[readable])
         groups += [clips.groups[number] for number in numbers[readable]]
     return Pooled(np.concatenate(vectors), groups)
@@ -88,6 +88,7 @@ def choose(clips: Clips, count: int) -> Clips:
         names=[clips.names[index] for index in indices],
         groups=[clips.groups[index] for index in indices],
         lengths=clips.lengths[indices],
+        words=None if clips.words is None else clips.words[indices],
     )
 
 

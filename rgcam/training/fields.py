@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # help need not wait for what loads clips
 LOSSES = ("every_step", "last_half", "last_step")
 OPTIMIZERS = ("adamw", "sgd")
 DTYPES = ("float32", "bfloat16")
-SOURCES = ("folder", "dataset", *draw.KINDS)
+SOURCES = ("folder", "dataset", *draw.SOURCES)
 
 Number: TypeAlias = int | float
 Default = TypeVar("Default")
@@ -128,7 +128,9 @@ class ModelFields(Record):
     """The model that is trained: ``model``."""
 
     kind: str = choice(
-        "lrcn", "recurrent, or each frame by itself (cnn)", description.KINDS
+        "lrcn",
+        "recurrent, each frame by itself (cnn), or for sentences (captioner)",
+        description.KINDS,
     )
     backbone: str = choice(
         "efficientnet_lite0", "network below the cut", description.BACKBONES
@@ -188,7 +190,7 @@ class AugmentFields(Record):
 class DataFields(Record):
     """The clips and their split: ``data``.
 
-    Drawn clips (``source`` in ``rgcam.data.synthetic.draw.KINDS``) need no files: of
+    Drawn clips (``source`` in ``rgcam.data.synthetic.draw.SOURCES``) need no files: of
     root, fps, group, splits and cache nothing is read, and train_clips and test_clips
     say how many are drawn.
     """
@@ -318,7 +320,11 @@ class Config(Record):
     clip_norm: float = number(
         5.0, "largest global norm of the gradient", above=0, at_most=1e30
     )
-    loss: str = choice("last_step", "steps whose cross-entropy is trained", LOSSES)
+    loss: str = choice(
+        "last_step",
+        "steps whose cross-entropy is trained; of a captioner all words are",
+        LOSSES,
+    )
     smoothing: float = number(0.1, "of the labels", at_least=0, below=1)
     evaluate_every: int = number(
         1, "epochs from one validation to the next", at_least=1, at_most=10**6

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import PyTree
 
 from rgcam.data import pipeline
+from rgcam.data.clips import Batch
 from rgcam.data.synthetic import draw
 from rgcam.errors import InputError
 from rgcam.training import step as training
@@ -60,7 +62,11 @@ def state_bytes(state: training.TrainState) -> int:
     return _size(arrays) + _size(state.params)
 
 
-def gradient_bytes(state: training.TrainState, inputs: jax.ShapeDtypeStruct) -> int:
+def gradient_bytes(
+    state: training.TrainState,
+    inputs: jax.ShapeDtypeStruct,
+    words: jax.ShapeDtypeStruct | None = None,
+) -> int:
     """Return the size of what the backward pass of a batch reads.
 
     These are the batch itself and the activations that the forward pass stores. XLA
@@ -69,16 +75,24 @@ def gradient_bytes(state: training.TrainState, inputs: jax.ShapeDtypeStruct) -> 
     Args:
         state: its leaves may be ``jax.ShapeDtypeStruct``.
         inputs: shape (B, T, ...) and dtype of a batch's inputs.
+        words: shape (B, S, L) and dtype of its words; None: it has none.
     """
-    batch = inputs.shape[0]
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
+    clips = inputs.shape[0]
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), clips))
+    lengths = jax.ShapeDtypeStruct((clips,), np.int32)
+    batch = Batch(
+        inputs=_empty(inputs),
+        labels=_empty(lengths if words is None else words),
+        lengths=_empty(lengths),
+        words=None if words is None else _empty(words),
+    )
 
-    def backward(params: PyTree, inputs: jax.Array, keys: jax.Array) -> PyTree:
-        scores = lambda params: training.score_batch(state, params, inputs, keys)
+    def backward(params: PyTree, batch: Batch, keys: jax.Array) -> PyTree:
+        scores = lambda params: training.score_batch(state, params, batch, keys)
         return jax.vjp(scores, params)[1]
 
     # The leaves of the function that ``vjp`` returns are the arrays that it reads.
-    stored = jax.eval_shape(backward, state.params, inputs, keys)
+    stored = jax.eval_shape(backward, state.params, batch, keys)
     return max(_size(stored) - _size(state.params), 0) + _size(inputs)
 
 
@@ -106,7 +120,7 @@ def check(
     Raises:
         InputError: names the fields to change, and the sizes in GB.
     """
-    if config.data.source in draw.KINDS:
+    if config.data.source in draw.SOURCES:
         clips = config.data.train_clips + config.data.test_clips
         drawn = clips * config.data.length * frame_size**2 * 3
         if drawn > memory.host:
@@ -127,7 +141,10 @@ def check(
     # Rows that are computed together, on all devices.
     rows = -(-config.batch_size // config.accumulate)
     batch = jax.ShapeDtypeStruct((rows, *clip.shape), clip.dtype)
-    on_device = parameters + gradient_bytes(state, batch) // devices
+    words = None
+    if config.data.source == draw.CAPTIONS:
+        words = jax.ShapeDtypeStruct((rows, *draw.SENTENCES), np.int32)
+    on_device = parameters + gradient_bytes(state, batch, words) // devices
     loaded = pipeline.PREFETCH * config.batch_size * _size(clip) // processes
     for needed, present_bytes in ((on_device, memory.device), (loaded, memory.host)):
         if needed > present_bytes:
@@ -137,6 +154,11 @@ def check(
                 f"are {_gigabytes(present_bytes)}: lower batch_size or data.length, or raise "
                 "accumulate or set frames_at_once to save activations"
             )
+
+
+def _empty(array: jax.ShapeDtypeStruct) -> np.ndarray:
+    """Return an array of this shape that takes no memory."""
+    return np.broadcast_to(np.zeros((), array.dtype), array.shape)
 
 
 def _size(tree: PyTree) -> int:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from matplotlib.figure import Figure
 
 from rgcam import files
@@ -28,16 +28,16 @@ class Scored(NamedTuple):
 
     Attributes:
         clips: (N,) numbers of the clips.
-        labels: (N,) their classes.
+        labels: (N,) their classes, or (N S L) the words to predict.
         lengths: (N,) their steps.
-        predictions: fields of (N,) arrays.
+        predictions: of each clip: fields of arrays (N ...).
         broken: one sentence for each clip that could not be read.
     """
 
     clips: Int[np.ndarray, " N"]
-    labels: Int[np.ndarray, " N"]
+    labels: Int[np.ndarray, "N *sentences"]
     lengths: Int[np.ndarray, " N"]
-    predictions: step.Predictions
+    predictions: step.Predictions | step.SentencePredictions
     broken: tuple[str, ...]
 
 
@@ -91,11 +91,62 @@ class Results:
         return dataclasses.asdict(self)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SentenceResults:
+    """What ``results.json`` of a captioner holds.
+
+    Attributes:
+        split: how training and test clips were divided.
+        warning: what the split makes of the accuracy, or "".
+        left_out: one sentence for each clip that could not be read.
+        notes: one sentence for each kind of file in the folder that is no clip.
+        clips: number of test clips, N.
+        groups: number of their recordings.
+        accuracy: share of the captions that are written without an error.
+        interval_95: its 95 % confidence interval over groups; None: too few groups.
+        accuracy_answers: mean over the clips of the share of right answers.
+        interval_95_answers: its 95 % confidence interval over groups; None: too few.
+        accuracy_words: mean over the clips of the share of their captions' words that are
+            predicted, given the right words before them.
+        accuracy_by_question: share of right answers by the question; of "caption", of the
+            right captions.
+        loss: mean over the clips of the cross-entropy of their words, in nats.
+        accuracy_by_class: by the word, over all sentences; None: no test clip has it.
+        confusion: (C, C) numbers of words, rows right and columns predicted ones.
+        unreadable: one sentence for each test clip that became unreadable later.
+        steps: of training.
+        command: the command line.
+    """
+
+    split: str
+    warning: str
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+    clips: int
+    groups: int
+    accuracy: float
+    interval_95: tuple[float, float] | None
+    accuracy_answers: float
+    interval_95_answers: tuple[float, float] | None
+    accuracy_words: float
+    accuracy_by_question: dict[str, float]
+    loss: float
+    accuracy_by_class: dict[str, float | None]
+    confusion: list[list[int]]
+    unreadable: tuple[str, ...]
+    steps: int
+    command: str
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields as plain data."""
+        return dataclasses.asdict(self)
+
+
 def score(
     devices: Mesh, state: step.TrainState, clips: data.Clips, batch_size: int
 ) -> Scored:
     """Score every clip, on all devices; every process returns all of them."""
-    step_fn = jax.jit(step.eval_step)
+    step_fn = jax.jit(step.eval_step if clips.words is None else step.eval_sentences)
     share = jax.process_index(), jax.process_count()
     parts: list[Scored] = []
     for numbers, loaded in pipeline.evaluation_batches(
@@ -105,13 +156,13 @@ def score(
         labels, lengths, predictions = mesh.gather(
             (batch.labels, batch.lengths, step_fn(state, batch))
         )
-        readable = labels >= 0
+        readable = lengths > 0
         parts.append(
             Scored(
                 clips=numbers[readable],
                 labels=labels[readable],
                 lengths=lengths[readable],
-                predictions=step.Predictions(*(x[readable] for x in predictions)),
+                predictions=jax.tree.map(lambda x, rows=readable: x[rows], predictions),
                 broken=loaded.broken,
             )
         )
@@ -130,14 +181,17 @@ def validate(config: Config, run: Run, state: step.TrainState) -> dict[str, floa
     """Return accuracy and loss of the validation clips, which rank the checkpoints."""
     assert run.source.validation is not None
     scored = score(run.devices, state, run.source.validation, config.batch_size)
-    correct = _predicted(scored, config.model.kind) == scored.labels
+    if isinstance(scored.predictions, step.SentencePredictions):
+        correct = _right_sentences(scored)[:, 0]
+    else:
+        correct = _predicted(scored, config.model.kind) == scored.labels
     loss = np.asarray(scored.predictions.loss)
     return {"accuracy": float(correct.mean()), "loss": float(loss.mean())}
 
 
 def test(
     config: Config, run: Run, state: step.TrainState, *, steps: int, command: str
-) -> Results:
+) -> Results | SentenceResults:
     """Score the test clips.
 
     Args:
@@ -148,6 +202,8 @@ def test(
         command: the command line, for the record.
     """
     scored = score(run.devices, state, run.source.test, config.batch_size)
+    if isinstance(scored.predictions, step.SentencePredictions):
+        return measure_sentences(scored, run.source, steps=steps, command=command)
     return measure(
         scored,
         run.source,
@@ -171,6 +227,7 @@ def measure(
         command: the command line, for the record.
     """
     labels, predictions = scored.labels, scored.predictions
+    assert isinstance(predictions, step.Predictions)
     predicted = _predicted(scored, kind)
     groups = [source.test.groups[i] for i in scored.clips]
     table = statistics.confusion(labels, predicted, len(source.classes))
@@ -197,7 +254,68 @@ def measure(
     )
 
 
-def write(workdir: Path, results: Results, classes: tuple[str, ...]) -> None:
+def measure_sentences(
+    scored: Scored, source: sources.Source, *, steps: int, command: str
+) -> SentenceResults:
+    """Compute a captioner's results from its predictions for the test clips.
+
+    A sentence that is predicted word by word without an error, each word given the right
+    ones before it, is the one that the captioner writes. The first sentence of a clip is
+    its caption.
+
+    Args:
+        scored: from ``score``, of the test clips.
+        source: all clips, their words and split.
+        steps: number of steps of the training.
+        command: the command line, for the record.
+    """
+    labels, predictions, words = scored.labels, scored.predictions, source.test.words
+    assert isinstance(predictions, step.SentencePredictions) and words is not None
+    predicted, words = np.asarray(predictions.words), words[scored.clips]
+    is_label = labels >= 0
+    groups = [source.test.groups[i] for i in scored.clips]
+    right = _right_sentences(scored)
+    answers = right[:, 1:].mean(1)
+    of_caption = is_label[:, 0]
+    hits = (predicted == labels)[:, 0] & of_caption
+    of_question: dict[str, list[bool]] = {}
+    for row, sentence in np.ndindex(right.shape):
+        start = int(is_label[row, sentence].argmax())  # the words before: a question
+        question = " ".join(source.classes[w] for w in words[row, sentence, :start])
+        found = bool(right[row, sentence])
+        of_question.setdefault(question or "caption", []).append(found)
+    table = statistics.confusion(
+        labels[is_label], predicted[is_label], len(source.classes)
+    )
+    return SentenceResults(
+        split=source.split,
+        warning=source.warning,
+        left_out=source.unreadable,
+        notes=source.notes,
+        clips=len(labels),
+        groups=len(set(groups)),
+        accuracy=float(right[:, 0].mean()),
+        interval_95=statistics.share_interval(right[:, 0], groups).bounds,
+        accuracy_answers=float(answers.mean()),
+        interval_95_answers=statistics.mean_interval(
+            answers, groups, limits=(0.0, 1.0)
+        ).bounds,
+        accuracy_words=float((hits.sum(1) / of_caption.sum(1)).mean()),
+        accuracy_by_question={
+            question: float(np.mean(found)) for question, found in of_question.items()
+        },
+        loss=float(np.asarray(predictions.loss).mean()),
+        accuracy_by_class=statistics.class_accuracy(table, source.classes),
+        confusion=table.tolist(),
+        unreadable=scored.broken,
+        steps=steps,
+        command=command,
+    )
+
+
+def write(
+    workdir: Path, results: Results | SentenceResults, classes: tuple[str, ...]
+) -> None:
     """Write ``results.json`` and ``confusion.png``.
 
     Raises:
@@ -243,27 +361,49 @@ def confusion_figure(table: Int[np.ndarray, "C C"], classes: tuple[str, ...]) ->
     return figure
 
 
-def text(results: Results, classes: tuple[str, ...]) -> str:
+def text(results: Results | SentenceResults, classes: tuple[str, ...]) -> str:
     """Return the results as text, which any terminal and file can hold."""
-    shares = results.accuracy_by_class.items()
     width = max(map(len, classes))
-    lines = "\n".join(
-        [
+    by_class = [
+        f"{name:>{width}} {share:7.1%}"
+        for name, share in results.accuracy_by_class.items()
+        if share is not None
+    ]
+    clips = (
+        f"{results.clips} test clips of {results.groups} groups, split {results.split}"
+    )
+    if isinstance(results, SentenceResults):
+        lines = [*by_class, "", *_sentence_lines(results, clips)]
+    else:
+        lines = [
             "confusion (rows: true class, columns: predicted class)",
             statistics.confusion_text(np.array(results.confusion), classes),
             "",
-            *(f"{n:>{width}} {s:7.1%}" for n, s in shares if s is not None),
+            *by_class,
             "",
-            f"{results.clips} test clips of {results.groups} groups, split "
-            f"{results.split}: accuracy {results.accuracy:.1%} "
+            f"{clips}: accuracy {results.accuracy:.1%} "
             f"({statistics.interval_text(results.interval_95)})",
             f"accuracy at the last step {results.accuracy_last_step:.1%}, of the mean "
             f"over steps {results.accuracy_mean_of_steps:.1%}, of single steps "
             f"{results.accuracy_of_steps:.1%}",
-            *_warnings(results),
         ]
+    return files.printable("\n".join([*lines, *_warnings(results)]))
+
+
+def _sentence_lines(results: SentenceResults, clips: str) -> Iterator[str]:
+    yield (
+        f"{clips}: captions without an error {results.accuracy:.1%} "
+        f"({statistics.interval_text(results.interval_95)}), "
+        f"right answers {results.accuracy_answers:.1%} "
+        f"({statistics.interval_text(results.interval_95_answers)})"
     )
-    return files.printable(lines)
+    yield (
+        "words of the captions, each given the right ones before it: "
+        f"{results.accuracy_words:.1%}"
+    )
+    for question, share in results.accuracy_by_question.items():
+        if question != "caption":
+            yield f"{question} {share:.1%}"
 
 
 @contextlib.contextmanager
@@ -274,7 +414,7 @@ def _any_glyph() -> Generator[None]:
         yield
 
 
-def _warnings(results: Results) -> Iterator[str]:
+def _warnings(results: Results | SentenceResults) -> Iterator[str]:
     if results.warning:
         yield f"warning: {results.warning}"
     if results.left_out:
@@ -283,6 +423,14 @@ def _warnings(results: Results) -> Iterator[str]:
         yield f"{len(results.unreadable)} test clips became unreadable after that"
 
 
+def _right_sentences(scored: Scored) -> Bool[np.ndarray, "N S"]:
+    """Tell which sentences are predicted without an error, ``<end>`` included."""
+    assert isinstance(scored.predictions, step.SentencePredictions)
+    words = np.asarray(scored.predictions.words)
+    return ((words == scored.labels) | (scored.labels < 0)).all(2)
+
+
 def _predicted(scored: Scored, kind: str) -> Int[np.ndarray, " N"]:
     predictions = scored.predictions
+    assert isinstance(predictions, step.Predictions)
     return np.asarray(predictions.mean if kind == "cnn" else predictions.last)

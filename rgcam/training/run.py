@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rgcam.data import augment, pipeline, sources
+from rgcam.data.synthetic import draw
 from rgcam.errors import InputError
 from rgcam.models import backbones, classifiers, layers, torch_files, zoo
 from rgcam.models.backbones import Preprocess
@@ -25,7 +26,7 @@ class Run(NamedTuple):
 
     Attributes:
         description: of the model that is trained.
-        module: FrameCNN or LRCN.
+        module: FrameCNN, LRCN or Captioner.
         source: the clips.
         plan: the order of the training clips.
         state: at step 0, on every device.
@@ -69,6 +70,7 @@ def prepare(config: Config) -> Run:
         InputError: the config cannot be trained on these devices, or its data or
             weights cannot be read.
     """
+    _check_task(config)
     devices = mesh.make()
     mesh.check_batch(devices, config.batch_size, config.accumulate)
     arch = check_architecture(config.model.to_dict(), "model.")
@@ -182,6 +184,26 @@ def start_from(model: zoo.Model, params: Params) -> Params:
 
 def _shapes(params: Params) -> Params:
     return jax.tree.map(np.shape, params)
+
+
+def _check_task(config: Config) -> None:
+    """Reject a model and data of different tasks.
+
+    Raises:
+        InputError: one of them is of sentences and the other of classes, or a captioner's
+            explanations during the training are asked for.
+    """
+    is_captioner = config.model.kind == "captioner"
+    if is_captioner != (config.data.source == draw.CAPTIONS):
+        raise InputError(
+            f"model.kind is {config.model.kind} and data.source is {config.data.source}: "
+            f"a captioner learns from data.source={draw.CAPTIONS}, and nothing else does"
+        )
+    if is_captioner and config.explain_every:
+        raise InputError(
+            f"explain_every is {config.explain_every}: a captioner's words are explained "
+            "after its training, by rgcam explain; set explain_every=0"
+        )
 
 
 def _augmentation(config: Config) -> augment.Augmentation:

@@ -1,4 +1,4 @@
-"""Loss, optimizer and the pure steps that train and evaluate a classifier."""
+"""Loss, optimizer and the pure steps that train and evaluate a classifier or a captioner."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -20,9 +20,11 @@ from rgcam.types import Tensor, Variables
 Params: TypeAlias = PyTree
 """Nested dicts of float32 parameters, by the names of a module's parts."""
 
-Forward: TypeAlias = Callable[..., Float[Array, "T C"]]
-FeatureMaps: TypeAlias = Callable[[Variables, Tensor], Float[Array, "T h w K"]]
+Forward: TypeAlias = Callable[..., Float[Array, "*steps C"]]
 """(variables, one clip's inputs, *, train=False, rngs=None) -> scores; see ``scorer``."""
+
+FeatureMaps: TypeAlias = Callable[[Variables, Tensor], Float[Array, "T h w K"]]
+"""(variables, one clip's inputs) -> A; see ``feature_maps``."""
 
 
 class TrainState(struct.PyTreeNode):
@@ -61,6 +63,18 @@ class Predictions(NamedTuple):
     last: Int[Array, " B"]
     mean: Int[Array, " B"]
     correct_steps: Int[Array, " B"]
+    loss: Float[Array, " B"]
+
+
+class SentencePredictions(NamedTuple):
+    """What ``eval_sentences`` computes of each clip.
+
+    Attributes:
+        words: (B S L) word with the highest score, given the words before it.
+        loss: (B,) mean cross-entropy over the words to predict, in nats.
+    """
+
+    words: Int[Array, "B S L"]
     loss: Float[Array, " B"]
 
 
@@ -134,10 +148,12 @@ def scorer(
 ) -> Forward:
     """Make the function (variables, one clip's inputs) -> scores (T, C) of a run.
 
-    With ``train=True`` and ``rngs={"dropout": key}`` dropout is on.
+    With ``train=True`` and ``rngs={"dropout": key}`` dropout is on. A captioner's takes the
+    words (S, L) of its sentences and the number of frames that are not padding after the
+    inputs, and returns the scores (S, L, C) of the words.
 
     Args:
-        module: FrameCNN or LRCN.
+        module: from ``classifiers.build``.
         spec: see ``feature_maps``; so are start, chunk and dtype.
         start: likewise.
         chunk: likewise.
@@ -148,17 +164,18 @@ def scorer(
     def forward(
         variables: Variables,
         inputs: Tensor,
-        *,
+        *sentences: Int[Tensor, "..."],
         train: bool = False,
         rngs: dict[str, Array] | None = None,
-    ) -> Float[Array, "T C"]:
+    ) -> Float[Array, "*steps C"]:
         # Only with ``mutable`` does ``apply`` return a tuple, as its type allows.
         return module.apply(  # pyrefly: ignore[bad-return]
             variables,
             maps_of(variables, inputs),
+            *sentences,
             train=train,
             rngs=rngs,
-            method="classify",
+            method="score_sentences" if sentences else "classify",
         )
 
     return forward
@@ -175,7 +192,7 @@ def feature_maps(
     """Make the function (variables, one clip's inputs) -> A (T, h, w, K) of a run.
 
     Args:
-        module: FrameCNN or LRCN.
+        module: from ``classifiers.build``.
         spec: how the inputs are normalised where they are frames (uint8).
         start: backbone block that the inputs enter: 0 frames, n the output of block
             n - 1, None the last map A.
@@ -214,9 +231,11 @@ def merge(tree: Params, other: Params) -> Params:
 
 
 def step_losses(
-    scores: Float[Array, "T C"], label: int | Int[Array, ""], smoothing: float = 0.0
-) -> Float[Array, " T"]:
-    """Cross-entropy in nats of every step against the clip's one label."""
+    scores: Float[Array, "*steps C"],
+    label: int | Int[Array, "*labels"],
+    smoothing: float = 0.0,
+) -> Float[Array, "*steps"]:
+    """Cross-entropy in nats of every step against the clip's one label, or against its own."""
     one_hot = jax.nn.one_hot(label, scores.shape[-1], dtype=scores.dtype)
     target = optax.smooth_labels(one_hot, smoothing)
     return optax.softmax_cross_entropy(scores, target)
@@ -236,14 +255,15 @@ def train_step(
     the clip's label: ``every_step`` (Donahue et al.; for a FrameCNN this is training
     frame by frame), ``last_step``, the last valid one: the label is then that of the
     whole sequence, and the state must carry what earlier frames showed; or
-    ``last_half`` of the valid ones. Rows with label -1 are ignored.
+    ``last_half`` of the valid ones. Rows with label -1 are ignored. Of sentences, every
+    word with a label is trained, given the words before it (teacher forcing).
 
     With ``accumulate`` n the batch is computed in n parts, one after the other: the
     same step for an nth of the memory (n divides B).
 
     Returns:
-        The next state and the scalars loss, accuracy (last valid step), grad_norm
-        and the next param_norm.
+        The next state and the scalars loss, accuracy (last valid step; of sentences, all
+        words with a label), grad_norm and the next param_norm.
     """
     keys = jax.random.split(
         jax.random.fold_in(state.key, state.step), len(batch.labels)
@@ -254,11 +274,12 @@ def train_step(
         params: Params, part: tuple[Batch, Array]
     ) -> tuple[Float[Array, ""], Int[Array, ""]]:
         batch, keys = part
-        scores = score_batch(state, params, batch.inputs, keys)
+        scores = score_batch(state, params, batch, keys)
         labels = jnp.asarray(batch.labels)
         losses = jax.vmap(step_losses, (0, 0, None))(scores, labels, smoothing)
         mean = jnp.where(_trained_steps(batch, loss), losses, 0).sum() / total
-        correct = _last(scores, batch).argmax(-1).astype(labels.dtype) == labels
+        judged = _last(scores, batch) if batch.words is None else scores
+        correct = judged.argmax(-1).astype(labels.dtype) == labels
         return mean, correct.sum(dtype=jnp.int32)
 
     gradient = jax.value_and_grad(loss_of, has_aux=True)
@@ -268,10 +289,10 @@ def train_step(
     with jax.numpy_dtype_promotion("standard"):
         updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    clips = jnp.maximum(jnp.asarray(batch.labels >= 0).sum(dtype=jnp.int32), 1)
+    count = jnp.maximum(jnp.asarray(batch.labels >= 0).sum(dtype=jnp.int32), 1)
     metrics = {
         "loss": mean,
-        "accuracy": correct.astype(jnp.float32) / clips.astype(jnp.float32),
+        "accuracy": correct.astype(jnp.float32) / count.astype(jnp.float32),
         "grad_norm": optax.tree.norm(grads),
         "param_norm": optax.tree.norm(params),
     }
@@ -281,7 +302,7 @@ def train_step(
 
 def eval_step(state: TrainState, batch: Batch) -> Predictions:
     """Predict every clip of a batch, dropout off."""
-    scores = score_batch(state, state.params, batch.inputs)
+    scores = score_batch(state, state.params, batch)
     valid, labels = _valid(batch), jnp.asarray(batch.labels)
     lengths = jnp.maximum(batch.lengths, 1).astype(jnp.float32)
     losses = jax.vmap(step_losses)(scores, labels)
@@ -295,18 +316,31 @@ def eval_step(state: TrainState, batch: Batch) -> Predictions:
     )
 
 
+def eval_sentences(state: TrainState, batch: Batch) -> SentencePredictions:
+    """Predict the words of every clip's sentences, each given the right ones before it."""
+    scores = score_batch(state, state.params, batch)
+    labels = jnp.asarray(batch.labels)
+    losses = jnp.where(labels >= 0, jax.vmap(step_losses)(scores, labels), 0)
+    count = jnp.maximum((labels >= 0).sum((1, 2)), 1).astype(losses.dtype)
+    return SentencePredictions(words=scores.argmax(-1), loss=losses.sum((1, 2)) / count)
+
+
 def score_batch(
-    state: TrainState, params: Params, inputs: Tensor, keys: Array | None = None
-) -> Float[Array, "B T C"]:
-    """Score a batch (B T ...) clip by clip; with keys, dropout is on."""
+    state: TrainState, params: Params, batch: Batch, keys: Array | None = None
+) -> Float[Array, "B *steps C"]:
+    """Score the clips of a batch, or the words of their sentences; with keys, by dropout."""
     variables = {"params": merge(state.frozen, params)}
-    if keys is None:
-        return jax.vmap(lambda x: state.forward(variables, x))(inputs)
+    sentences = () if batch.words is None else (batch.words, batch.lengths)
 
-    def score(clip: Tensor, key: Array) -> Float[Array, "T C"]:
-        return state.forward(variables, clip, train=True, rngs={"dropout": key})
+    def score(
+        clip: Tensor, key: Array | None, *sentences: Int[Tensor, "..."]
+    ) -> Float[Array, "*steps C"]:
+        if key is None:
+            return state.forward(variables, clip, *sentences)
+        rngs = {"dropout": key}
+        return state.forward(variables, clip, *sentences, train=True, rngs=rngs)
 
-    return jax.vmap(score)(inputs, keys)
+    return jax.vmap(score)(batch.inputs, keys, *sentences)
 
 
 def _summed(
@@ -361,8 +395,10 @@ def _valid(batch: Batch) -> Bool[Array, "B T"]:
     return (steps < batch.lengths[:, None]) & (batch.labels >= 0)[:, None]
 
 
-def _trained_steps(batch: Batch, loss: str) -> Bool[Array, "B T"]:
-    """Mark the steps of which the loss is taken."""
+def _trained_steps(batch: Batch, loss: str) -> Bool[Array, "B *steps"]:
+    """Mark the steps, or the words, of which the loss is taken."""
+    if batch.words is not None:
+        return jnp.asarray(batch.labels) >= 0
     steps = jnp.arange(batch.inputs.shape[1], dtype=jnp.int32)
     lengths = jnp.asarray(batch.lengths)[:, None]
     first = {

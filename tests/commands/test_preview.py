@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from rgcam.commands import preview
+from rgcam.data.synthetic import captions
 from tests.conftest import ROOT
 
 
@@ -35,3 +36,28 @@ def test_the_command(call, tmp_path):
         assert sheet.size == (8 * 64, 3 * 80) and str(out) in said
     code, _, err = call("preview", "--show=3")
     assert code == 2 and "--config=configs/NAME.py" in err
+
+
+def test_clips_with_sentences_are_shown_with_their_captions(
+    call, tmp_path, monkeypatch
+):
+    titles = []
+    draw = preview.draw
+
+    def record(clips, lengths, named):
+        titles.extend(named)
+        return draw(clips, lengths, named)
+
+    monkeypatch.setattr(preview, "draw", record)
+    code, _, err = call(
+        "preview",
+        f"--config={ROOT / 'configs/stickman_captioner.py'}",
+        "--show=2",
+        f"--sheet={tmp_path / 'sheet.png'}",
+        "--config.data.train_clips=4",
+        "--config.data.test_clips=1",
+    )
+    assert code == 0, err
+    for caption, name in titles:
+        clip = captions.clip((1, int(name.split("-")[-1])))
+        assert caption == " ".join((*clip.words, "<end>"))

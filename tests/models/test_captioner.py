@@ -42,6 +42,41 @@ def test_every_generated_word_has_the_highest_score_given_the_words_before(clip,
     assert np.array_equal(scores.argmax(1), sentence.words)
 
 
+def test_sentences_are_scored_together_as_one_by_one(clip):
+    variables, _, features = clip
+    sentences = np.array([[2, 3, 8, 1], [4, 5, 1, 1]], np.int32)
+    score = functools.partial(
+        MODULE.apply, variables, features, sentences, method="score_sentences"
+    )
+    together = score()
+    nothing = np.zeros(0, np.int32)
+    for words, scores in zip(sentences, together, strict=True):
+        alone = scores_of(variables, Sentence(nothing, words), features)
+        np.testing.assert_allclose(scores, alone, rtol=1e-5, atol=1e-6)
+    dropped = [
+        score(train=True, rngs={"dropout": jax.random.key(seed)}) for seed in (0, 1)
+    ]
+    assert float(jnp.abs(dropped[0] - dropped[1]).max()) > 1e-3
+    # Another mask for each sentence: one mask would drop the same units of equal states.
+    twice = functools.partial(
+        MODULE.apply, variables, features, sentences[:1].repeat(2, 0)
+    )
+    first, second = twice(
+        train=True, rngs={"dropout": jax.random.key(0)}, method="score_sentences"
+    )
+    assert float(jnp.abs(first - second).max()) > 1e-3
+
+
+def test_words_of_a_text_are_found_whatever_its_case_and_marks():
+    vocabulary = ("<start>", "<end>", "what", "first", "?")
+    assert captioner.word_numbers("What first?", vocabulary).tolist() == [2, 3, 4]
+    assert captioner.word_numbers("", vocabulary).shape == (0,)
+    with pytest.raises(
+        InputError, match="'<' is no word of this captioner: it knows what"
+    ):
+        captioner.word_numbers("<start> what", vocabulary)
+
+
 def test_rows_are_gradients_of_the_words_scores(clip):
     variables, frames, features = clip
     words = np.array([2, 3, 8, 2], np.int32)

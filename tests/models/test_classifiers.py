@@ -9,7 +9,7 @@ import pytest
 from flax import traverse_util
 
 from rgcam.errors import InputError
-from rgcam.models import classifiers, description, layers
+from rgcam.models import captioner, classifiers, description, layers
 from rgcam.models.backbones import SmallCNN
 
 ARCH = {
@@ -33,6 +33,10 @@ def built(**fields):
 @pytest.mark.parametrize("kind", description.KINDS)
 def test_call_is_classify_of_features(kind, head):
     module, variables = built(kind=kind, head=head)
+    if kind == "captioner":
+        words = np.array([2, 3, 0, 1, 2], np.int32)
+        sentence = captioner.Sentence(np.zeros(0, np.int32), words)
+        variables = captioner.with_sentence(variables, sentence)
     features = module.apply(variables, FRAMES, method="features")
     assert features.ndim == 4 and len(features) == 5
     scores = module.apply(variables, features, method="classify")

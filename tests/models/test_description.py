@@ -223,6 +223,31 @@ def test_fields_must_fit_each_other():
     )
 
 
+def captioner(**arch):
+    """Return the fields of a captioner of two words."""
+    fields = {"kind": "captioner", "view": "rgb", "differences": False, **arch}
+    classes = [*description.SPECIAL_WORDS, "kick", "wave"]
+    return FIELDS | {"arch": FIELDS["arch"] | fields, "classes": classes}
+
+
+def test_what_a_captioner_needs():
+    assert description.from_fields(captioner()).arch["kind"] == "captioner"
+    assert "arch.view is 'difference'; it must be rgb where arch.kind is captioner" in (
+        message(captioner(view="difference"))
+    )
+    fields = captioner(differences=True)
+    assert "differences is True; it must be False where arch.kind is captioner" in (
+        message(fields)
+    )
+    fields = captioner()
+    del fields["arch"]["hidden"]
+    assert "arch.hidden is missing" in message(fields)
+    assert (
+        "classes begin with ('walk', 'run'); they must begin with <start>, <end>"
+        in (message(captioner() | {"classes": ["walk", "run"]}))
+    )
+
+
 def test_a_long_value_is_abbreviated():
     assert len(message(changed("arch.kind", "x" * 100_000))) < 200
 
@@ -268,7 +293,7 @@ def allows(name, value):
 
 @pytest.mark.parametrize("field", dataclasses.fields(ModelFields), ids=lambda f: f.name)
 def test_a_training_config_allows_the_same_values_of_a_model(field):
-    """Except kind cnn: these fields ask for differences, which a frame CNN lacks."""
+    """Except kinds that lack differences, which these fields ask for."""
     rule = field.metadata["rule"]
     assert field.name in description.Architecture.__annotations__
     assert allows(field.name, field.default)
@@ -277,7 +302,7 @@ def test_a_training_config_allows_the_same_values_of_a_model(field):
         near = 1 if field.type is int else 1e-9
         values = [b + d for b in (rule.low, rule.high) for d in (-near, 0, near)]
     for value in values:
-        expected = rule.allows(value) and value != "cnn"
+        expected = rule.allows(value) and value not in ("cnn", "captioner")
         assert allows(field.name, value) == expected, value
 
 

@@ -84,6 +84,48 @@ def test_the_text_names_split_interval_and_what_is_missing():
     assert "1 test clips became unreadable" in text
 
 
+def measured_sentences():
+    """Two clips: a caption of two words, and the answer to a question (word 2)."""
+    words = np.array([[[3, 4, 1], [2, 3, 1]], [[4, 4, 1], [2, 4, 1]]])
+    labels = words.copy()
+    labels[:, 1, 0] = -1
+    predicted = words.copy()
+    predicted[1, 0, 1] = 3  # one word of the second caption is wrong
+    predicted[:, 1, 0] = 0  # what is said of a question does not count
+    clips = data.Clips([], labels, list("xy"), list("xy"), np.full(2, 5), words=words)
+    classes = ("<start>", "<end>", "who", "kick", "wave")
+    part = source(classes)._replace(test=clips)
+    scored = results.Scored(
+        clips=np.arange(2),
+        labels=labels,
+        lengths=np.full(2, 5),
+        predictions=step.SentencePredictions(predicted, np.array([0.5, 1.5])),
+        broken=(),
+    )
+    return results.measure_sentences(scored, part, steps=5, command="x"), classes
+
+
+def test_sentences_by_hand():
+    found, classes = measured_sentences()
+    assert found.accuracy == 0.5 and found.accuracy_answers == 1
+    assert found.accuracy_words == pytest.approx((1 + 2 / 3) / 2)
+    assert found.accuracy_by_question == {"caption": 0.5, "who": 1}
+    assert found.loss == 1 and found.clips == found.groups == 2
+    assert found.accuracy_by_class["wave"] == 0.75 and np.sum(found.confusion) == 10
+    assert found.confusion[4][3] == 1 and found.accuracy_by_class["who"] is None
+    text = results.text(found, classes)
+    assert "captions without an error 50.0%" in text and "right answers 100.0%" in text
+    assert "who 100.0%" in text and "right ones before it: 83.3%" in text
+
+
+def test_files_of_sentences(tmp_path):
+    found, classes = measured_sentences()
+    results.write(tmp_path, found, classes)
+    saved = json.loads((tmp_path / "results.json").read_text())
+    assert saved["accuracy_by_question"]["who"] == 1
+    assert (tmp_path / "confusion.png").stat().st_size > 5000
+
+
 def test_files(tmp_path):
     results.write(tmp_path, measured(), CLASSES)
     assert json.loads((tmp_path / "results.json").read_text())["accuracy"] == 0.75

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from rgcam.data.clips import Batch
-from rgcam.models import backbones, classifiers
+from rgcam.models import backbones, captioner, classifiers
 from rgcam.models.backbones import Preprocess, SmallCNN
 from rgcam.training import fields
 from rgcam.training import step as training
@@ -212,7 +212,7 @@ def test_no_constant_of_a_step_takes_its_type_from_the_setting_of_jax():
 
 
 def make_frames_state(**options):
-    module = classifiers.LRCN(SmallCNN(), classes=3, head="gap", hidden=8, dropout=0.0)
+    module = classifiers.LRCN(SmallCNN(), classes=3, head="gap", hidden=16, dropout=0.0)
     params = classifiers.init(module, jax.random.key(0), jnp.zeros((2, 16, 16, 3)))[
         "params"
     ]
@@ -230,7 +230,7 @@ def frames_batch(steps=5):
 
 def test_frames_are_normalised_on_the_device():
     state, batch = make_frames_state(), frames_batch()
-    module = classifiers.LRCN(SmallCNN(), classes=3, head="gap", hidden=8, dropout=0.0)
+    module = classifiers.LRCN(SmallCNN(), classes=3, head="gap", hidden=16, dropout=0.0)
     clip = backbones.normalize(batch.inputs[0], SPEC)
     expected = module.apply({"params": state.params}, clip)
     found = state.forward({"params": state.params}, jnp.asarray(batch.inputs[0]))
@@ -306,3 +306,64 @@ def test_the_backbone_learns_at_its_own_rate_and_biases_do_not_decay():
 def test_merge_is_a_deep_union():
     a, b = {"x": {"p": 1}, "y": 2}, {"x": {"q": 3}, "z": 4}
     assert training.merge(a, b) == {"x": {"p": 1, "q": 3}, "y": 2, "z": 4}
+
+
+# Sentences.
+
+
+def make_captioner_state():
+    module = captioner.Captioner(SmallCNN(), classes=7, hidden=16, dropout=0.0)
+    a = jnp.zeros((4, 1, 1, 6))
+    params = classifiers.init(module, jax.random.key(0), a, "classify")["params"]
+    forward = training.scorer(module, SPEC, start=None)
+    return training.create_state(
+        forward, params, training.optimizer(CONFIG, 60), seed=0
+    )
+
+
+def sentence_batch():
+    """Two sentences of each clip: three words, and a question (word 5) with an answer."""
+    batch = make_batch()
+    first = batch.labels + 2
+    ends = np.ones_like(first)
+    words = np.stack([np.stack([first, 2 + 0 * first, ends], 1)] * 2, 1)
+    words[:, 1] = np.stack([5 * ends, first, ends], 1)
+    labels = words.copy()
+    labels[:, 1, 0] = -1
+    return batch._replace(labels=labels, words=words)
+
+
+def test_a_captioner_learns_the_words_with_a_label():
+    state, batch = make_captioner_state(), sentence_batch()
+    step = jax.jit(training.train_step)
+    losses = []
+    for _ in range(150):
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.2 * losses[0]
+    found = jax.jit(training.eval_sentences)(state, batch)
+    is_label = batch.labels >= 0
+    np.testing.assert_array_equal(found.words[is_label], batch.labels[is_label])
+    assert found.loss.shape == (8,) and float(found.loss.max()) < 0.6
+
+
+def test_words_without_a_label_add_nothing_to_the_loss():
+    state, batch = make_captioner_state(), sentence_batch()
+    _, metrics = training.train_step(state, batch)
+    scores = training.score_batch(state, state.params, batch)
+    log_p = np.asarray(jax.nn.log_softmax(scores))
+    picked = np.take_along_axis(log_p, np.maximum(batch.labels, 0)[..., None], -1)[
+        ..., 0
+    ]
+    expected = -picked[batch.labels >= 0].mean()
+    assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-5)
+    of_clip = jax.jit(training.eval_sentences)(state, batch).loss[0]
+    is_label = batch.labels[0] >= 0
+    assert float(of_clip) == pytest.approx(-picked[0][is_label].mean(), rel=1e-5)
+    # Padding after the last frame changes nothing.
+    longer = np.pad(batch.inputs, ((0, 0), (0, 3), *[(0, 0)] * 3), constant_values=9)
+    padded = training.score_batch(state, state.params, batch._replace(inputs=longer))
+    np.testing.assert_allclose(padded, scores, rtol=1e-5, atol=1e-6)
+    # A row that only fills the batch has no label at all.
+    empty = batch._replace(labels=np.full_like(batch.labels, -1))
+    assert float(training.train_step(state, empty)[1]["loss"]) == 0

@@ -11,16 +11,18 @@ seed.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from rgcam.data.synthetic import paint, poses, stickman
 from rgcam.data.synthetic.cue import COLOURS
 from rgcam.data.synthetic.poses import Pose
 from rgcam.data.synthetic.stickman import Scene
 from rgcam.errors import InputError
-from rgcam.models.captioner import SPECIAL
+from rgcam.models.captioner import END, word_numbers
+from rgcam.models.description import SPECIAL_WORDS
 
 LENGTH = 24  # frames, 3.2 s
+LONGEST = 16  # words of a caption, or of a question with its answer, and <end>
 SHORTEST = 16  # frames of a clip, for two actions and the rests around them
 _STRIDE = 0.6  # of the stickman's walk, so that the figure stays in the frame
 
@@ -66,7 +68,7 @@ def _words() -> tuple[str, ...]:
     texts += [action.phrase for action in ACTIONS]
     texts += [action.answer for action in ACTIONS] + list(QUESTIONS)
     # A dict keeps the order in which words first occur.
-    return (*SPECIAL, *dict.fromkeys(" ".join(texts).split()))
+    return (*SPECIAL_WORDS, *dict.fromkeys(" ".join(texts).split()))
 
 
 WORDS = _words()
@@ -91,6 +93,19 @@ class CaptionClip(NamedTuple):
     intervals: tuple[tuple[int, int], tuple[int, int]]
     verbs: tuple[int, int]
     answers: tuple[str, ...]
+
+
+class Lessons(NamedTuple):
+    """The sentences that a captioner learns of a clip, padded to LONGEST words.
+
+    Attributes:
+        words: that it reads: the caption, and each question with its answer.
+        labels: the same words where it is to predict them; -1 in a question and beyond
+            ``<end>``.
+    """
+
+    words: Int[np.ndarray, "S L"]
+    labels: Int[np.ndarray, "S L"]
 
 
 def clip(
@@ -139,14 +154,21 @@ def numbers(text: str) -> list[int]:
     Raises:
         InputError: it has a word that is not among them.
     """
-    words = text.split()
-    unknown = [word for word in words if word not in WORDS]
-    if unknown or not words:
-        raise InputError(
-            f"{unknown[0] if unknown else 'an empty text'!r} is no word of these clips: "
-            f"they know {', '.join(WORDS[len(SPECIAL) :])}"
-        )
-    return [WORDS.index(word) for word in words]
+    return word_numbers(text, WORDS).tolist()
+
+
+def lessons(of_clip: CaptionClip) -> Lessons:
+    """Return what is learnt of a clip: its caption, and the answer to every question."""
+    asked = [("", " ".join(of_clip.words))]
+    asked += zip(QUESTIONS, of_clip.answers, strict=True)
+    words = np.full((len(asked), LONGEST), END, np.int32)
+    labels = np.full_like(words, -1)
+    for row, (question, text) in enumerate(asked):
+        start = len(question.split())
+        sentence = [*map(WORDS.index, f"{question} {text}".split()), END]
+        words[row, : len(sentence)] = sentence
+        labels[row, start : len(sentence)] = sentence[start:]
+    return Lessons(words, labels)
 
 
 def _draw_actions(rng: np.random.Generator) -> tuple[int, int]:

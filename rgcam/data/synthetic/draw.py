@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from rgcam.data.clips import Clips
-from rgcam.data.synthetic import cue, stickman
+from rgcam.data.synthetic import captions, cue, stickman
 
 
 @runtime_checkable
@@ -53,6 +53,17 @@ class Kind(Protocol):
 
 
 KINDS: dict[str, Kind] = {"stickman": stickman, "cue": cue}
+CAPTIONS = "captions"
+SOURCES = (*KINDS, CAPTIONS)
+"""What is drawn: clips of a class each, and clips with sentences."""
+
+SENTENCES = 1 + len(captions.QUESTIONS), captions.LONGEST
+"""Shape (S, L) of the words of a clip: its caption, and the answer to each question."""
+
+
+def class_names(source: str) -> tuple[str, ...]:
+    """Return the classes of drawn clips, or the words of their sentences."""
+    return captions.WORDS if source == CAPTIONS else KINDS[source].CLASSES
 
 
 def draw_clips(
@@ -83,4 +94,34 @@ def draw_clips(
         names=names,
         groups=names,
         lengths=np.full(count, length),
+    )
+
+
+def draw_captions(
+    seed: int, count: int, *, size: int = 64, length: int = captions.LENGTH
+) -> Clips:
+    """Draw ``count`` clips with their sentences, as ``draw_clips`` draws clips of a class.
+
+    Args:
+        seed: see ``draw_clips``; so are count, size and length.
+        count: likewise.
+        size: likewise.
+        length: likewise, at least ``captions.SHORTEST``.
+
+    Returns:
+        The clips, with the words of their captions, questions and answers.
+
+    Raises:
+        InputError: size or length is out of range.
+    """
+    clips = [captions.clip((seed, i), size=size, length=length) for i in range(count)]
+    lessons = [captions.lessons(clip) for clip in clips]
+    names = [f"{CAPTIONS}-{seed}-{i}" for i in range(count)]
+    return Clips(
+        inputs=[clip.frames for clip in clips],
+        labels=np.stack([lesson.labels for lesson in lessons]),
+        names=names,
+        groups=names,
+        lengths=np.full(count, length),
+        words=np.stack([lesson.words for lesson in lessons]),
     )

@@ -45,6 +45,28 @@ def test_the_figure_moves_in_the_intervals_more_than_in_the_rest():
     assert (np.array(inside) > np.array(outside)).mean() > 0.9
 
 
+def test_captions_and_answers_are_learnt_but_not_questions_and_padding():
+    clip = CLIPS[5]
+    (caption, *answers), labels = captions.lessons(clip)
+    texts = [*clip.words, "<end>"]
+    assert [captions.WORDS[i] for i in caption[labels[0] >= 0]] == texts
+    for words, label, question, answer in zip(
+        answers, labels[1:], captions.QUESTIONS, clip.answers, strict=True
+    ):
+        asked = len(question.split())
+        assert " ".join(captions.WORDS[i] for i in words[:asked]) == question
+        assert (label[:asked] == -1).all() and (label[asked + 2 :] == -1).all()
+        learnt = [captions.WORDS[i] for i in label[asked : asked + 2]]
+        assert learnt == [answer, "<end>"]
+    assert (words == np.where(label >= 0, label, words)).all()
+
+
+def test_every_sentence_has_room():
+    longest = max(len(action.phrase.split()) for action in captions.ACTIONS)
+    assert 4 + longest + 2 + longest + 1 <= captions.LONGEST
+    assert max(len(q.split()) for q in captions.QUESTIONS) + 2 <= captions.LONGEST
+
+
 def test_a_word_outside_the_vocabulary_is_an_error():
     with pytest.raises(InputError, match="'flies' is no word"):
         captions.numbers("a person flies")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rgcam.data.synthetic import draw
+from rgcam.data.synthetic import captions, draw
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -16,3 +16,15 @@ def test_drawn_clips_are_those_of_their_module(kind, seed):
         assert source.labels[i] == clip.label
         assert source.lengths[i] == len(clip.frames) == 16
     assert len(set(source.groups)) == 3
+
+
+def test_drawn_captions_are_those_of_their_module():
+    source = draw.draw_captions(3, 2, size=32, length=16)
+    assert source.words.shape == source.labels.shape == (2, *draw.SENTENCES)
+    for i in range(2):
+        clip = captions.clip((3, i), size=32, length=16)
+        np.testing.assert_array_equal(source.inputs[i], clip.frames)
+        words, labels = captions.lessons(clip)
+        np.testing.assert_array_equal(source.words[i], words)
+        np.testing.assert_array_equal(source.labels[i], labels)
+    assert source.lengths.tolist() == [16, 16]
