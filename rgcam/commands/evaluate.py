@@ -131,9 +131,16 @@ def _models(options: EvaluateOptions) -> list[Models]:
     if not names or len(cnns) != len(names):
         raise InputError("give one --model or more, and one --cnn or one for each")
     labels = load_model(options.random_labels) if options.random_labels else None
+    models = [load_model(name) for name in names]
+    for model in models:
+        if model.description.arch["kind"] == "captioner":
+            raise InputError(
+                f"--model={model.name} writes sentences, and this command measures "
+                "explanations of classes: python benchmarks/captioning.py measures words"
+            )
     return [
-        controls.prepare_models(load_model(name), load_cnn(name, cnn), labels)
-        for name, cnn in zip(names, cnns, strict=True)
+        controls.prepare_models(model, load_cnn(name, cnn), labels)
+        for model, name, cnn in zip(models, names, cnns, strict=True)
     ]
 
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from rgcam import files
 from rgcam.attribution import explain, maps, memory, perturbation
+from rgcam.attribution.targets import StepClasses
 from rgcam.commands import app, keras_model, summarize
 from rgcam.commands import options as command_line
 from rgcam.commands.options import Command, Options, option
 from rgcam.data import folder as folders
-from rgcam.data.synthetic import stickman
+from rgcam.data.synthetic import captions, stickman
 from rgcam.data.video import Clip, read_clip
 from rgcam.errors import InputError
+from rgcam.models import captioner
 from rgcam.models.zoo import Model, class_index, load_cnn, load_model
 from rgcam.report.explain import AUTO, AUTO_METHODS, explain_clip, whole_bytes
 from rgcam.types import Fields
@@ -24,7 +26,7 @@ from rgcam.types import Fields
 if TYPE_CHECKING:
     from rgcam.corpus.run import Summary
 
-DEMO_SEED = 7  # of the stickman clip that is explained where no video is given
+DEMO_SEED = 7  # of the clip that is drawn and explained where no video is given
 DEMO_MODEL = "stickman-lrcn"  # what it is explained by
 VIDEO_MODEL = "ucf101-lrcn"  # what a video is explained by where no model is given
 WINDOW = 128  # frames that an output step looks back on where all pairs do not fit
@@ -33,6 +35,7 @@ INPUT = "input"
 EXPLANATION = "explanation"
 OUTPUT = "output"
 KERAS = "Keras files (with --model=FILE.keras)"
+CAPTIONERS = "captioners (with --model=stickman-captioner)"
 MANY = "many videos (with --videos)"
 PIXELS = ("unit", "minus_one_one", "none")  # as interop.video_models names them
 
@@ -120,7 +123,8 @@ class ExplainOptions(Options):
     method: str = option(
         AUTO,
         "attribution method. auto: recurrent Grad-CAM where it passes the faithfulness "
-        f"check, else fade. Or one of: {', '.join(explain.METHODS)}",
+        "check, else fade; of a captioner fade where it passes. Or one of: "
+        f"{', '.join(explain.METHODS)}",
         group=EXPLANATION,
         value="METHOD",
     )
@@ -164,6 +168,20 @@ class ExplainOptions(Options):
         group=EXPLANATION,
         value="GIB",
         unset="default: half of a GPU's memory, at most 16; 4 on a CPU",
+    )
+    question: str | None = option(
+        None,
+        "question to answer",
+        group=CAPTIONERS,
+        value="TEXT",
+        unset="default: none, it writes a caption",
+    )
+    word: str | None = option(
+        None,
+        "word of the sentence whose maps are shown",
+        group=CAPTIONERS,
+        value="WORD",
+        unset="default: the word with the most support",
     )
     verify: bool = option(
         False,
@@ -235,6 +253,7 @@ def run(options: ExplainOptions) -> None:
     if name.endswith(keras_model.SUFFIXES):
         return _explain_keras(options, name, out)
     model = load_model(name)
+    _check_captioner(options, model)
     if options.window is not None or options.steps or _is_too_long(options, model):
         app.stage("")
         return _explain_long(options, model, out)
@@ -282,7 +301,7 @@ def _explain_clip(
     importing.start()
     cnn = load_cnn(name, options.cnn)
     app.stage("decode")
-    clip = _read(options, _rate(options, model))
+    clip, source = _read(options, model)
     if frames is not None:
         clip = keras_model.evenly_spaced(clip, frames, name)
     explained = explain_clip(
@@ -294,7 +313,9 @@ def _explain_clip(
         relu=options.relu,
         aggregate=options.aggregate,
         cnn=cnn,
-        source=files.printable(options.video or f"stickman clip {DEMO_SEED}"),
+        source=source,
+        question=options.question or "",
+        word=options.word or "",
         options=recorded(options),
         on_stage=app.stage,
     )
@@ -309,11 +330,17 @@ def _explain_clip(
         from rgcam.metrics import verify
 
         gradcam = next(a for a in explained.attributions if a.method == "gradcam")
+        variables = model.variables
+        target: int | StepClasses = explained.target
+        if explained.sentence is not None and explained.step_classes is not None:
+            question = captioner.word_numbers(
+                explained.sentence.question, model.classes
+            )
+            sentence = captioner.Sentence(question, explained.step_classes)
+            variables = captioner.with_sentence(model.variables, sentence)
+            target = StepClasses(sentence.words)
         errors = verify.verify(
-            model.module,
-            model.variables,
-            explained.showing(gradcam).explanation,
-            explained.target,
+            model.module, variables, explained.showing(gradcam).explanation, target
         )
         print(f"verified: {errors.sentence}")
 
@@ -364,6 +391,7 @@ def _explain_corpus(options: ExplainOptions, name: str) -> None:
     for sentence in listing.left_out:
         print(sentence)
     model = load_model(name)
+    _check_captioner(options, model)
     cnn = load_cnn(name, options.cnn) if options.figures else None
     if cnn is not None:
         for class_name in model.classes:  # before any video, rather than at each
@@ -386,6 +414,7 @@ def _explain_corpus(options: ExplainOptions, name: str) -> None:
         out=str(out),
         figures=options.figures,
         beta=options.beta,
+        question=options.question or "",
         max_bytes=_max_bytes(options),
         threads=options.threads or min(8, os.cpu_count() or 1),
         options=recorded(options),
@@ -433,6 +462,10 @@ def _check(options: ExplainOptions) -> None:
         perturbation.check_baseline(options.baseline, ())
     if options.videos and options.video:
         raise InputError("give --video (one file) or --videos (many), not both")
+    if options.videos and options.word is not None:
+        raise InputError(
+            "--word is for one --video: sentences about many --videos differ in their words"
+        )
     if options.fps is not None and not options.fps > 0:
         raise InputError(f"--fps={options.fps:g} must be above 0, such as 7.5")
     end = math.inf if options.end is None else options.end
@@ -475,6 +508,37 @@ def _check_keras(options: ExplainOptions) -> None:
             )
 
 
+def _check_captioner(options: ExplainOptions, model: Model) -> None:
+    """Raise where options belong to captioners, or not to them."""
+    if not _is_captioner(model):
+        for name in ("question", "word"):
+            if getattr(options, name) is not None:
+                raise InputError(
+                    f"--{name} is for a captioner, which writes sentences: leave it out "
+                    f"with {model.name}, or give --model=stickman-captioner"
+                )
+        return
+    instead = {
+        "target": "each word of the sentence is explained; --word=WORD chooses whose maps "
+        "are shown",
+        "aggregate": "the output steps are words; --word=WORD chooses whose maps are shown",
+        "cnn": "the frame-CNN baseline explains one class",
+        "window": "a captioner reads the whole video before its first word",
+        "steps": "the output steps are words; --word=WORD chooses whose maps are shown",
+    }
+    defaults = ExplainOptions()
+    for name, reason in instead.items():
+        if getattr(options, name) != getattr(defaults, name):
+            raise InputError(
+                f"leave out --{name} with the captioner {model.name}: {reason}"
+            )
+    if options.video is not None and _is_too_long(options, model):
+        raise InputError(
+            f"{model.name} reads the whole video at once, and this one does not fit in "
+            "--max_gib: raise it, or give a part of the video by --start and --end"
+        )
+
+
 def _changed(options: ExplainOptions) -> list[str]:
     """Name the options of one whole clip's explanation that are not the defaults."""
     defaults = ExplainOptions()
@@ -501,19 +565,27 @@ def _max_bytes(options: ExplainOptions) -> int:
     return int(options.max_gib * 2**30)
 
 
-def _read(options: ExplainOptions, fps: float) -> Clip:
-    """Read the video at this rate, or draw the demo clip."""
+def _read(options: ExplainOptions, model: Model) -> tuple[Clip, str]:
+    """Read the video, or draw the demo clip; return it, and what it is."""
     if options.video is None:
+        if _is_captioner(model):
+            drawn = captions.clip(DEMO_SEED)
+            return Clip(drawn.frames, drawn.times, ()), f"captions clip {DEMO_SEED}"
         demo = stickman.clip(DEMO_SEED)
-        return Clip(demo.frames, demo.times, ())
-    return read_clip(
+        return Clip(demo.frames, demo.times, ()), f"stickman clip {DEMO_SEED}"
+    clip = read_clip(
         options.video,
-        fps,
+        _rate(options, model),
         start=options.start,
         end=options.end,
         max_bytes=_max_bytes(options),
         stream=options.stream,
     )
+    return clip, files.printable(options.video)
+
+
+def _is_captioner(model: Model) -> bool:
+    return model.description.arch["kind"] == "captioner"
 
 
 def _is_too_long(options: ExplainOptions, model: Model) -> bool:
@@ -543,5 +615,6 @@ rgcam explain --model=lrcn.keras --video=my.mp4 --classes=names.txt --out=my
 rgcam explain --model=RUN --video=my.mp4 --target=Swing --method=fade --out=swing
 rgcam explain --model=RUN --video=lecture.mp4 --window=128 --out=long
 rgcam explain --model=RUN --videos='clips/**/*.mp4' --out=explained --figures
+rgcam explain --model=stickman-captioner --question='what does the person do first?'
 """,
 )

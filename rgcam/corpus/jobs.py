@@ -53,6 +53,7 @@ class Job(NamedTuple):
         out: folder of the corpus, absolute.
         figures: write the page, figures and summary of each video too.
         beta: keep the weights of Eq. 1.
+        question: that a captioner answers; "": it writes captions.
         max_bytes: on each device for a batch, and in memory for decoded videos.
         threads: number of threads that decode.
         options: of the command, for the record.
@@ -73,6 +74,7 @@ class Job(NamedTuple):
     out: str
     figures: bool
     beta: bool
+    question: str
     max_bytes: int
     threads: int
     options: Fields

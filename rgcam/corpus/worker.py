@@ -189,6 +189,7 @@ def _explain_clip(job: Job, place: Place, video: DecodedVideo) -> ExplainedClip:
         classes=explain.CLASSES if job.figures else 1,
         beta=job.beta,
         checks=checks,
+        question=job.question,
         features=padding.clip_features(model.module, model.variables, frames),
     )
 

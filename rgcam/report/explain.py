@@ -18,7 +18,8 @@ from rgcam.data.video import Clip
 from rgcam.errors import InputError
 from rgcam.metrics import selfcheck
 from rgcam.metrics.selfcheck import FaithfulnessCheck
-from rgcam.models import backbones, out_of_distribution
+from rgcam.models import backbones, captioner, out_of_distribution
+from rgcam.models.captioner import Captioner
 from rgcam.models.cut import CausalModel, frames_of_steps
 from rgcam.models.zoo import Model, class_index, cut_shape
 from rgcam.report import record
@@ -51,22 +52,27 @@ def explain_clip(
     beta: bool = True,
     checks: str = "all",
     features: Float[Array, "padded h w K"] | None = None,
+    question: str = "",
+    word: str = "",
     on_stage: Callable[[str], None] = lambda name: None,
 ) -> ExplainedClip:
     """Explain a clip by one or more methods and check each result.
 
-    The feature map is computed once, and everything else from it.
+    The feature map is computed once, and everything else from it. A captioner writes its
+    sentence first; each word is then explained, given the words before it.
 
     Args:
         model: to explain.
         clip: uint8 frames.
-        target: class index, or one for each output step; None: the predicted class.
+        target: class index, or one for each output step; None: the predicted class. A
+            captioner takes none.
         method: of ``explain.METHODS``, or a function (``explain.MapsFunction``); of
             several, the first is the one that is shown.
             "auto": recurrent Grad-CAM and fade are computed; Grad-CAM is shown where it
-            passes its faithfulness check, and fade where it does not.
+            passes its faithfulness check, and fade where it does not. Of a captioner,
+            fade is preferred.
         baseline: what the methods that take one replace frames by: a name, feature maps
-            or a function of A; None: their own.
+            or a function of A; None: their own, of a captioner ``captioner.BASELINE``.
         relu: keep the positive part of the maps; None: of the CAMs, as published.
         aggregate: one of ``maps.AGGREGATIONS``: which output steps are shown; or a
             function (values, scores, target) -> one row of values.
@@ -77,12 +83,17 @@ def explain_clip(
         beta: keep the weights of Eq. 1, which are large.
         checks: one of CHECKS.
         features: A from ``padding.clip_features``, where it is computed already.
+        question: for a captioner to answer; "": it writes a caption.
+        word: of a captioner's sentence, whose maps are shown; "": the one with the most
+            support.
         on_stage: called with the name of each stage as it begins.
 
     Raises:
-        InputError: an unknown method, baseline, aggregation or class, or a frame CNN with
-            classes of steps.
+        InputError: an unknown method, baseline, aggregation, class or word; a frame CNN with
+            classes of steps; a target or a frame CNN with a captioner.
     """
+    is_captioner = isinstance(model.module, Captioner)
+    _check_sentence(is_captioner, target, cnn, aggregate, question, word)
     if isinstance(target, StepClasses):
         if cnn is not None:
             raise InputError(
@@ -96,6 +107,19 @@ def explain_clip(
     if features is None:
         frames = model.preprocess(clip.frames)
         features = padding.clip_features(model.module, model.variables, frames)
+    sentence, step = None, None
+    if is_captioner:
+        on_stage("write the sentence")
+        written = _write_sentence(model, features, question)
+        variables = captioner.with_sentence(model.variables, written)
+        model = model._replace(variables=variables)
+        target = StepClasses(written.words)
+        sentence = record.Sentence(
+            words=tuple(model.classes[number] for number in written.words),
+            question=" ".join(model.classes[number] for number in written.question),
+        )
+        classes = 0  # no word is explained where another one stands
+        step = _position(word, sentence) if word else None
     spans = None
     if len(features) < length:  # a model that strides over time
         frames = model.preprocess(clip.frames)
@@ -118,27 +142,32 @@ def explain_clip(
     is_one = isinstance(method, str) or callable(method)
     names: tuple[Method, ...] = (method,) if is_one else tuple(method)
     if method == AUTO:
-        names = AUTO_METHODS
+        names = AUTO_METHODS[::-1] if is_captioner else AUTO_METHODS
     attributions: list[Attribution] = []
     for name in names:
         # Of several methods, the CAMs among them keep their own baseline of zeros.
         on_stage(f"explain and check: {explain.method_title(name)}")
         takes_baseline = len(names) == 1 or name not in explain.CAMS
-        attributions.append(
-            _attribute(
-                model,
-                features,
-                scores,
-                class_indices,
-                step_classes,
-                method=name,
-                baseline=baseline if takes_baseline else None,
-                relu=relu,
-                aggregate=aggregate,
-                beta=beta,
-                checks=checks,
-            )
+        own_baseline = baseline if takes_baseline else None
+        if is_captioner and own_baseline is None and name not in explain.CAMS:
+            own_baseline = captioner.BASELINE
+        attribution = _attribute(
+            model,
+            features,
+            scores,
+            class_indices,
+            step_classes,
+            method=name,
+            baseline=own_baseline,
+            relu=relu,
+            aggregate=aggregate,
+            beta=beta,
+            checks=checks,
+            step=step,
+            by_support=is_captioner,
         )
+        step = attribution.step if is_captioner else None  # all show the same word
+        attributions.append(attribution)
     ordered, selection = tuple(attributions), ""
     if method == AUTO:
         head = str(model.description.arch.get("head", ""))
@@ -164,7 +193,59 @@ def explain_clip(
         distribution_check=distribution_check,
         frames_of_steps=spans,
         step_classes=step_classes,
+        labels=() if sentence is None else sentence.words,
+        sentence=sentence,
     )
+
+
+def _check_sentence(
+    is_captioner: bool,
+    target: int | StepClasses | None,
+    cnn: Model | None,
+    aggregate: Aggregation,
+    question: str,
+    word: str,
+) -> None:
+    """Raise where what is asked for is a captioner's alone, or not for one."""
+    if not is_captioner:
+        if question or word:
+            raise InputError(
+                f"{'question' if question else 'word'} is for a captioner, which writes "
+                "sentences: leave it out with this model, or give --model=stickman-captioner"
+            )
+        return
+    if target is not None:
+        raise InputError(
+            "a captioner explains each word of the sentence that it writes: leave target "
+            "out, and choose the word whose maps are shown by word"
+        )
+    if cnn is not None:
+        raise InputError(
+            "the frame-CNN baseline explains one class: leave cnn out with a captioner"
+        )
+    if aggregate != "last":
+        raise InputError(
+            "the output steps of a captioner are words: leave aggregate out, and choose "
+            "the word whose maps are shown by word"
+        )
+
+
+def _write_sentence(
+    model: Model, features: Float[Array, "T h w K"], question: str
+) -> captioner.Sentence:
+    """Write a captioner's caption of a clip, or its answer to a question."""
+    assert isinstance(model.module, Captioner)
+    asked = captioner.word_numbers(question, model.classes)
+    return captioner.generate(model.module, model.variables, features, asked)
+
+
+def _position(word: str, sentence: record.Sentence) -> int:
+    """Return the first position of a word in a sentence."""
+    if word not in sentence.words:
+        raise InputError(
+            f"the {sentence.kind} has no word {word!r}: it is “{sentence.text}”"
+        )
+    return sentence.words.index(word)
 
 
 def whole_bytes(
@@ -269,10 +350,14 @@ def _attribute(
     aggregate: Aggregation,
     beta: bool,
     checks: str,
+    step: int | None = None,
+    by_support: bool = False,
 ) -> Attribution:
     """Compute one method's attribution to the first class, with the others' maps.
 
-    Where every output step has a class of its own, these come before the classes.
+    Where every output step has a class of its own, these come before the classes. The
+    output step that is shown is ``step``; without one, ``by_support``, that with the most
+    support, or else what ``aggregate`` chooses.
     """
     explain.check_method(method, baseline)
     baseline = explain.default_baseline(method, baseline)
@@ -305,6 +390,9 @@ def _attribute(
     signed = np.stack([np.asarray(e.maps) for e in explanations])
     maps = np.maximum(signed[0], 0) if rectified else signed[0]
     weights = explanations[0].beta
+    matrix = np.asarray(gradcam.importance_matrix(jnp.asarray(maps)))
+    if by_support and step is None:
+        step = int(np.maximum(matrix, 0).sum(1).argmax())
     attribution = record.attribution(
         scores,
         target,
@@ -312,10 +400,11 @@ def _attribute(
         baseline=baseline,
         rectified=rectified,
         aggregate=aggregate,
-        matrix=np.asarray(gradcam.importance_matrix(jnp.asarray(maps))),
+        matrix=matrix,
         maps=maps,
         beta=None if weights is None else np.asarray(weights),
         class_maps=ClassMaps(tuple(numbers), signed),
+        step=step,
     )
     if checks == "none":
         return attribution

@@ -73,6 +73,12 @@ SCORES_THE_CLIP = (
     "The model gives each class one score for the whole clip: the only row of the matrix. "
     "It shows how much each <em>frame</em> (t, a column) contributes to that score."
 )
+WRITES_WORDS = (
+    "The model reads the whole clip and then writes word after word: each word is an "
+    "<em>output step</em> (t′, a row of the matrix). A row shows how much each "
+    "<em>frame</em> (t, a column) contributes to the score of that word, given the words "
+    "before it; any frame of the clip may contribute to any word."
+)
 COVERS_FRAMES = (
     " A column is a step of the model's feature map, which covers several frames; the page "
     "shows the one in the middle."
@@ -138,6 +144,8 @@ def _readings(explained: ExplainedClip) -> tuple[str, str]:
 def _how_to_read(explained: ExplainedClip) -> str:
     """Say what rows and columns of the matrix are."""
     covers = "" if explained.frames_of_steps is None else COVERS_FRAMES
+    if explained.sentence is not None:
+        return WRITES_WORDS + covers
     if len(explained.scores) == 1:
         return SCORES_THE_CLIP + covers
     return (READS_FRAME_BY_FRAME if explained.shown.causal else SEES_THE_CLIP) + covers
@@ -348,8 +356,13 @@ def _opening(explained: ExplainedClip) -> Fields:
 
 
 def _curves(explained: ExplainedClip, class_maps: ClassMaps) -> list[int]:
-    """Return whose scores are drawn: the offered classes', the best others' up to 4."""
+    """Return whose scores are drawn: the offered classes', the best others' up to 4.
+
+    Of a sentence, the written words' alone: another word is no rival at all steps.
+    """
     offered = [int(target) for target in class_maps.targets]
+    if explained.sentence is not None:
+        return offered
     order = np.argsort(-explained.scores[-1], kind="stable")
     more = [int(c) for c in order if c not in offered]
     return offered + more[: max(0, 4 - len(offered))]

@@ -216,6 +216,8 @@ def choose_frames(
 
 def clip_strip(explained: ExplainedClip) -> Figure:
     """Draw the frames, the frame-CNN baseline and the attributions of a clip."""
+    if explained.sentence is not None and explained.shown.maps is not None:
+        return _sentence_strip(explained)
     baseline = explained.frame_baseline
     rows = []
     if baseline is not None:
@@ -242,16 +244,45 @@ def clip_strip(explained: ExplainedClip) -> Figure:
     )
 
 
+def _sentence_strip(explained: ExplainedClip) -> Figure:
+    """Draw the frames and, below them, the maps of the words with the most support."""
+    shown = explained.shown
+    assert shown.maps is not None
+    rows, moments = [], []
+    for word in explained.top_words:
+        maps = shown.maps[word.position]
+        if explained.frames_of_steps is not None:
+            maps = maps[explained.steps_of_frames]
+        rows.append(Row(f"“{word.word}”", maps, signed=not shown.rectified))
+        best = int(shown.matrix[word.position].argmax())
+        moments.append(int(explained.middle_frames[best]))
+    note = f"{shown.title}, the words with the most support"
+    if moments:
+        note += "; time of each word's largest contribution in bold"
+    return strip(
+        explained.clip.frames,
+        rows,
+        explained.clip.times,
+        box=explained.box,
+        moments=list(dict.fromkeys(moments)),
+        title=explained.title,
+        note=explained.caption(note),
+    )
+
+
 def clip_matrix(explained: ExplainedClip) -> Figure:
     """Draw the matrix of a clip's shown attribution."""
-    shown = explained.shown
+    shown, target = explained.shown, explained.shown_target
+    scores, classes = explained.shown_scores, explained.shown_classes
+    if explained.sentence is not None:  # another word is no rival at all steps
+        scores, classes, target = scores[:, [target]], (classes[target],), 0
     return matrix(
         shown.matrix,
         explained.times_in,
         explained.times_out,
-        explained.shown_scores,
-        explained.shown_classes,
-        explained.shown_target,
+        scores,
+        classes,
+        target,
         title=explained.title,
         note=explained.caption(shown.title),
         beneath=(explained.shown_text, shown.shown_row),

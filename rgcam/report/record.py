@@ -41,6 +41,9 @@ from rgcam.models.zoo import Model
 from rgcam.types import Box, Fields, Tensor
 
 STEP_CLASSES = "the given class of each step"  # name of such a target
+EACH_WORD = "each word"  # the same, of a sentence
+STEP = "step"  # what is shown, where one output step was chosen
+TOP_WORDS = 4  # words with the most support that are listed and drawn
 WHOLE_CLIP = "the whole clip"  # label of the only output step of a score of a clip
 APART = 0.4  # seconds between two top moments
 TIME_ERROR = 1e-4  # seconds: times nearer than this are equal
@@ -106,6 +109,48 @@ class ModelInfo:
     fps: float = 7.5
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sentence:
+    """What a captioner wrote about a clip.
+
+    Attributes:
+        words: of the caption or the answer.
+        question: that it answers; "": it is a caption.
+    """
+
+    words: tuple[str, ...]
+    question: str = ""
+
+    @property
+    def text(self) -> str:
+        """Return the words in a line."""
+        return " ".join(self.words)
+
+    @property
+    def kind(self) -> str:
+        """Return "caption" or "answer"."""
+        return "answer" if self.question else "caption"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WordSupport:
+    """A word of a sentence, and what the clip contributes to it.
+
+    Attributes:
+        word: of the sentence.
+        position: among its words.
+        probability: of the word, given the words before it.
+        support: sum of the positive values of its row of the matrix, in logits.
+        time: of the frame with the largest value, in seconds; None: no frame supports it.
+    """
+
+    word: str
+    position: int
+    probability: float
+    support: float
+    time: float | None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FrameBaseline:
     """The frame-CNN baseline: ordinary Grad-CAM of each frame by itself.
@@ -152,8 +197,8 @@ class Attribution:
             known.
         baseline: name of what the method, and its check, replaces frames by; "" likewise.
         rectified: whether matrix and maps hold the positive part of signed maps.
-        aggregation: one of ``maps.AGGREGATIONS``, or the name of a function: which output
-            steps are shown.
+        aggregation: one of ``maps.AGGREGATIONS``, the name of a function, or STEP: which
+            output steps are shown.
         step: the output step t' that is shown; None: all, by their mean or maximum.
         matrix: (out in), sum of each map, in logits.
         shown_maps: (in h w), the maps that figures and page show, in logits.
@@ -281,6 +326,8 @@ class ExplainedClip:
         labels: what the output steps are, such as words; (): the times of ``times_out``.
         step_classes: (out,) the explained class of each output step, where they are given;
             ``target`` is the last one's. None: ``target`` at all of them.
+        sentence: what a captioner wrote, whose words are the ``labels`` and, as numbers,
+            the ``step_classes``; None: the model is a classifier.
     """
 
     clip: Clip
@@ -299,6 +346,7 @@ class ExplainedClip:
     frames_of_steps: Int[np.ndarray, "in 2"] | None = None
     labels: tuple[str, ...] = ()
     step_classes: Int[np.ndarray, " out"] | None = None
+    sentence: Sentence | None = None
 
     @property
     def explained_class(self) -> int | Int[np.ndarray, " out"]:
@@ -309,7 +357,9 @@ class ExplainedClip:
     def shown_classes(self) -> tuple[str, ...]:
         """Return the classes' names and, behind them, that of classes of steps."""
         names = tuple(self.model.classes)
-        return names if self.step_classes is None else (*names, STEP_CLASSES)
+        if self.step_classes is None:
+            return names
+        return (*names, STEP_CLASSES if self.sentence is None else EACH_WORD)
 
     @property
     def shown_target(self) -> int:
@@ -401,13 +451,48 @@ class ExplainedClip:
 
     @property
     def prediction(self) -> str:
-        """Return the name of the predicted class."""
+        """Return the name of the predicted class, or the sentence that was written."""
+        if self.sentence is not None:
+            return self.sentence.text
         return self.model.classes[self.predicted]
 
     @property
     def probability(self) -> float:
-        """Return the predicted class's probability at the last output step."""
+        """Return the predicted class's probability at the last output step.
+
+        Of a sentence: the product of its words' probabilities.
+        """
+        if self.sentence is not None:
+            return math.prod(word.probability for word in self.words)
         return float(softmax(self.scores[-1])[self.predicted])
+
+    @functools.cached_property
+    def words(self) -> tuple[WordSupport, ...]:
+        """Return the words of the sentence, in their order; () without one."""
+        if self.sentence is None or self.step_classes is None:
+            return ()
+        steps = np.arange(len(self.scores))
+        of_words = softmax(self.scores.astype(np.float64))[steps, self.step_classes]
+        rows = np.maximum(self.shown.matrix.astype(np.float64), 0)
+        return tuple(
+            WordSupport(
+                word=word,
+                position=position,
+                probability=float(of_words[position]),
+                support=float(rows[position].sum()),
+                time=round(float(self.times_in[rows[position].argmax()]), 3)
+                if rows[position].any()
+                else None,
+            )
+            for position, word in enumerate(self.sentence.words)
+        )
+
+    @property
+    def top_words(self) -> tuple[WordSupport, ...]:
+        """Return the words with the most support, in the order of the sentence."""
+        supported = [word for word in self.words if word.support > 0]
+        best = sorted(supported, key=lambda word: -word.support)[:TOP_WORDS]
+        return tuple(sorted(best, key=lambda word: word.position))
 
     @property
     def unchanged_since(self) -> float | None:
@@ -432,6 +517,14 @@ class ExplainedClip:
     def lead(self) -> str:
         """Say in a sentence what was predicted, and after how much of the clip."""
         times = self.clip.times
+        if self.sentence is not None:
+            question = self.sentence.question
+            to = f" to “{question}”" if question else ""
+            return (
+                f"{self.sentence.kind.capitalize()} of the whole clip{to}, "
+                f"{times[-1]:.1f} s ({len(times)} frames): “{self.sentence.text}” "
+                f"(p = {self.probability:.2f})."
+            )
         if self.step_labels:
             of = (
                 ""
@@ -450,11 +543,16 @@ class ExplainedClip:
     @property
     def titles(self) -> Titles:
         """Return the templates of ``title``."""
+        if self.sentence is not None:
+            return sentence_titles(self.sentence, self.source)
         return titles(self.source)
 
     @property
     def title(self) -> str:
         """Say in one line what is explained."""
+        if self.sentence is not None:
+            template = self.titles.of_prediction
+            return template.format(model=self.model.name, source=self.source_name)
         return title(
             model=self.model.name,
             source=self.source_name,
@@ -468,6 +566,12 @@ class ExplainedClip:
         how = self.shown.aggregation
         if self.step_labels == (WHOLE_CLIP,):
             return f"score of {WHOLE_CLIP}"
+        if how == STEP and self.shown.step is not None:
+            kind = "output step" if self.sentence is None else "word"
+            name = attribution_maps.step_name(
+                self.times_out, self.step_labels, self.shown.step
+            )
+            return f"{kind} {name}"
         if how not in attribution_maps.AGGREGATIONS:  # a function's name
             return how.replace("_", " ")
         return attribution_maps.describe(
@@ -486,7 +590,10 @@ class ExplainedClip:
 
     def caption(self, content: str) -> str:
         """Say below a figure what it shows, and how faithful that is."""
-        return f"{content[0].upper()}{content[1:]}; faithfulness check: {self.shown.verdict}"
+        # Several words are shown together, and one of them was checked.
+        of = "" if self.sentence is None else f" of {self.shown_text}"
+        content = f"{content[0].upper()}{content[1:]}"
+        return f"{content}; faithfulness check{of}: {self.shown.verdict}"
 
     @property
     def top_moments(self) -> tuple[Moment, ...]:
@@ -562,6 +669,7 @@ def attribution(
     beta: Float[np.ndarray, "out in K"] | None = None,
     checks: tuple[CheckedView, ...] = (),
     class_maps: ClassMaps | None = None,
+    step: int | None = None,
 ) -> Attribution:
     """Choose the maps and the row that are shown, and put an ``Attribution`` together.
 
@@ -572,21 +680,24 @@ def attribution(
             and class_maps.
         baseline: likewise.
         rectified: likewise.
-        aggregate: which output steps are shown.
+        aggregate: which output steps are shown, unless ``step`` is given.
         matrix: likewise.
         maps: of all output steps; or of the last one alone, if that is shown.
         beta: likewise.
         checks: likewise.
         class_maps: likewise.
+        step: the output step that is shown; None: what ``aggregate`` chooses.
     """
     name = attribution_maps.aggregation_name(aggregate)
-    if isinstance(aggregate, str) and name in attribution_maps.STEPS:
+    if step is not None:
+        name = STEP
+    elif isinstance(aggregate, str) and name in attribution_maps.STEPS:
         step = attribution_maps.choose_step(scores, target, name)
+    if step is not None:
         # A corpus keeps the maps of the last step alone.
         shown_maps = maps[step] if len(maps) == len(scores) else maps[-1]
         shown_row = matrix[step]  # the sums of these maps, as the matrix has them
     else:
-        step = None
         shown_maps = attribution_maps.aggregate(maps, scores, target, aggregate)
         shown_row = shown_maps.sum((1, 2))
     return Attribution(
@@ -642,17 +753,37 @@ def select(
     preferred, check = attributions[0], checks[0]
     if best == 0 or check is None:
         return ordered, ""
-    reason = "Grad-CAM compares with a feature map of zeros, which no frame produces"
+    sentence = (
+        f"{attributions[best].title} is shown instead of {preferred.title}, which failed "
+        f"its faithfulness check ({check.score:.2f}, threshold {check.threshold:g})"
+    )
+    if preferred.method not in explain.CAMS:
+        return ordered, sentence
+    sentence += (
+        ": Grad-CAM compares with a feature map of zeros, which no frame produces"
+    )
     if head in POSITION_SENSITIVE:
-        reason += (
+        sentence += (
             ", and averages gradients over the frame, while this model's head weighs "
             "each position by itself"
         )
-    return ordered, (
-        f"{attributions[best].title} is shown instead of {preferred.title}, which failed "
-        f"its faithfulness check ({check.score:.2f}, threshold {check.threshold:g}): "
-        f"{reason}"
-    )
+    return ordered, sentence
+
+
+def sentence_titles(sentence: Sentence, source: str) -> Titles:
+    """Return the title of a sentence's explanation, as templates."""
+    # A word that holds a brace is no name to be filled in.
+    text = _without_braces(sentence.text)
+    about = " about {source}" if source else ""
+    template = f"Why {{model}} writes “{text}”{about}"
+    if sentence.question:
+        question = _without_braces(sentence.question)
+        template = f"Why {{model}} answers “{text}” to “{question}”{about}"
+    return Titles(of_prediction=template, of_class=template, of_pair=template)
+
+
+def _without_braces(text: str) -> str:
+    return text.replace("{", "(").replace("}", ")")
 
 
 def titles(source: str) -> Titles:
@@ -737,6 +868,13 @@ def moments_text(moments: Sequence[Moment]) -> str:
     return ", ".join(f"{m.time:.2f} s ({100 * m.share:.0f} %)" for m in moments)
 
 
+def words_text(words: Sequence[WordSupport]) -> str:
+    """List words and their moments in a line: "“kicks” 0.93 s, “walks” 2.13 s"."""
+    return ", ".join(
+        f"“{word.word}” {word.time:.2f} s" for word in words if word.time is not None
+    )
+
+
 def sentence(text: str) -> str:
     """Return a text as a sentence: with a capital letter and a full stop."""
     return f"{text[0].upper()}{text[1:]}." if text else ""
@@ -805,6 +943,7 @@ def summarize(record: ExplainedClip) -> dict[str, object]:
         if record.frames_of_steps is None
         else np.asarray(record.frames_of_steps).tolist(),
         "output_steps": list(record.step_labels) or None,
+        "sentence": None if record.sentence is None else _sentence_fields(record),
         "model": model_fields(record.model),
         "training_distribution": None
         if distribution_check is None
@@ -826,14 +965,19 @@ def text(record: ExplainedClip, files: str = "") -> str:
     """
     clip, shown, baseline = record.clip, record.shown, record.frame_baseline
     moments = moments_text(record.top_moments)
+    sentence = record.sentence
     lines = {
         "video": f"{record.source}, {len(clip.frames)} frames, {clip.times[-1]:.1f} s",
         "note": "; ".join(clip.notes),
         "model": record.model.name,
-        "prediction": record.prediction_text,
+        "question": "" if sentence is None else sentence.question,
+        "prediction" if sentence is None else sentence.kind: record.prediction_text,
+        "moments of words": words_text(record.top_words),
         "frame-CNN baseline": baseline
         and f"{baseline.model.name} predicts {baseline.prediction}",
-        "explained": f"{record.target_name}, {record.shown_text}, by {shown.title}",
+        "explained": f"{record.target_name}, "
+        + ("shown: " if sentence is not None else "")
+        + f"{record.shown_text}, by {shown.title}",
         "faithfulness check": shown.verdict if record.selection else advice(shown),
         "why this method": record.selection,
         "for comparison": "; ".join(a.label for a in record.attributions[1:]),
@@ -862,6 +1006,18 @@ def softmax(scores: Float[np.ndarray, "*steps C"]) -> Float[np.ndarray, "*steps 
     """Return the probabilities of the classes."""
     powers = np.exp(scores - scores.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
+
+
+def _sentence_fields(record: ExplainedClip) -> dict[str, object]:
+    """Return what summary.json says of a sentence and its words."""
+    sentence = record.sentence
+    assert sentence is not None
+    return {
+        "kind": sentence.kind,
+        "question": sentence.question or None,
+        "text": sentence.text,
+        "words": [dataclasses.asdict(word) for word in record.words],
+    }
 
 
 def _attribution_fields(attribution: Attribution) -> dict[str, object]:

@@ -99,6 +99,7 @@ def test_several_models(tmp_path):
         ("--methods=cam", "unknown method 'cam'"),
         ("--clips=0", "--clips must be 1"),
         ("--random_labels=stickman-cnn", "stickman-cnn is not of the same kind"),
+        ("--model=stickman-captioner", "--model=stickman-captioner writes sentences"),
     ],
 )
 def test_bad_input_is_one_sentence(argument, says, tmp_path):

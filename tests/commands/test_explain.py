@@ -14,7 +14,7 @@ from rgcam.attribution.targets import predicted_class
 from rgcam.commands import app, explain
 from rgcam.commands.explain import DEMO_SEED
 from rgcam.data import video
-from rgcam.data.synthetic import stickman
+from rgcam.data.synthetic import captions, stickman
 from rgcam.metrics.selfcheck import check_faithfulness
 from rgcam.models import zoo
 from rgcam.report import writer
@@ -284,3 +284,113 @@ def test_stages_are_shown_on_a_terminal_only(monkeypatch, capsys):
     lines = capsys.readouterr().err.replace("\r", "\n").split("\n")
     assert lines[0] == "decode ..." and re.fullmatch(r"decode: \d+\.\d s", lines[1])
     assert lines[2] == "explain ..." and lines[3].startswith("explain: ")
+
+
+# Captioners.
+
+CAPTIONER = "--model=stickman-captioner"
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Return the clip that a captioner explains where no video is given."""
+    return captions.clip(DEMO_SEED)
+
+
+def test_a_captioner_explains_the_words_of_its_caption(call, drawn, tmp_path):
+    code, out, err = call("explain", CAPTIONER, f"--out={tmp_path}", "--verify")
+    assert code == 0, err
+    assert {p.name for p in tmp_path.iterdir()} == FILES
+    text = " ".join(drawn.words)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    sentence = summary["sentence"]
+    assert sentence["text"] == summary["prediction"] == text
+    assert sentence["kind"] == "caption" and sentence["question"] is None
+    assert [word["word"] for word in sentence["words"]] == list(drawn.words)
+    probability = np.prod([word["probability"] for word in sentence["words"]])
+    assert summary["probability"] == pytest.approx(probability)
+    assert f"caption: {text} (p = {probability:.2f})" in out
+    assert "verified: as defined" in out
+    with np.load(tmp_path / "explanation.npz") as arrays:
+        matrix, maps, scores = (arrays[n] for n in ("matrix", "maps", "scores"))
+        words, classes = arrays["output_steps"].tolist(), arrays["classes"]
+        target = arrays["target"]
+    assert tuple(words) == drawn.words == tuple(classes[target])
+    assert matrix.shape == (len(words), len(drawn.frames))
+    assert np.array_equal(scores.argmax(1), target)
+    shown = summary["shown"]
+    np.testing.assert_allclose(matrix[shown["step"]], maps.sum((1, 2)), rtol=1e-4)
+    support = np.maximum(matrix, 0).sum(1)
+    assert shown["step"] == support.argmax() and shown["aggregation"] == "step"
+    assert shown["description"] == f"word “{words[shown['step']]}”"
+    assert f"shown: {shown['description']}, by averaged gradients (fade)" in out
+    for verb, (start, stop) in zip(drawn.verbs, drawn.intervals, strict=True):
+        word = sentence["words"][verb]
+        best = int(matrix[verb].argmax())
+        assert start <= best < stop
+        assert word["time"] == pytest.approx(drawn.times[best], abs=1e-3)
+        assert word["support"] == pytest.approx(support[verb], rel=1e-4)
+        assert f"“{word['word']}” {word['time']:.2f} s" in out
+    first, second = summary["attributions"]
+    assert (first["method"], first["baseline"]) == ("fade", "first")
+    assert second["method"] == "gradcam"
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert f"Why stickman-captioner writes “{text}” about captions clip" in page
+    assert json.dumps(words, separators=(",", ":")) in page
+
+
+def test_a_captioner_answers_a_question_about_a_video(call, drawn, tmp_path):
+    video_file = tmp_path / "clip.mp4"
+    writer.write_video(video_file, drawn.frames, 7.5)
+    code, out, err = call(
+        "explain",
+        CAPTIONER,
+        f"--video={video_file}",
+        "--question=What does the person do first?",
+        "--method=fade",
+        f"--out={tmp_path / 'o'}",
+    )
+    assert code == 0, err
+    question = "what does the person do first ?"
+    assert f"question: {question}" in out and f"answer: {drawn.answers[0]} (p" in out
+    sentence = json.loads((tmp_path / "o" / "summary.json").read_text())["sentence"]
+    assert sentence["text"] == drawn.answers[0] and sentence["question"] == question
+    code, out, err = call(
+        "explain",
+        CAPTIONER,
+        f"--videos={tmp_path / '*.mp4'}",
+        "--question=what does the person do second ?",
+        "--method=fade",
+        "--nocheck",
+        f"--out={tmp_path / 'many'}",
+    )
+    assert code == 0, err
+    (row,) = map(
+        json.loads, (tmp_path / "many/manifest.jsonl").read_text().splitlines()
+    )
+    assert row["prediction"] == drawn.answers[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--target=kicks"], "leave out --target with the captioner"),
+        (["--aggregate=max"], "leave out --aggregate"),
+        (["--cnn=stickman-cnn"], "leave out --cnn"),
+        (["--window=4"], "leave out --window"),
+        (["--steps=-1"], "leave out --steps"),
+        (["--videos=.", "--word=kicks"], "--word is for one --video"),
+        (["--question=who flies ?"], "'who' is no word of this captioner: it knows a"),
+        (["--word=flies"], "the caption has no word 'flies': it is “a person"),
+        (
+            ["--model=stickman-lrcn", "--question=what ?"],
+            "--question is for a captioner",
+        ),
+        (["--model=stickman-lrcn", "--word=kicks"], "--word is for a captioner"),
+    ],
+)
+def test_what_a_captioner_does_not_offer_is_one_sentence(call, tmp_path, options, says):
+    out = tmp_path / "o"
+    code, _, err = call("explain", CAPTIONER, *options, f"--out={out}")
+    assert code == 2 and says in one_sentence(err)
+    assert not out.exists() or not list(out.iterdir())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rgcam import files
-from rgcam.data.synthetic import stickman
+from rgcam.data.synthetic import captions, stickman
 from rgcam.models import zoo
 from rgcam.report import writer
 from rgcam.training import progress as progresses
@@ -27,6 +27,7 @@ TINY = [
 ]
 LRCN = f"--config={ROOT / 'configs/stickman_lrcn.py'}"
 CNN = f"--config={ROOT / 'configs/stickman_cnn.py'}"
+CAPTIONER = f"--config={ROOT / 'configs/stickman_captioner.py'}"
 
 
 def params_of(folder):
@@ -145,6 +146,33 @@ def test_lrcn_starts_from_a_trained_cnn_and_is_exported(call, tmp_path):
     assert (after["scores"]["bias"] != 0).any()
 
 
+@pytest.mark.slow
+def test_a_captioner_is_trained_and_exported_and_explained(call, tmp_path):
+    run, small = tmp_path / "run", tmp_path / "small"
+    tiny = [*TINY[:3], "--config.batch_size=8", "--config.model.hidden=6"]
+    code, out, err = call(
+        "train", CAPTIONER, f"--workdir={run}", f"--export={small}", *tiny
+    )
+    assert code == 0, err
+    assert "11 test clips" in out and "captions without an error" in out
+    results = json.loads((run / "results.json").read_text())
+    assert results["clips"] == 11 and len(results["accuracy_by_question"]) == 4
+    trained, exported = zoo.load_model(run), zoo.load_model(small)
+    assert exported.description.results["accuracy"] == results["accuracy"]
+    assert trained.classes == exported.classes == captions.WORDS
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    jax.tree.map(close, trained.variables, exported.variables)
+    start = zoo.load_model("stickman-lrcn").variables["params"]["backbone"]
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6)
+    jax.tree.map(close, trained.variables["params"]["backbone"], start)
+    code, out, err = call(
+        "explain", f"--model={run}", "--method=fade", f"--out={tmp_path / 'out'}"
+    )
+    assert code == 0, err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert f"caption: {summary['sentence']['text']}" in out
+
+
 def test_training_mistakes_are_one_sentence(call, tmp_path):
     out = f"--workdir={tmp_path}"
     (tmp_path / "file").write_text("in the way")
@@ -171,6 +199,9 @@ def test_training_mistakes_are_one_sentence(call, tmp_path):
         (LRCN, f"--workdir={tmp_path / 'file' / 'x'}"): "cannot make",
         (LRCN, "--workdir=/proc/nope"): "cannot make",
         (LRCN, out, "--config.init_from=nope", *TINY): "no model 'nope'",
+        (LRCN, out, "--config.data.source=captions"): "a captioner learns from",
+        (CAPTIONER, out, "--config.data.source=stickman"): "a captioner learns from",
+        (CAPTIONER, out, "--config.explain_every=5"): "explain_every is 5: a captioner",
     }.items():
         code, _, err = call("train", *arguments)
         assert code == 2, (arguments, err)

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rgcam.data.synthetic import captions
 from rgcam.errors import InputError
-from rgcam.models import classifiers, zoo
+from rgcam.models import captioner, classifiers, zoo
 from rgcam.models.backbones import Preprocess, named_arrays
 from rgcam.models.description import Description
 from rgcam.models.out_of_distribution import FeatureStatistics
@@ -322,6 +323,29 @@ def test_bundled_stickman_models(name):
     results = model.description.results
     assert results["command"].startswith("python train.py --config=configs/stickman")
     assert 0.5 < results["accuracy"] <= 1
+
+
+def test_the_bundled_captioner_writes_captions_and_answers():
+    folder = zoo.BUNDLED / "stickman-captioner"
+    assert sum(f.stat().st_size for f in folder.iterdir()) < 1.5e6
+    model = zoo.load_model("stickman-captioner")
+    assert model.classes == captions.WORDS
+    results = model.description.results
+    assert results["command"].startswith(
+        "python train.py --config=configs/stickman_captioner.py"
+    )
+    assert results["accuracy"] > 0.6 and results["accuracy_answers"] > 0.9
+    clip = captions.clip(7)
+    features = model.module.apply(
+        model.variables, model.preprocess(clip.frames), method="features"
+    )
+    for question, words in (
+        ("", clip.words),
+        *((q, (a,)) for q, a in zip(captions.QUESTIONS, clip.answers, strict=True)),
+    ):
+        asked = captioner.word_numbers(question, model.classes)
+        sentence = captioner.generate(model.module, model.variables, features, asked)
+        assert tuple(model.classes[word] for word in sentence.words) == words
 
 
 @pytest.mark.parametrize("name", ["ucf101-lrcn", "ucf101-cnn"])

@@ -10,7 +10,7 @@ import pytest
 import rgcam
 from rgcam.attribution import explain as attribution
 from rgcam.attribution import padding
-from rgcam.data.synthetic import stickman
+from rgcam.data.synthetic import captions, stickman
 from rgcam.data.video import Clip, read_clip
 from rgcam.errors import InputError
 from rgcam.metrics import selfcheck
@@ -384,3 +384,56 @@ def test_a_baseline_may_be_feature_maps_of_a_padded_clip(model, clip, shape):
         np.testing.assert_allclose(explained.shown.matrix, same.shown.matrix, atol=1e-4)
         score = same.shown.faithfulness.score
         assert explained.shown.faithfulness.score == pytest.approx(score, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def captioned():
+    """Return the bundled captioner, a drawn clip and its truth."""
+    drawn = captions.clip(7)
+    clip = Clip(drawn.frames, drawn.times, ())
+    return zoo.load_model("stickman-captioner"), clip, drawn
+
+
+def test_the_explanation_changes_with_the_question(captioned):
+    model, clip, drawn = captioned
+    rows = []
+    for question, answer, (start, stop) in zip(
+        captions.QUESTIONS[:2], drawn.answers[:2], drawn.intervals, strict=True
+    ):
+        explained = explain_clip(
+            model, clip, method="fade", checks="none", question=question
+        )
+        assert explained.sentence.words == (answer,)
+        row = explained.shown.shown_row
+        assert start <= row.argmax() < stop
+        rows.append(row / np.abs(row).max())
+    assert np.abs(rows[0] - rows[1]).max() > 0.5
+
+
+def test_a_chosen_word_is_shown_and_checked(captioned):
+    model, clip, drawn = captioned
+    explained = explain_clip(
+        model, clip, method="fade", checks="shown", word=drawn.words[drawn.verbs[0]]
+    )
+    shown = explained.shown
+    assert shown.step == drawn.verbs[0] and shown.baseline == "first"
+    np.testing.assert_array_equal(shown.shown_maps, shown.maps[shown.step])
+    assert shown.faithfulness is not None
+    assert explained.shown_text == f"word “{drawn.words[drawn.verbs[0]]}”"
+    # The words of the figures: those with the most support, in their order.
+    positions = [word.position for word in explained.top_words]
+    assert positions == sorted(positions) and set(drawn.verbs) <= set(positions)
+
+
+def test_a_captioner_takes_no_class_and_a_classifier_no_question(captioned):
+    model, clip, _ = captioned
+    for options, says in (
+        ({"target": 3}, "leave target out"),
+        ({"aggregate": "max"}, "leave aggregate out"),
+        ({"cnn": zoo.load_model("stickman-cnn")}, "leave cnn out"),
+        ({"word": "flies"}, "has no word 'flies'"),
+    ):
+        with pytest.raises(InputError, match=says):
+            explain_clip(model, clip, method="fade", **options)
+    with pytest.raises(InputError, match="question is for a captioner"):
+        explain_clip(zoo.load_model("stickman-lrcn"), clip, question="what ?")

@@ -5,12 +5,14 @@
 const CURVES = 92; // CSS pixels of the score curves
 const ROW = 46; // of the chosen row's bars under the matrix
 const SIDE = 46; // of the chosen column's bars at its right
+const LABEL = 15; // of a row with a label of its own
 
 // Where everything lies in a canvas so wide.
 function layOut(data, width) {
   const left = 50;
   const across = Math.max(60, width - left - SIDE - 8);
-  const tall = Math.min(Math.max((across * data.outs) / data.steps, 70), Math.max(across, 420), 560);
+  const least = data.labels ? LABEL * data.outs : 70;
+  const tall = Math.min(Math.max((across * data.outs) / data.steps, least, 70), Math.max(across, 420), 560);
   const top = CURVES + 14;
   return { left, across, top, tall, under: top + tall + 4, height: top + tall + ROW + 40 };
 }
@@ -136,9 +138,9 @@ function clipped(label) {
   return label.length > 8 ? `${label.slice(0, 7)}…` : label;
 }
 
-// Frame numbers to mark on an axis so long.
-function ticks(count, length) {
-  const wish = Math.max(2, Math.min(count, Math.floor(length / 64)));
+// Frame numbers to mark on an axis so long, so many pixels apart.
+function ticks(count, length, apart = 64) {
+  const wish = Math.max(2, Math.min(count, Math.floor(length / apart)));
   const step = Math.max(1, Math.ceil((count - 1) / (wish - 1)));
   return Array.from({ length: Math.floor((count - 1) / step) + 1 }, (_, i) => i * step);
 }
@@ -153,7 +155,7 @@ function drawAxes(context, data, place) {
     context.fillText(data.times[t].toFixed(1), place.left + ((t + 0.5) / data.steps) * place.across, place.under + ROW + 16);
   context.fillText("input time t (s)", place.left + place.across / 2, place.under + ROW + 32);
   context.textAlign = "right";
-  const rows = ticks(data.outs, data.labels ? 3 * place.tall : place.tall);
+  const rows = data.labels ? ticks(data.outs, place.tall, LABEL - 1) : ticks(data.outs, place.tall);
   for (const o of rows)
     context.fillText(data.labels ? clipped(data.labels[o]) : data.timesOut[o].toFixed(1), place.left - 6, place.top + ((o + 0.5) / data.outs) * place.tall + 4);
   context.textAlign = "left";
