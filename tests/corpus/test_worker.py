@@ -22,6 +22,7 @@ def make_job(out, **changes):
         "baseline": None,
         "relu": None,
         "aggregate": "last",
+        "question": "",
         "check": True,
         "fps": 7.5,
         "start": 0.0,
