@@ -6,10 +6,13 @@
 The second command reproduces the paper's Fig. 3 for every class of ``ucf101-lrcn``, one
 CLASS.png each. FOLDER holds <Class>/v_<Class>_gGG_cCC.mp4 of UCF101. The clip of a class is
 the first one by name of the test groups 1-7 of which the LRCN predicts the class. The figures
-show frames of UCF101, so that they are not part of this repository.
+show frames of UCF101, so that they are not part of this repository. A table says of every
+class whether the maps pass the faithfulness check of the LRCN's last output step: the frame
+CNN's Grad-CAM, recurrent Grad-CAM and ``fade``.
 """
 
 import argparse
+import math
 import shutil
 import subprocess
 import sys
@@ -17,12 +20,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from rgcam.data import folder
 from rgcam.data.folder import Item
 from rgcam.data.video import read_clip
+from rgcam.metrics import selfcheck, statistics
+from rgcam.metrics.selfcheck import FaithfulnessCheck
 from rgcam.models import zoo
 from rgcam.models.zoo import Model
 from rgcam.report import explain, plots
@@ -32,6 +38,8 @@ HERE = Path(__file__).parent
 WIDTH = 1464  # pixels of strip.png
 TEST_GROUPS = range(1, 8)  # of configs/ucf101_lrcn.py
 GROUP = r"_g(\d+)_"
+METHODS = ("gradcam", "fade")
+COLUMNS = ("frame CNN's Grad-CAM", "recurrent Grad-CAM", "fade")
 
 
 def main() -> None:
@@ -48,6 +56,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     model, cnn = zoo.load_model("ucf101-lrcn"), zoo.load_model("ucf101-cnn")
     listing = folder.scan(options.clips, GROUP)
+    checks: dict[str, list[FaithfulnessCheck]] = {}
     for label, name in enumerate(listing.classes):
         items = [item for item in listing.items if item.label == label]
         explained = first_correct(model, cnn, name, items)
@@ -55,7 +64,9 @@ def main() -> None:
             print(f"{name}: no test clip is classified correctly")
             continue
         plots.clip_strip(explained).savefig(options.out / f"{name}.png")
-        print(f"{name}: {explained.source}")
+        print(f"{name}: {explained.source}", flush=True)
+        checks[explained.source] = verdicts(model, explained)
+    print(table(checks))
 
 
 def first_correct(
@@ -69,14 +80,57 @@ def first_correct(
         explained = explain.explain_clip(
             model,
             read_clip(item.clip, model.description.fps),
-            method=["gradcam", "fade"],
+            method=METHODS,
             cnn=cnn,
             source=item.name,
+            classes=1,
             beta=False,
+            checks="shown",
         )
         if model.classes[explained.target] == name:
             return explained
     return None
+
+
+def verdicts(model: Model, explained: ExplainedClip) -> list[FaithfulnessCheck]:
+    """Return the checks of COLUMNS at the last output step.
+
+    A frame CNN's maps are judged by what the LRCN loses, as if they were the LRCN's.
+    """
+    assert explained.frame_baseline is not None and explained.features is not None
+    last, maps = len(explained.scores) - 1, explained.frame_baseline.maps[0]
+    of_cnn = selfcheck.check_faithfulness(
+        model.module,
+        model.variables,
+        explained.features,
+        np.broadcast_to(maps, (last + 1, *maps.shape)),
+        explained.target,
+        method="gradcam",
+        steps=[last],
+    )
+    own = [attribution.faithfulness for attribution in explained.attributions]
+    return [of_cnn, *(check for check in own if check is not None)]
+
+
+def table(checks: dict[str, list[FaithfulnessCheck]]) -> str:
+    """Format a line for each clip, and one of how many pass, with intervals over clips."""
+    lines = [["clip", *COLUMNS], ["---"] * (1 + len(COLUMNS))]
+    for source, of_clip in checks.items():
+        lines.append([source, *map(verdict_text, of_clip)])
+    shares = ["passed"]
+    for number in range(len(COLUMNS)):
+        passed = np.array([of_clip[number].passed for of_clip in checks.values()])
+        bounds = statistics.share_interval(passed, list(checks)).bounds
+        text = f" ({bounds[0]:.2f} to {bounds[1]:.2f})" if bounds else ""
+        shares.append(f"{passed.sum()} of {len(passed)}{text}")
+    lines.append(shares)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def verdict_text(check: FaithfulnessCheck) -> str:
+    """Write a score and whether it passes."""
+    score = f"{check.score:.2f}" if math.isfinite(check.score) else "no effect"
+    return f"{score}, {'passed' if check.passed else 'failed'}"
 
 
 def make_page_figures() -> None:

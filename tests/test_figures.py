@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from rgcam.data.folder import Item
+from rgcam.metrics.selfcheck import FaithfulnessCheck
 from tests.conftest import ROOT
 
 
@@ -55,3 +56,26 @@ def test_the_first_test_clip_by_name_that_is_classified_correctly_is_shown(
     shown = figures.first_correct(model, None, "kick", clips)
     assert shown.source == "v_kick_g03_c01.mp4"
     assert figures.first_correct(model, None, "kick", clips[:1]) is None
+
+
+def test_the_table_counts_the_clips_whose_maps_pass(figures):
+    def check(score):
+        return FaithfulnessCheck(
+            method="",
+            baseline="",
+            time=score,
+            space=score,
+            deletion=0.0,
+            completeness=None,
+        )
+
+    checks = {
+        "a": [check(0.2), check(0.7), check(1.0)],
+        "b": [check(float("nan")), check(0.6), check(0.9)],
+    }
+    lines = figures.table(checks).splitlines()
+    assert lines[2:] == [
+        "| a | 0.20, failed | 0.70, passed | 1.00, passed |",
+        "| b | no effect, failed | 0.60, failed | 0.90, passed |",
+        "| passed | 0 of 2 (0.00 to 0.84) | 1 of 2 (0.01 to 0.99) | 2 of 2 (0.16 to 1.00) |",
+    ]

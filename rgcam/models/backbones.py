@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rgcam.errors import InputError
+from rgcam.models.parameters import Dense
 from rgcam.types import Box, Params, Tensor
 
 HE_NORMAL = nn.initializers.he_normal()
@@ -229,7 +230,7 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "*T h w K"]) -> Float[Array, "*T h2 w2 K2"]:
         """Return the filtered map."""
         patches = jnp.concatenate(list(shifts(x, self.kernel, self.stride)), -1)
-        return nn.Dense(self.width, kernel_init=HE_NORMAL)(patches)
+        return Dense(self.width, kernel_init=HE_NORMAL)(patches)
 
 
 def divide(backbone: Backbone, params: Params, start: int) -> tuple[Params, Params]:

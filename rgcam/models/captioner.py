@@ -27,6 +27,7 @@ from rgcam.models.backbones import Backbone
 from rgcam.models.cut import Carry, CutModel
 from rgcam.models.description import SPECIAL_WORDS
 from rgcam.models.layers import FrameHead, Recurrent
+from rgcam.models.parameters import Dense, Embed
 from rgcam.types import Tensor, Variables
 
 START, END = range(len(SPECIAL_WORDS))  # the first classes of a captioner
@@ -67,8 +68,8 @@ class Captioner(nn.Module):
         self.frame_head = FrameHead(self.head, self.width)
         self.encoder = Recurrent(self.cell, self.hidden)
         self.decoder = Recurrent(self.cell, self.hidden)
-        self.embedding = nn.Embed(self.classes, EMBEDDING)
-        self.scores = nn.Dense(self.classes)
+        self.embedding = Embed(self.classes, EMBEDDING)
+        self.scores = Dense(self.classes)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, frames: Float[Tensor, "T S S 3"]) -> Float[Array, "out C"]:

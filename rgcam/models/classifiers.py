@@ -22,6 +22,7 @@ from rgcam.models.captioner import Captioner
 from rgcam.models.cut import Carry
 from rgcam.models.description import VARIANTS, check_architecture, check_backbone
 from rgcam.models.layers import CELLS, GRID, FrameHead, Recurrent, cell_contributions
+from rgcam.models.parameters import Dense
 from rgcam.types import Fields, Tensor, Variables
 
 
@@ -56,7 +57,7 @@ class Classifier(nn.Module):
         """Name the parts that an LRCN can start from: backbone and frame_head."""
         self.frame_head = FrameHead(self.head, self.width)
         self.drop = nn.Dropout(self.dropout)
-        self.scores = nn.Dense(self.classes)
+        self.scores = Dense(self.classes)
 
     def __call__(
         self, frames: Float[Tensor, "T S S 3"], *, train: bool = False

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rgcam.models.backbones import HE_NORMAL, Backbone, shifts
+from rgcam.models.parameters import Conv, Dense, GivenParameters
 
 
 class Stage(NamedTuple):
@@ -84,7 +86,7 @@ class EfficientNetLite(Backbone):
 
     def apply_stem(self, frames: Float[Array, "*T H W C"]) -> Float[Array, "*T h w K"]:
         """Convolve with stride 2."""
-        conv = nn.Conv(32, (3, 3), 2, kernel_init=HE_NORMAL, name="stem")
+        conv = Conv(32, (3, 3), 2, kernel_init=HE_NORMAL, name="stem")
         return nn.relu6(conv(frames))
 
     def apply_block(
@@ -103,7 +105,7 @@ class EfficientNetLite(Backbone):
 
     def apply_head(self, maps: Float[Array, "*T h w K"]) -> Float[Array, "*T h w K2"]:
         """Apply the 1x1 convolution to 1280 channels."""
-        return nn.relu6(nn.Dense(1280, kernel_init=HE_NORMAL, name="head")(maps))
+        return nn.relu6(Dense(1280, kernel_init=HE_NORMAL, name="head")(maps))
 
 
 class InvertedResidual(nn.Module):
@@ -119,13 +121,13 @@ class InvertedResidual(nn.Module):
         """Return the next map."""
         width, y = x.shape[-1] * self.expand, x
         if self.expand > 1:
-            y = nn.relu6(nn.Dense(width, kernel_init=HE_NORMAL, name="expand")(y))
+            y = nn.relu6(Dense(width, kernel_init=HE_NORMAL, name="expand")(y))
         y = nn.relu6(Depthwise(self.kernel, self.stride, name="depthwise")(y))
-        y = nn.Dense(self.channels, name="project")(y)
+        y = Dense(self.channels, name="project")(y)
         return x + y if self.stride == 1 and y.shape == x.shape else y
 
 
-class Depthwise(nn.Module):
+class Depthwise(GivenParameters, nn.Module):
     """Convolve each channel by itself, 'SAME' padding, as shifted products."""
 
     kernel: int
@@ -136,7 +138,7 @@ class Depthwise(nn.Module):
         """Return the filtered map."""
         shape = self.kernel**2, x.shape[-1]
         weights = self.param("kernel", nn.initializers.normal(1.4 / self.kernel), shape)
-        y = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        y = jnp.asarray(self.param("bias", nn.initializers.zeros, x.shape[-1:]))
         shifted_inputs = shifts(x, self.kernel, self.stride)
         for weight, shifted in zip(weights, shifted_inputs, strict=True):
             y = y + shifted * weight

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from rgcam.errors import InputError
 from rgcam.models.cut import Carry
+from rgcam.models.parameters import Dense, GivenParameters
 from rgcam.types import Tensor
 
 HEADS = ("gap", "grid", "fc")
@@ -93,7 +94,7 @@ class FrameHead(nn.Module):
     def setup(self):
         """Create the Dense layer of fc."""
         if self.kind == "fc":
-            self.fc6 = nn.Dense(self.width)
+            self.fc6 = Dense(self.width)
 
     def __call__(self, features: Float[Tensor, "T h w K"]) -> Float[Array, "T D"]:
         """Return a vector per frame: D is K (gap), 4 K (grid) or width (fc)."""
@@ -118,7 +119,7 @@ class FrameHead(nn.Module):
         return jnp.einsum("thwk,hwkd->thwd", features, kernel)
 
 
-class DenseParameters(nn.Module):
+class DenseParameters(GivenParameters, nn.Module):
     """The parameters of a Dense layer: a kernel and, optionally, a bias."""
 
     outputs: int
@@ -126,7 +127,7 @@ class DenseParameters(nn.Module):
     bias: bool = True
 
     @nn.compact
-    def __call__(self, inputs: int) -> tuple[Array, Array]:
+    def __call__(self, inputs: int) -> tuple[Tensor, Tensor]:
         """Return the kernel (inputs, outputs) and the bias (outputs,), or zeros."""
         orthogonal, lecun = nn.initializers.orthogonal(), nn.initializers.lecun_normal()
         initializer = orthogonal if self.recurrent else lecun

@@ -6,6 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from rgcam.models.backbones import HE_NORMAL, Backbone
+from rgcam.models.parameters import Conv, GivenParameters
 
 REPEATS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 CHANNELS = (64, 128, 256, 512)
@@ -91,7 +92,7 @@ class Residual(nn.Module):
         return nn.relu(x + y)
 
 
-class Pointwise(nn.Module):
+class Pointwise(GivenParameters, nn.Module):
     """A 1x1 convolution as a matrix product; parameters as those of ``nn.Conv``."""
 
     width: int
@@ -130,7 +131,7 @@ def _conv(width: int, kernel: int, stride: int, name: str) -> nn.Module:
     if kernel == 1:
         return Pointwise(width, stride, name=name)
     sides, padding = (kernel, kernel), [(kernel // 2, kernel // 2)] * 2
-    return nn.Conv(width, sides, stride, padding, kernel_init=HE_NORMAL, name=name)
+    return Conv(width, sides, stride, padding, kernel_init=HE_NORMAL, name=name)
 
 
 def _max_pool(x: Float[Array, "*T h w K"]) -> Float[Array, "*T h2 w2 K"]:
