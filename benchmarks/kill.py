@@ -46,7 +46,8 @@ def command(workdir: Path, epochs: int) -> list[str]:
         "checkpoint_steps": 1,
     }
     return [
-        *(sys.executable, str(ROOT / "train.py")),
+        sys.executable,
+        str(ROOT / "train.py"),
         f"--config={ROOT / 'configs' / 'stickman_cnn.py'}",
         f"--workdir={workdir}",
         *(f"--config.{name}={value}" for name, value in options.items()),

@@ -21,8 +21,13 @@ from rgcam.report import writer
 from tests.conftest import one_sentence
 
 FILES = {
-    *("explanation.npz", "report.html", "strip.png", "matrix.png"),
-    *("overlay.mp4", "overlay.gif", "summary.json"),
+    "explanation.npz",
+    "report.html",
+    "strip.png",
+    "matrix.png",
+    "overlay.mp4",
+    "overlay.gif",
+    "summary.json",
 }
 
 

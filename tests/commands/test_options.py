@@ -64,13 +64,20 @@ def test_a_wrong_option_is_named_in_a_sentence(arguments, says):
 
 def test_config_fields_are_kept_apart_from_the_options():
     arguments = [
-        *("--config=a.py", "--workdir=run", "--config.epochs=3"),
-        *("--config.finetune", "-1", "--noconfig.data.random_labels", "--process=1"),
+        "--config=a.py",
+        "--workdir=run",
+        "--config.epochs=3",
+        "--config.finetune",
+        "-1",
+        "--noconfig.data.random_labels",
+        "--process=1",
     ]
     parsed = options.parse(TRAIN, arguments)
     assert (parsed.config, parsed.workdir, parsed.process) == ("a.py", "run", 1)
     assert parsed.overrides == (
-        *("--config.epochs=3", "--config.finetune", "-1"),
+        "--config.epochs=3",
+        "--config.finetune",
+        "-1",
         "--noconfig.data.random_labels",
     )
 

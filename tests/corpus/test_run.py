@@ -22,8 +22,14 @@ from tests.conftest import CACHE, ROOT, one_sentence
 
 LENGTHS = (5, 16, 17, 40)
 FILES = {
-    *("explanation.npz", "report.html", "strip.png", "matrix.png"),
-    *("overlay.mp4", "overlay.gif", "summary.json", "thumbnails.jpg"),
+    "explanation.npz",
+    "report.html",
+    "strip.png",
+    "matrix.png",
+    "overlay.mp4",
+    "overlay.gif",
+    "summary.json",
+    "thumbnails.jpg",
 }
 
 
