@@ -17,7 +17,7 @@ from rgcam.report import explain, explorer, writer
 from rgcam.report.explain import explain_clip
 from rgcam.report.record import CheckedView, verdict
 from tests.conftest import WIDE
-from tests.report.test_record import by_aggregation
+from tests.report.test_record import by_aggregation, sentence_clip
 
 EVIL = "<img src=x onerror=\"document.title='harmed'\">"
 PHONE = {"width": 360, "height": 740}
@@ -587,3 +587,28 @@ def test_what_looks_ahead_is_kept_whole():
 def test_nothing_is_kept_as_nothing():
     kept = explorer.factorise(np.zeros((1, 4, 4, 2, 2), np.float32))
     assert kept.error == 0 and not explorer.restore(kept, (1, 4, 4, 2, 2)).any()
+
+
+def test_every_word_of_a_sentence_stands_beside_the_matrix(open_page, tmp_path):
+    words = ("a", "person", "kicks") * 5
+    file = tmp_path / "report.html"
+    file.write_text(explorer.page(sentence_clip(words=words)), "utf-8")
+    page = open_page(file)
+    drawn = page.evaluate(
+        """() => {
+          const drawn = [];
+          const fillText = CanvasRenderingContext2D.prototype.fillText;
+          CanvasRenderingContext2D.prototype.fillText = function (text, ...at) {
+            drawn.push(text);
+            return fillText.call(this, text, ...at);
+          };
+          window.rgcam.view.everything();
+          return drawn;
+        }"""
+    )
+    assert [text for text in drawn if text in words] == list(words)
+    assert page.text_content("#title").startswith(
+        "Why captioner writes “a person kicks"
+    )
+    assert "word “kicks”" in page.text_content("#view")
+    assert "writes word after word" in page.text_content("main")

@@ -16,7 +16,7 @@ from rgcam.report import overlay, plots
 from rgcam.report.explain import explain_clip
 from rgcam.report.record import NO_EVIDENCE, CheckedView
 from tests.report.test_overlay import BOX, clip
-from tests.report.test_record import by_aggregation
+from tests.report.test_record import by_aggregation, sentence_clip
 
 CLASSES = ["walk", "run", "jump", "dive", "swing"]
 
@@ -344,3 +344,18 @@ def test_small_rows_of_a_matrix_can_be_told_apart():
     peak = np.abs(values).max()
     assert norm(0.01 * peak) == pytest.approx(0.1)
     np.testing.assert_allclose(norm.inverse(norm(np.array([0.3 * peak]))), 0.3 * peak)
+
+
+def test_a_sentence_has_a_row_of_maps_for_each_word_with_support():
+    clip = sentence_clip()
+    drawn = texts(plots.clip_strip(clip))
+    assert "(b) “a”" in drawn and "(c) “kicks”" in drawn
+    assert not any("person" in text and text.startswith("(") for text in drawn)
+    said = " ".join(" ".join(drawn).split())
+    assert "faithfulness check of word “kicks”: not checked" in said
+    figure = plots.clip_matrix(clip)
+    drawn = texts(figure)
+    assert {"a", "person", "kicks", "each word", "word “kicks”"} <= set(drawn)
+    # Scores of other words at the same places are no rivals.
+    lines = [line for axes in figure.axes for line in axes.lines]
+    assert sum(len(line.get_xdata()) == 3 for line in lines) == 1

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rgcam.attribution import maps as attribution_maps
+from rgcam.attribution.explain import ClassMaps
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.metrics.selfcheck import FaithfulnessCheck
@@ -222,6 +223,15 @@ def test_another_method_is_shown_where_the_preferred_one_fails():
     assert "each position" not in record.select([gradcam, fade], np.eye(3), "gap")[1]
 
 
+def test_the_reason_against_grad_cam_is_said_of_grad_cam_alone():
+    ordered, selection = record.select(
+        [checked("fade", 0.4), checked("gradcam", 0.8)], np.eye(3), "fc"
+    )
+    assert [a.method for a in ordered] == ["gradcam", "fade"]
+    assert "averaged gradients (fade), which failed its" in selection
+    assert "zeros" not in selection and "head" not in selection
+
+
 def test_where_no_method_passes_that_is_said():
     gradcam, fade = checked("gradcam", 0.1), checked("fade", 0.4)
     ordered, selection = record.select([gradcam, fade], np.eye(3), "fc")
@@ -240,3 +250,81 @@ def test_recent_support_is_said(explained):
     assert recent.recency_text.startswith("70 % of the support lies in the last ")
     row[3] = 0.8
     assert recent.recency_text == ""
+
+
+def sentence_clip(question="", words=("a", "person", "kicks")):
+    """Return the record of a sentence about six frames, without any model."""
+    classes = ("<start>", "<end>", "a", "person", "kicks", "who", "?")
+    numbers = np.array([classes.index(word) for word in words])
+    scores = np.zeros((len(words), len(classes)))
+    scores[np.arange(len(words)), numbers] = np.log(6 * np.arange(1, len(words) + 1))
+    maps = np.zeros((len(words), 6, 2, 2))
+    maps[0, 1, 0, 0] = 0.25
+    maps[-1, 4] = 0.5
+    maps[-1, 0] = -0.25
+    shown = record.attribution(
+        scores,
+        numbers,
+        method="fade",
+        baseline="first",
+        rectified=False,
+        aggregate="last",
+        matrix=maps.sum((2, 3)),
+        maps=maps,
+        class_maps=ClassMaps((len(classes),), maps[None]),
+        step=len(words) - 1,
+    )
+    times = np.arange(6) / 5
+    return record.ExplainedClip(
+        clip=Clip(np.zeros((6, 16, 16, 3), np.uint8), times, ()),
+        source="clips/c.mp4",
+        model=record.ModelInfo(name="captioner", classes=classes),
+        box=(0, 0, 16, 16),
+        scores=scores,
+        times_out=record.output_times(times, len(words)),
+        target=int(numbers[-1]),
+        attributions=(shown,),
+        labels=words,
+        step_classes=numbers,
+        sentence=record.Sentence(words=words, question=question),
+    )
+
+
+def test_a_sentence_by_hand():
+    clip = sentence_clip()
+    probabilities = [0.5, 12 / 18, 18 / 24]
+    assert [word.probability for word in clip.words] == pytest.approx(probabilities)
+    assert [word.support for word in clip.words] == [0.25, 0, 2]
+    assert [word.time for word in clip.words] == [0.2, None, 0.8]
+    assert [word.word for word in clip.top_words] == ["a", "kicks"]
+    assert clip.prediction == "a person kicks"
+    assert clip.probability == pytest.approx(0.25)
+    assert clip.title == "Why captioner writes “a person kicks” about c.mp4"
+    assert clip.lead == (
+        "Caption of the whole clip, 1.0 s (6 frames): “a person kicks” (p = 0.25)."
+    )
+    assert clip.view_text == (
+        "Shown: averaged gradients (fade) for “each word” (supporting and opposing), "
+        "word “kicks”."
+    )
+    lines = record.text(clip).splitlines()
+    assert "caption: a person kicks (p = 0.25)" in lines
+    assert "moments of words: “a” 0.20 s, “kicks” 0.80 s" in lines
+    assert (
+        "explained: each word, shown: word “kicks”, by averaged gradients (fade)"
+        in lines
+    )
+    summary = json.loads(json.dumps(record.summarize(clip)))
+    assert summary["sentence"]["text"] == summary["prediction"] == "a person kicks"
+    assert summary["sentence"]["words"][2]["time"] == 0.8
+    assert summary["output_steps"] == ["a", "person", "kicks"]
+    assert summary["target_of_steps"] == ["a", "person", "kicks"]
+
+
+def test_an_answer_by_hand():
+    clip = sentence_clip(question="who {model} ?", words=("person",))
+    # A brace in a question is no name to be filled in.
+    assert clip.title == "Why captioner answers “person” to “who (model) ?” about c.mp4"
+    assert clip.lead.startswith("Answer of the whole clip to “who {model} ?”, 1.0 s")
+    lines = record.text(clip).splitlines()
+    assert "question: who {model} ?" in lines and "answer: person (p = 0.50)" in lines
