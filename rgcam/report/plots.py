@@ -367,6 +367,16 @@ def _text_width(text: str, size: int) -> float:
     return max(widths)
 
 
+def _wrap_evenly(text: str, width: int) -> str:
+    """Divide text into as few lines of at most ``width`` as it needs, about equally long."""
+    count = len(textwrap.wrap(text, width))
+    if count < 2:
+        return text
+    narrower = range(len(text) // count, width)
+    even = (lines for w in narrower if len(lines := textwrap.wrap(text, w)) == count)
+    return "\n".join(next(even, textwrap.wrap(text, width)))
+
+
 def _text_height(text: str, size: int = 9) -> float:
     """Return the height in inches of all lines."""
     return (text.count("\n") + 1) * 1.25 * size / 72
@@ -405,8 +415,8 @@ def _page(width: float, height: float, title: str, note: str) -> _Page:
         title: above.
         note: small, below.
     """
-    title = textwrap.fill(_drawable(title), int(width * 11))
-    note = textwrap.fill(_drawable(note), int(width * 15))
+    title = _wrap_evenly(_drawable(title), int(width * 11))
+    note = _wrap_evenly(_drawable(note), int(width * 15))
     above = MARGIN + (_text_height(title, 11) if title else 0)
     below = MARGIN + (_text_height(note, 8) if note else 0)
     # Whole pixels, as files of pixels have.

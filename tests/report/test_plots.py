@@ -246,6 +246,16 @@ def test_no_text_is_small_and_none_leaves_the_figure():
             assert text.get_window_extent().width <= width
 
 
+@pytest.mark.parametrize("count", [1, 19, 20, 45])
+def test_a_long_title_is_divided_into_lines_of_about_one_length(count):
+    frames, maps = np.zeros((4, 8, 8, 3), np.uint8), np.ones((4, 2, 2), np.float32)
+    title = " ".join(["word"] * count)
+    figure = plots.strip(frames, [("x", maps)], np.arange(4) / 2, title=title)
+    lines = figure.get_suptitle().split("\n")
+    assert " ".join(lines) == title
+    assert np.ptp([len(line) for line in lines]) <= len("words")
+
+
 def test_figure_to_array_is_the_figure_in_pixels():
     values, *rest = causal()
     figure = plots.matrix(values, *rest, CLASSES, 0)
