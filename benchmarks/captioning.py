@@ -13,6 +13,9 @@ words      share of the words of the right captions that are predicted, given th
 moments    how well the row of a word (the verb of either action, or the answer to what the
            person does first or second) finds the frames of the action, by the area under
            the precision-recall curve; only words that are predicted rightly are explained
+check      with --checks=N, the share of N clips in which the faithfulness check of the
+           explanation that rgcam explain would show passes: of the word with the most
+           support in the caption, and of the answer to what the person does first
 share      of the positive part of the row, what lies in the interval of the action and in
            that of the other one
 
@@ -23,6 +26,7 @@ lower. Intervals of 95 % are over clips, each the mean of all models.
 
 import argparse
 import functools
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,11 +42,13 @@ from rgcam.attribution import explain
 from rgcam.attribution.explain import StaticOptions
 from rgcam.data.synthetic import captions
 from rgcam.data.synthetic.captions import CaptionClip
+from rgcam.data.video import Clip
 from rgcam.metrics import localization, statistics
 from rgcam.models import captioner, zoo
 from rgcam.models.captioner import Captioner, Sentence
 from rgcam.models.cut import CutModel
 from rgcam.models.zoo import Model
+from rgcam.report.explain import explain_clip
 from rgcam.types import Variables
 
 TEST_SEED = 4  # of the clips: training has 1, its test 2, and settings were chosen on 3
@@ -60,13 +66,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clips", type=int, default=100, help="to measure on")
     parser.add_argument(
+        "--checks", type=int, default=0, help="clips whose explanations are checked"
+    )
+    parser.add_argument(
         "--models", default="stickman-captioner", help="names or runs, with commas"
     )
     options = parser.parse_args()
     clips = [captions.clip((TEST_SEED, i)) for i in range(options.clips)]
     rows: dict[str, list[list[float]]] = {}
     for name in options.models.split(","):
-        for measure_name, values in measure(zoo.load_model(name), clips):
+        model = zoo.load_model(name)
+        measured = itertools.chain(
+            measure(model, clips), check(model, clips[: options.checks])
+        )
+        for measure_name, values in measured:
             rows.setdefault(measure_name, []).append(values)
         print(f"{name}: done", file=sys.stderr, flush=True)
     print("| | mean | interval | clips |")
@@ -157,6 +170,31 @@ def measure(
     yield "answers", answered
     for name, values in moments.items():
         yield name, [float(np.mean(v)) if v else float("nan") for v in values]
+
+
+def check(
+    model: Model, clips: Sequence[CaptionClip]
+) -> Iterator[tuple[str, list[float]]]:
+    """Yield whether the explanation of the word that is shown passes its check, by clip."""
+    if not clips:
+        return
+    asked = {"caption": "", "answer": captions.QUESTIONS[0]}
+    for (kind, question), (method, baseline) in itertools.product(
+        asked.items(), METHODS
+    ):
+        passed = []
+        for clip in clips:
+            explained = explain_clip(
+                model,
+                Clip(clip.frames, clip.times, ()),
+                method=method,
+                baseline=baseline,
+                question=question,
+                checks="shown",
+                beta=False,
+            )
+            passed.append(float(explained.shown.passed is True))
+        yield f"{kind}: {method} ({baseline}): check passed", passed
 
 
 NOTHING = np.zeros(0, np.int32)  # the question of a caption

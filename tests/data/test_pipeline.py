@@ -15,12 +15,13 @@ PLAIN = Augmentation()
 
 
 def make_clips(lengths=(3, 5, 20, 7), mirrored=False):
-    """Clip i shows the value 3 i; mirrored 3 i + 1."""
+    """Clip i shows the value 3 i; mirrored 3 i + 1. Its words are i, i + 1, i + 2."""
     frames = [np.full((n, 8, 8, 3), 3 * i, np.uint8) for i, n in enumerate(lengths)]
     other = [f + 1 for f in frames] if mirrored else None
     names = [f"clip{i}" for i in range(len(lengths))]
     labels = np.arange(len(lengths), dtype=np.int32)
-    return data.Clips(frames, labels, names, names, np.array(lengths), other)
+    words = labels[:, None, None] + np.arange(3, dtype=np.int32)
+    return data.Clips(frames, labels, names, names, np.array(lengths), other, words)
 
 
 def make_plan(clips, batch_size=4, length=6, bucket=0, seed=0):
@@ -107,6 +108,13 @@ def test_a_run_taken_up_in_the_middle_sees_the_batches_of_an_unbroken_one(worker
     assert len(rest) == 5
     for a, b in zip(whole[4:], rest, strict=True):
         same(a, b)
+
+
+def test_words_are_those_of_their_clips():
+    batch = batches(make_clips(), batch_size=2)[0].batch
+    assert batch.words.tolist() == [[[i, i + 1, i + 2]] for i in batch.labels]
+    without = make_clips()._replace(words=None)
+    assert batches(without, batch_size=2)[0].batch.words is None
 
 
 def test_shares_of_processes_make_up_the_global_batch():
