@@ -213,12 +213,12 @@ def word_numbers(text: str, vocabulary: Sequence[str]) -> Int[np.ndarray, " word
     Raises:
         InputError: the captioner does not know one of the words.
     """
-    known = vocabulary[len(SPECIAL_WORDS) :]
+    known_words = vocabulary[len(SPECIAL_WORDS) :]
     words = re.findall(r"\w+|[^\w\s]", text.lower())
-    unknown = [word for word in words if word not in known]
+    unknown = [word for word in words if word not in known_words]
     if unknown:
         raise InputError(
-            f"{unknown[0]!r} is no word of this captioner: it knows {' '.join(known)}"
+            f"{unknown[0]!r} is no word of this captioner: it knows {' '.join(known_words)}"
         )
     return np.array([vocabulary.index(word) for word in words], np.int32)
 
@@ -240,11 +240,11 @@ def generate(
     Returns:
         The words up to ``<end>``, at least one and at most LONGEST.
     """
-    asked = np.asarray([] if question is None else question, np.int32)
-    words = np.asarray(_continue(module, variables, features, asked), np.int32)
+    question_words = np.asarray([] if question is None else question, np.int32)
+    words = np.asarray(_continue(module, variables, features, question_words), np.int32)
     ends = np.flatnonzero(words[1:] == END)
     stop = int(ends[0]) + 1 if len(ends) else len(words)
-    return Sentence(question=asked, words=words[:stop])
+    return Sentence(question=question_words, words=words[:stop])
 
 
 def with_sentence(variables: Variables, sentence: Sentence) -> Variables:

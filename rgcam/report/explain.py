@@ -235,8 +235,8 @@ def _write_sentence(
 ) -> captioner.Sentence:
     """Write a captioner's caption of a clip, or its answer to a question."""
     assert isinstance(model.module, Captioner)
-    asked = captioner.word_numbers(question, model.classes)
-    return captioner.generate(model.module, model.variables, features, asked)
+    question_words = captioner.word_numbers(question, model.classes)
+    return captioner.generate(model.module, model.variables, features, question_words)
 
 
 def _position(word: str, sentence: record.Sentence) -> int:

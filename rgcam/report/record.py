@@ -774,11 +774,11 @@ def sentence_titles(sentence: Sentence, source: str) -> Titles:
     """Return the title of a sentence's explanation, as templates."""
     # A word that holds a brace is no name to be filled in.
     text = _without_braces(sentence.text)
-    about = " about {source}" if source else ""
-    template = f"Why {{model}} writes “{text}”{about}"
+    where = " about {source}" if source else ""
+    template = f"Why {{model}} writes “{text}”{where}"
     if sentence.question:
         question = _without_braces(sentence.question)
-        template = f"Why {{model}} answers “{text}” to “{question}”{about}"
+        template = f"Why {{model}} answers “{text}” to “{question}”{where}"
     return Titles(of_prediction=template, of_class=template, of_pair=template)
 
 

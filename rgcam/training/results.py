@@ -282,8 +282,8 @@ def measure_sentences(
     for row, sentence in np.ndindex(right.shape):
         start = int(is_label[row, sentence].argmax())  # the words before: a question
         question = " ".join(source.classes[w] for w in words[row, sentence, :start])
-        found = bool(right[row, sentence])
-        of_question.setdefault(question or "caption", []).append(found)
+        is_right = bool(right[row, sentence])
+        of_question.setdefault(question or "caption", []).append(is_right)
     table = statistics.confusion(
         labels[is_label], predicted[is_label], len(source.classes)
     )
@@ -302,7 +302,8 @@ def measure_sentences(
         ).bounds,
         accuracy_words=float((hits.sum(1) / of_caption.sum(1)).mean()),
         accuracy_by_question={
-            question: float(np.mean(found)) for question, found in of_question.items()
+            question: float(np.mean(of_clips))
+            for question, of_clips in of_question.items()
         },
         loss=float(np.asarray(predictions.loss).mean()),
         accuracy_by_class=statistics.class_accuracy(table, source.classes),

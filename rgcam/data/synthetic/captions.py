@@ -159,11 +159,11 @@ def numbers(text: str) -> list[int]:
 
 def lessons(of_clip: CaptionClip) -> Lessons:
     """Return what is learnt of a clip: its caption, and the answer to every question."""
-    asked = [("", " ".join(of_clip.words))]
-    asked += zip(QUESTIONS, of_clip.answers, strict=True)
-    words = np.full((len(asked), LONGEST), END, np.int32)
+    sentences = [("", " ".join(of_clip.words))]
+    sentences += zip(QUESTIONS, of_clip.answers, strict=True)
+    words = np.full((len(sentences), LONGEST), END, np.int32)
     labels = np.full_like(words, -1)
-    for row, (question, text) in enumerate(asked):
+    for row, (question, text) in enumerate(sentences):
         start = len(question.split())
         sentence = [*map(WORDS.index, f"{question} {text}".split()), END]
         words[row, : len(sentence)] = sentence
