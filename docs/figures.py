@@ -8,7 +8,8 @@ CLASS.png each. FOLDER holds <Class>/v_<Class>_gGG_cCC.mp4 of UCF101. The clip o
 the first one by name of the test groups 1-7 of which the LRCN predicts the class. The figures
 show frames of UCF101, so that they are not part of this repository. A table says of every
 class whether the maps pass the faithfulness check of the LRCN's last output step: the frame
-CNN's Grad-CAM, recurrent Grad-CAM and ``fade``.
+CNN's Grad-CAM, recurrent Grad-CAM and ``fade``; and how much of recurrent Grad-CAM is in the
+last frame.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -40,6 +42,19 @@ TEST_GROUPS = range(1, 8)  # of configs/ucf101_lrcn.py
 GROUP = r"_g(\d+)_"
 METHODS = ("gradcam", "fade")
 COLUMNS = ("frame CNN's Grad-CAM", "recurrent Grad-CAM", "fade")
+LAST = "recurrent Grad-CAM in the last frame, %"
+
+
+class Judged(NamedTuple):
+    """What the table says of a clip.
+
+    Attributes:
+        checks: of the maps of COLUMNS.
+        last: share of recurrent Grad-CAM that is in the last frame.
+    """
+
+    checks: list[FaithfulnessCheck]
+    last: float
 
 
 def main() -> None:
@@ -56,7 +71,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     model, cnn = zoo.load_model("ucf101-lrcn"), zoo.load_model("ucf101-cnn")
     listing = folder.scan(options.clips, GROUP)
-    checks: dict[str, list[FaithfulnessCheck]] = {}
+    judged: dict[str, Judged] = {}
     for label, name in enumerate(listing.classes):
         items = [item for item in listing.items if item.label == label]
         explained = first_correct(model, cnn, name, items)
@@ -65,8 +80,13 @@ def main() -> None:
             continue
         plots.clip_strip(explained).savefig(options.out / f"{name}.png")
         print(f"{name}: {explained.source}", flush=True)
-        checks[explained.source] = verdicts(model, explained)
-    print(table(checks))
+        row = explained.shown.shown_row
+        judged[explained.source] = Judged(
+            checks=verdicts(model, explained), last=float(row[-1] / row.sum())
+        )
+        # Here, so that a run that ends early has said what it found.
+        print(line(explained.source, judged[explained.source]), flush=True)
+    print(table(judged))
 
 
 def first_correct(
@@ -112,19 +132,28 @@ def verdicts(model: Model, explained: ExplainedClip) -> list[FaithfulnessCheck]:
     return [of_cnn, *(check for check in own if check is not None)]
 
 
-def table(checks: dict[str, list[FaithfulnessCheck]]) -> str:
+def table(judged: dict[str, Judged]) -> str:
     """Format a line for each clip, and one of how many pass, with intervals over clips."""
-    lines = [["clip", *COLUMNS], ["---"] * (1 + len(COLUMNS))]
-    for source, of_clip in checks.items():
-        lines.append([source, *map(verdict_text, of_clip)])
+    top = ["clip", *COLUMNS, LAST]
     shares = ["passed"]
     for number in range(len(COLUMNS)):
-        passed = np.array([of_clip[number].passed for of_clip in checks.values()])
-        bounds = statistics.share_interval(passed, list(checks)).bounds
+        passed = np.array([one.checks[number].passed for one in judged.values()])
+        bounds = statistics.share_interval(passed, list(judged)).bounds
         text = f" ({bounds[0]:.2f} to {bounds[1]:.2f})" if bounds else ""
         shares.append(f"{passed.sum()} of {len(passed)}{text}")
-    lines.append(shares)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [
+        f"| {' | '.join(top)} |",
+        "| --- " * len(top) + "|",
+        *(line(source, one) for source, one in judged.items()),
+        f"| {' | '.join(shares)} | |",
+    ]
+    return "\n".join(lines)
+
+
+def line(source: str, judged: Judged) -> str:
+    """Format the line of a clip."""
+    cells = [source, *map(verdict_text, judged.checks), f"{100 * judged.last:.0f}"]
+    return f"| {' | '.join(cells)} |"
 
 
 def verdict_text(check: FaithfulnessCheck) -> str:

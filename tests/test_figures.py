@@ -69,13 +69,13 @@ def test_the_table_counts_the_clips_whose_maps_pass(figures):
             completeness=None,
         )
 
-    checks = {
-        "a": [check(0.2), check(0.7), check(1.0)],
-        "b": [check(float("nan")), check(0.6), check(0.9)],
+    judged = {
+        "a": figures.Judged([check(0.2), check(0.7), check(1.0)], 0.25),
+        "b": figures.Judged([check(float("nan")), check(0.6), check(0.9)], 0.5),
     }
-    lines = figures.table(checks).splitlines()
+    lines = figures.table(judged).splitlines()
     assert lines[2:] == [
-        "| a | 0.20, failed | 0.70, passed | 1.00, passed |",
-        "| b | no effect, failed | 0.60, failed | 0.90, passed |",
-        "| passed | 0 of 2 (0.00 to 0.84) | 1 of 2 (0.01 to 0.99) | 2 of 2 (0.16 to 1.00) |",
+        "| a | 0.20, failed | 0.70, passed | 1.00, passed | 25 |",
+        "| b | no effect, failed | 0.60, failed | 0.90, passed | 50 |",
+        "| passed | 0 of 2 (0.00 to 0.84) | 1 of 2 (0.01 to 0.99) | 2 of 2 (0.16 to 1.00) | |",
     ]
