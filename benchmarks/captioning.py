@@ -94,7 +94,7 @@ def row(name: str, of_models: Sequence[Sequence[float]]) -> str:
     measured = ~np.isnan(values).all(0)
     means = np.nanmean(values[:, measured], axis=0)
     groups = [str(i) for i in range(len(means))]
-    interval = statistics.mean_interval(means, groups)
+    interval = statistics.mean_interval(means, groups, limits=(0.0, 1.0))
     bounds = "too few clips"
     if interval.low is not None and interval.high is not None:
         bounds = f"{interval.low:.2f} to {interval.high:.2f}"
