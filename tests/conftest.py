@@ -111,11 +111,14 @@ def call(monkeypatch, capsys):
     """Run a command in this process: call("explain", "--out=...") -> code, out, err.
 
     Test videos are drawings: where no model is given, they get the model of drawings.
+    Figures are coarse: at their own resolution they took a third of the time.
     """
     from rgcam.commands import app
     from rgcam.commands import explain as explain_command
+    from rgcam.report import plots
 
     monkeypatch.setattr(explain_command, "VIDEO_MODEL", explain_command.DEMO_MODEL)
+    monkeypatch.setattr(plots, "DPI", 72)
 
     def run(command, *arguments):
         words = [command, *map(str, arguments)]
