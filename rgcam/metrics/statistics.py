@@ -180,7 +180,9 @@ def mean_interval(
 
     Coverage of a nominal 95 %, simulated (``python benchmarks/coverage.py``: 10 to 55
     groups of 1 to 6 clips, correlation within groups 0.1 to 0.9, normal values, and
-    skewed ones in [0, 1]): COVERAGE_MEANS
+    skewed ones in [0, 1] with mean 0.9): 92 to 95 % of normal values; of skewed ones 78 to
+    89 % with 10 groups, 83 to 92 % with 23 and 90 to 93 % with 55, so that intervals of a
+    share-like measure close to 1 are somewhat too narrow where groups are few.
 
     Args:
         values: one for each clip; NaN is left out.
