@@ -144,10 +144,10 @@ def measure(
         for number, (question, answer) in enumerate(
             zip(captions.QUESTIONS, clip.answers, strict=True)
         ):
-            asked = np.array(captions.numbers(question), np.int32)
+            question_words = np.array(captions.numbers(question), np.int32)
             expected = np.array(captions.numbers(answer), np.int32)
             answered_words = captioner.generate(
-                module, variables, features, asked
+                module, variables, features, question_words
             ).words
             of_answers.append(float(np.array_equal(answered_words, expected)))
             if number < len(clip.verbs):
@@ -158,7 +158,7 @@ def measure(
                     variables,
                     features,
                     clip,
-                    asked,
+                    question_words,
                     expected,
                     words,
                 )
@@ -178,9 +178,9 @@ def check(
     """Yield whether the explanation of the word that is shown passes its check, by clip."""
     if not clips:
         return
-    asked = {"caption": "", "answer": captions.QUESTIONS[0]}
+    questions = {"caption": "", "answer": captions.QUESTIONS[0]}
     for (kind, question), (method, baseline) in itertools.product(
-        asked.items(), METHODS
+        questions.items(), METHODS
     ):
         passed = []
         for clip in clips:

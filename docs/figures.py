@@ -128,8 +128,8 @@ def verdicts(model: Model, explained: ExplainedClip) -> list[FaithfulnessCheck]:
         method="gradcam",
         steps=[last],
     )
-    own = [attribution.faithfulness for attribution in explained.attributions]
-    return [of_cnn, *(check for check in own if check is not None)]
+    of_lrcn = [attribution.faithfulness for attribution in explained.attributions]
+    return [of_cnn, *(check for check in of_lrcn if check is not None)]
 
 
 def table(judged: dict[str, Judged]) -> str:

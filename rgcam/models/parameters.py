@@ -45,11 +45,11 @@ class GivenParameters(Base):
         """
         if not self.has_variable("params", name):
             return super().param(name, init_fn, shape, *arguments)
-        given = nn.unbox(self.get_variable("params", name))
-        if given.shape != tuple(shape):
+        parameter = nn.unbox(self.get_variable("params", name))
+        if parameter.shape != tuple(shape):
             path = "/".join(self.path)
-            raise flax.errors.ScopeParamShapeError(name, path, given.shape, shape)
-        return given
+            raise flax.errors.ScopeParamShapeError(name, path, parameter.shape, shape)
+        return parameter
 
 
 # The types of some of Linen's fields cannot be checked at run time, as tests do.
