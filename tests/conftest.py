@@ -1,5 +1,7 @@
 """Shared by every test: eight CPU devices, and the clips that may not be there."""
 
+import functools
+import gc
 import os
 import shutil
 import sys
@@ -11,11 +13,9 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 # Tests compile for longer than they compute: less of LLVM's work, same arithmetic. Fusions
 # by XLA's older emitters compile in a quarter of the time (a training step in 0.8 s instead
 # of 3.4); later versions of jaxlib have no others, and reject the flag.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
-)
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if version("jaxlib").startswith("0.10."):
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import jax
 import pytest
@@ -25,7 +25,17 @@ import pytest
 CACHE = Path(tempfile.gettempdir()) / f"rgcam-tests-{os.getuid()}"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)  # of scripts in a process
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+# JAX lowers each program in an MLIR context of its own, into which it loads all dialects:
+# a sixth of the time of tests that lower hundreds of small programs. Here the programs of
+# a worker share one. Nothing public says so; a JAX without this function does as ever.
+try:
+    from jax._src.interpreters import mlir
+
+    mlir.make_ir_context = functools.cache(mlir.make_ir_context)
+except (ImportError, AttributeError):
+    mlir = None
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -55,6 +65,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
+def pytest_collection_finish():
+    """Leave what was imported out of every collection of garbage from now on."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Give all tests of a file to one worker, which traces and compiles for them once.
@@ -67,7 +83,7 @@ def pytest_xdist_make_scheduler(config, log):
     return LoadFileScheduling(config, log)
 
 
-MEMORY_MAPS = 20_000  # of a process, above which its compiled programs are freed
+MEMORY_MAPS = 35_000  # of a process, above which its compiled programs are freed
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,6 +98,16 @@ def free_programs():
     maps = Path("/proc/self/maps")
     if not maps.exists() or maps.read_bytes().count(b"\n") > MEMORY_MAPS:
         jax.clear_caches()
+        if mlir is not None:
+            mlir.make_ir_context.cache_clear()
+
+
+@pytest.fixture
+def optimized():
+    """Compile for speed: for tests that run a pretrained backbone over many frames."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture
@@ -106,19 +132,22 @@ def ucf_tree(tmp_path):
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def coarse_figures(monkeypatch):
+    """Draw figures coarsely: at their own resolution they took a third of commands' time."""
+    monkeypatch.setattr("rgcam.report.plots.DPI", 72)
+
+
 @pytest.fixture
 def call(monkeypatch, capsys):
     """Run a command in this process: call("explain", "--out=...") -> code, out, err.
 
     Test videos are drawings: where no model is given, they get the model of drawings.
-    Figures are coarse: at their own resolution they took a third of the time.
     """
     from rgcam.commands import app
     from rgcam.commands import explain as explain_command
-    from rgcam.report import plots
 
     monkeypatch.setattr(explain_command, "VIDEO_MODEL", explain_command.DEMO_MODEL)
-    monkeypatch.setattr(plots, "DPI", 72)
 
     def run(command, *arguments):
         words = [command, *map(str, arguments)]

