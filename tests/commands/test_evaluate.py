@@ -1,27 +1,22 @@
 """rgcam evaluate as a person calls it."""
 
+import functools
 import json
 import math
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from rgcam.models import zoo
-from tests.conftest import ROOT, one_sentence
-
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+from tests.conftest import one_sentence
 
 
-def evaluate(*arguments):
-    command = [sys.executable, "-m", "rgcam", "evaluate", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def evaluate(call):
+    return functools.partial(call, "evaluate")
 
 
-def test_measures_clips_and_goes_on(tmp_path):
+def test_measures_clips_and_goes_on(evaluate, tmp_path):
     options = "--methods=fade,gradcam", "--length=8", f"--out={tmp_path}"
     options += ("--random_labels=stickman-lrcn",)  # its own maps: as like as can be
     code, out, err = evaluate(*options, "--clips=2")
@@ -69,7 +64,7 @@ def test_measures_clips_and_goes_on(tmp_path):
     assert code == 2 and "started with different options (clips 2 -> 3)" in err
 
 
-def test_several_models(tmp_path):
+def test_several_models(evaluate, tmp_path):
     other = shutil.copytree(zoo.BUNDLED / "stickman-lrcn", tmp_path / "other")
     cnn = "--cnn=stickman-cnn,stickman-cnn"
     options = "--methods=gradcam", "--length=8", "--clips=2", f"--out={tmp_path / 'e'}"
@@ -102,7 +97,7 @@ def test_several_models(tmp_path):
         ("--model=stickman-captioner", "--model=stickman-captioner writes sentences"),
     ],
 )
-def test_bad_input_is_one_sentence(argument, says, tmp_path):
+def test_bad_input_is_one_sentence(evaluate, argument, says, tmp_path):
     code, _, err = evaluate(argument, f"--out={tmp_path}")
     lines = [line for line in err.splitlines() if line.startswith("error: ")]
     assert code == 2 and says in one_sentence("\n".join(lines))

@@ -172,7 +172,7 @@ def test_predictions_and_beta_equal_keras_s_own(name, suffix, tmp_path):
     )
     A = features(model, FRAMES)
     np.testing.assert_allclose(e.features, A, atol=1e-5)
-    gradient = jax.grad(lambda A, step: scores(model, A)[step, 1])
+    gradient = jax.jit(jax.grad(lambda A, step: scores(model, A)[step, 1]))
     slow = np.stack([gradient(A, t).mean((1, 2)) for t in range(len(e.scores))])
     assert np.abs(slow).max() > 1e-4
     np.testing.assert_allclose(e.beta, slow, atol=1e-5 * np.abs(slow).max())

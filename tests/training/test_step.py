@@ -129,8 +129,9 @@ def test_eval_step_by_hand():
 def test_loss_counts_the_steps_it_says(loss, first):
     state, batch = make_state(), make_batch()
     batch = batch._replace(lengths=np.array([4, 3, 2, 1, 4, 3, 2, 1], np.int32))
-    _, metrics = training.train_step(state, batch, loss=loss)
-    forward = lambda clip: state.forward({"params": state.params}, clip)
+    step = functools.partial(training.train_step, loss=loss)
+    _, metrics = jax.jit(step)(state, batch)
+    forward = jax.jit(lambda clip: state.forward({"params": state.params}, clip))
     counted = [
         training.step_losses(forward(jnp.asarray(clip)), int(label))[first(n) : n]
         for clip, label, n in zip(*batch[:2], batch.lengths.tolist(), strict=True)
@@ -349,8 +350,9 @@ def test_a_captioner_learns_the_words_with_a_label():
 
 def test_words_without_a_label_add_nothing_to_the_loss():
     state, batch = make_captioner_state(), sentence_batch()
-    _, metrics = training.train_step(state, batch)
-    scores = training.score_batch(state, state.params, batch)
+    step, score_batch = map(jax.jit, (training.train_step, training.score_batch))
+    _, metrics = step(state, batch)
+    scores = score_batch(state, state.params, batch)
     log_p = np.asarray(jax.nn.log_softmax(scores))
     picked = np.take_along_axis(log_p, np.maximum(batch.labels, 0)[..., None], -1)[
         ..., 0
@@ -362,8 +364,8 @@ def test_words_without_a_label_add_nothing_to_the_loss():
     assert float(of_clip) == pytest.approx(-picked[0][is_label].mean(), rel=1e-5)
     # Padding after the last frame changes nothing.
     longer = np.pad(batch.inputs, ((0, 0), (0, 3), *[(0, 0)] * 3), constant_values=9)
-    padded = training.score_batch(state, state.params, batch._replace(inputs=longer))
+    padded = score_batch(state, state.params, batch._replace(inputs=longer))
     np.testing.assert_allclose(padded, scores, rtol=1e-5, atol=1e-6)
     # A row that only fills the batch has no label at all.
     empty = batch._replace(labels=np.full_like(batch.labels, -1))
-    assert float(training.train_step(state, empty)[1]["loss"]) == 0
+    assert float(step(state, empty)[1]["loss"]) == 0
