@@ -105,9 +105,11 @@ def free_programs():
 @pytest.fixture
 def optimized():
     """Compile for speed: for tests that run a pretrained backbone over many frames."""
-    jax.config.update("jax_disable_most_optimizations", False)
+    name = "jax_disable_most_optimizations"
+    before = jax.config.values[name]
+    jax.config.update(name, False)
     yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update(name, before)
 
 
 @pytest.fixture

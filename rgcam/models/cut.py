@@ -130,9 +130,15 @@ def apply(
 ) -> PyTree:
     """Call a model's method, whose code is traced once for inputs of the same shapes.
 
-    What differentiates or batches it takes the program that was traced, and XLA puts that
-    where it is called. Explained by all methods in one program, a model's ``classify`` is
+    Whatever differentiates or batches the call takes the program that was traced, and XLA
+    inlines it. In one program of all methods the ``classify`` of a model of Flax NNX is so
     traced once instead of 38 times.
+
+    Args:
+        module: the model.
+        variables: its variables.
+        inputs: arrays, as the method takes them.
+        method: its name, one of those in the protocols above.
     """
     return module.apply(variables, *inputs, method=method)
 
