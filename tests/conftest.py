@@ -134,22 +134,19 @@ def ucf_tree(tmp_path):
     return tmp_path
 
 
-@pytest.fixture(autouse=True)
-def coarse_figures(monkeypatch):
-    """Draw figures coarsely: at their own resolution they took a third of commands' time."""
-    monkeypatch.setattr("rgcam.report.plots.DPI", 72)
-
-
 @pytest.fixture
 def call(monkeypatch, capsys):
     """Run a command in this process: call("explain", "--out=...") -> code, out, err.
 
     Test videos are drawings: where no model is given, they get the model of drawings.
+    Figures are coarse: at their own resolution they took a third of the time.
     """
     from rgcam.commands import app
     from rgcam.commands import explain as explain_command
+    from rgcam.report import plots
 
     monkeypatch.setattr(explain_command, "VIDEO_MODEL", explain_command.DEMO_MODEL)
+    monkeypatch.setattr(plots, "DPI", 72)
 
     def run(command, *arguments):
         words = [command, *map(str, arguments)]

@@ -248,6 +248,9 @@ def join(maps: Float[Array, "T V h w K"]) -> Float[Array, "T h w VK"]:
     return moved.reshape(steps, height, width, views * channels)
 
 
+# One program: operation by operation, each initialiser of each shape would be compiled by
+# itself, which takes twice as long.
+@functools.partial(jax.jit, static_argnames=("module", "method"))
 def init(
     module: nn.Module, key: Array, inputs: Tensor, method: str = "__call__"
 ) -> Variables:
@@ -264,17 +267,8 @@ def init(
             features (T, h, w, K): then the result lacks the backbone.
         method: which method to trace.
     """
-    variables = _compiled_init(module, method, key, inputs)
+    variables = module.init(key, inputs, method=method)
     return jax.tree.map_with_path(_open_forget_gate, variables)
-
-
-# One program: operation by operation, each initialiser of each shape was compiled by
-# itself, which took twice as long.
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _compiled_init(
-    module: nn.Module, method: str, key: Array, inputs: Tensor
-) -> Variables:
-    return module.init(key, inputs, method=method)
 
 
 def _open_forget_gate(path: tuple[object, ...], leaf: Array) -> Array:

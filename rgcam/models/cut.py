@@ -154,6 +154,7 @@ def cut(
         advance=functools.partial(call, method="advance"),
         begin=begin,
         drive=drive,
+        # Its argument is a number, by which shapes are made, and no array.
         response=module.apply(variables, features.shape[-1], method="response"),
     )
 

@@ -677,6 +677,27 @@ def test_a_clip_on_a_mesh_of_explicit_axes_is_explained_alone():
     np.testing.assert_allclose(found.maps, expected.maps, atol=1e-6)
 
 
+def test_a_model_s_code_is_traced_once_for_all_methods():
+    class Counting:
+        traced = []
+
+        def apply(self, variables, inputs, *, method):
+            self.traced.append(method)
+            return inputs[:, ::8, ::8] if method == "features" else inputs.mean((1, 2))
+
+    module, frames = Counting(), np.ones((T, 16, 16, 3), np.float32)
+
+    @jax.jit
+    def explain_all(frames):
+        explain = lambda method: attribution.explain(
+            module, {}, frames, 1, method=method
+        )
+        return {method: explain(method).matrix for method in attribution.METHODS}
+
+    explain_all(frames)
+    assert sorted(module.traced) == ["classify", "features"]
+
+
 # One class for each output step.
 
 CLASSES = np.array([2, 0, 1, 1, 3])

@@ -10,7 +10,9 @@ import pytest
 
 import rgcam
 from rgcam import interop
+from rgcam.attribution.explain import METHODS
 from rgcam.errors import InputError
+from rgcam.metrics import verify
 
 T, SIZE, CELLS, WIDTH, CLASSES = 4, 8, 2, 8, 3
 FRAMES = np.random.default_rng(0).normal(size=(T, SIZE, SIZE, 3)).astype(np.float32)
@@ -119,6 +121,26 @@ def test_scores_and_beta_equal_those_of_the_module(token, layer, carried):
     if carried:  # it is the same in all cells, and reaches the scores
         assert (e.features[:, :1, :1, WIDTH:] == e.features[..., WIDTH:]).all()
         assert np.abs(e.beta[..., WIDTH:]).max() > 1e-4
+
+
+def test_every_method_explains_a_transformer_and_a_batch_of_it():
+    _, module, variables = transformer()
+
+    @jax.jit  # one program for all, which share the feature map
+    def explain_all(variables, frames):
+        explain = lambda method: rgcam.explain(
+            module, variables, frames, 1, method=method
+        )
+        return {method: explain(method) for method in METHODS}
+
+    for method, e in explain_all(variables, FRAMES).items():
+        assert e.matrix.shape == (T, T) and np.abs(e.matrix).max() > 0, method
+    e = rgcam.explain(module, variables, FRAMES, 1, relu=False)
+    assert verify.verify(module, variables, e, 1).as_defined
+    batched = jax.vmap(rgcam.explain, in_axes=(None, None, 0, None))
+    both = batched(module, variables, np.stack([FRAMES[::-1], FRAMES]), 1)
+    maps = rgcam.explain(module, variables, FRAMES, 1).maps
+    np.testing.assert_allclose(both.maps[1], maps, rtol=1e-4, atol=1e-6)
 
 
 class PerFrame(nn.Module):

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -13,6 +15,13 @@ from rgcam.training.progress import Progress
 
 def lines(folder):
     return [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_pytorch_is_not_imported_and_can_be_afterwards():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    code = "import sys, rgcam.training.progress; print('torch' in sys.modules); import torch"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == "False\n", done.stderr
 
 
 def take(folder, first, last, total=9, every=3):
