@@ -6,6 +6,7 @@ A line of code is one that is neither blank nor part of a docstring.
 """
 
 import ast
+import functools
 import io
 import sys
 import tokenize
@@ -48,6 +49,7 @@ class Counts:
             setattr(self, name, getattr(self, name) + value)
 
 
+@functools.cache
 def count(path: Path) -> Counts:
     """Count one file."""
     source = path.read_text(encoding="utf-8")

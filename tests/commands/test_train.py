@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rgcam import files
+from rgcam.commands import app
 from rgcam.data.synthetic import captions, stickman
 from rgcam.models import zoo
 from rgcam.report import writer
@@ -36,6 +37,14 @@ def params_of(folder):
 
 def same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope="module")
+def trained_cnn(tmp_path_factory):
+    """Train the small CNN to its end: the folder of its run."""
+    run = tmp_path_factory.mktemp("cnn") / "run"
+    assert app.main(["train", CNN, f"--workdir={run}", *TINY]) == 0
+    return run
 
 
 @pytest.mark.slow
@@ -92,9 +101,10 @@ def test_a_run_is_the_same_under_other_settings_of_jax(call, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_same_command_goes_on(call, tmp_path, monkeypatch):
+def test_sigterm_saves_and_the_same_command_goes_on(
+    call, trained_cnn, tmp_path, monkeypatch
+):
     """The signal comes in the middle of an epoch; nothing is done twice or lost."""
-    call("train", CNN, f"--workdir={tmp_path / 'whole'}", *TINY)
     cut = [CNN, f"--workdir={tmp_path / 'cut'}", *TINY]
     check = progresses.check_finite
 
@@ -111,17 +121,15 @@ def test_sigterm_saves_and_the_same_command_goes_on(call, tmp_path, monkeypatch)
     monkeypatch.setattr("rgcam.training.progress.check_finite", check)
     code, _, err = call("train", *cut)
     assert code == 0, err
-    same(params_of(tmp_path / "whole"), params_of(tmp_path / "cut"))
+    same(params_of(trained_cnn), params_of(tmp_path / "cut"))
 
 
 @pytest.mark.slow
-def test_lrcn_starts_from_a_trained_cnn_and_is_exported(call, tmp_path):
-    cnn = tmp_path / "cnn"
-    call("train", CNN, f"--workdir={cnn}", *TINY)
-    trained = params_of(cnn)
+def test_lrcn_starts_from_a_trained_cnn_and_is_exported(call, trained_cnn, tmp_path):
+    trained = params_of(trained_cnn)
     # A rate at which no weight changes in float32.
     rate = "--config.learning_rate=1e-30"
-    start = [LRCN, *TINY, f"--config.init_from={cnn}", rate]
+    start = [LRCN, *TINY, f"--config.init_from={trained_cnn}", rate]
     small = tmp_path / "small"
     code, _, err = call(
         "train", *start, f"--workdir={tmp_path / 'lrcn'}", f"--export={small}"

@@ -51,17 +51,25 @@ def state_of(description, seed=0):
     return training.create_state(module.apply, params, tx, 0)
 
 
-@pytest.fixture
-def run(tmp_path):
+@pytest.fixture(scope="module")
+def saved_run(tmp_path_factory):
     """Make a run with checkpoints at steps 1, 2 and 3 (the last two are kept)."""
-    description = describe()
+    folder, description = tmp_path_factory.mktemp("run"), describe()
     state = state_of(description)
-    zoo.write_description(tmp_path, description)
-    with checkpoint.checkpointer(tmp_path, trains=True) as writer:
+    zoo.write_description(folder, description)
+    with checkpoint.checkpointer(folder, trains=True) as writer:
         for step in (1, 2, 3):
             params = jax.tree.map(lambda x: x + 0.01, state.params)
             state = state.replace(step=jnp.int32(step), params=params)
             checkpoint.save(writer, state)
+    return folder, state
+
+
+@pytest.fixture
+def run(saved_run, tmp_path):
+    """Copy the run, for a test that may damage it."""
+    folder, state = saved_run
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     return tmp_path, state
 
 
