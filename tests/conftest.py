@@ -1,5 +1,6 @@
 """Shared by every test: eight CPU devices, and the clips that may not be there."""
 
+import contextlib
 import functools
 import os
 import shutil
@@ -112,6 +113,17 @@ def optimized():
     jax.config.update(name, False)
     yield
     jax.config.update(name, before)
+
+
+@contextlib.contextmanager
+def wide_and_strict():
+    """Set both settings of JAX under which types go wrong: float64, strict promotion.
+
+    One program is compiled for both, and an array that is float64 by mistake is rejected
+    where it is computed with another.
+    """
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        yield
 
 
 @pytest.fixture

@@ -372,13 +372,13 @@ def _back_through_stretch(
     # Output step t' joins at the frame t = t'; the padding, -1, joins at none.
     steps = start + jnp.arange(len(drive))
     joins = (rows[:, None] == steps).astype(drive.dtype)
+    # In the drive's dtype, as ``cut`` begins: a constant carry may come in another.
+    as_drive = lambda leaf: jnp.asarray(leaf, drive.dtype)
+    carry, cotangent = jax.tree.map(as_drive, (carry, cotangent))
     classes = jax.eval_shape(advance, carry, drive)[1].shape[1]
     seed = jax.nn.one_hot(target, classes, dtype=drive.dtype)
     with jax.default_matmul_precision(PRECISION):
         # The forward pass again, from the stored carry: pullbacks are never stored.
-        # In the drive's dtype, as ``cut`` begins: a constant carry may come in another.
-        as_drive = lambda leaf: jnp.asarray(leaf, drive.dtype)
-        carry, cotangent = jax.tree.map(as_drive, (carry, cotangent))
         _, pullback = jax.vjp(advance, carry, drive)
         cotangent, weights = causal.pull_back(pullback, cotangent, joins, seed)
         heat = causal.signed_maps(weights, response, jnp.asarray(maps))

@@ -19,6 +19,7 @@ from rgcam.models import classifiers, layers, zoo
 from rgcam.models.backbones import SmallCNN
 from rgcam.models.parameters import Dense
 from tests.attribution.test_gradcam import C, lrcn, random
+from tests.conftest import wide_and_strict
 
 T, TARGET = 5, 2
 EFFECTS = ("gradient", "path", "occlusion", "cells", "shapley")
@@ -515,46 +516,37 @@ METHODS_AND_BASELINES = [
     *((method, None) for method in attribution.METHODS),
     *(("occlusion", baseline) for baseline in perturbation.BASELINES),
 ]
-NUMERICS = {
-    "x64": lambda: jax.enable_x64(True),
-    "strict": lambda: jax.numpy_dtype_promotion("strict"),
-}
 
 
-def assert_float32(model, target, numerics, **options):
+def assert_float32(model, target, **options):
     """Dtypes are fixed as a function is traced: nothing is computed."""
     module, variables, frames = model
     run = functools.partial(attribution.explain, module, **options)
-    with NUMERICS[numerics]():
+    with wide_and_strict():
         shapes = jax.eval_shape(run, variables, frames, target)
     for leaf in jax.tree.leaves(shapes):
         assert leaf.dtype == np.float32, options
 
 
-@pytest.mark.parametrize("numerics", NUMERICS)
-def test_every_method_and_baseline_keeps_float32(numerics):
+def test_every_method_and_baseline_keeps_float32():
     model = small("fc", Given)
     for method, baseline in METHODS_AND_BASELINES:
-        assert_float32(model, TARGET, numerics, method=method, baseline=baseline)
+        assert_float32(model, TARGET, method=method, baseline=baseline)
 
 
-@pytest.mark.parametrize("numerics", NUMERICS)
 @pytest.mark.parametrize(
     "length, target", [(None, TARGET), (VALID, np.int32([0, 1]))], ids=["one", "padded"]
 )
-def test_every_method_of_a_model_with_causal_blocks_keeps_float32(
-    numerics, length, target
-):
+def test_every_method_of_a_model_with_causal_blocks_keeps_float32(length, target):
     model = small("fc", Whole)
     for method in attribution.METHODS:
-        assert_float32(model, target, numerics, method=method, length=length)
+        assert_float32(model, target, method=method, length=length)
 
 
-@pytest.mark.parametrize("numerics", NUMERICS)
 @pytest.mark.parametrize("method", attribution.METHODS)
-def test_every_method_gives_the_same_values_in_other_numerics(method, numerics):
+def test_every_method_gives_the_same_values_in_other_numerics(method):
     expected = explain("gap", method)
-    with NUMERICS[numerics]():
+    with wide_and_strict():
         values = explain("gap", method)
     for one, other in zip(values, expected, strict=True):
         if other is not None and method != "shapley":

@@ -10,6 +10,7 @@ from rgcam.errors import InputError
 from rgcam.models import classifiers
 from rgcam.models.backbones import SmallCNN
 from tests.attribution.test_gradcam import C, lrcn, random
+from tests.conftest import wide_and_strict
 
 STEPS = 21
 MODULES = {
@@ -115,15 +116,10 @@ def test_mistakes_get_one_sentence():
         explain(frames, window=0)
 
 
-@pytest.mark.parametrize(
-    "numerics",
-    [lambda: jax.enable_x64(True), lambda: jax.numpy_dtype_promotion("strict")],
-    ids=["x64", "strict"],
-)
-def test_a_window_is_the_same_in_other_numerics(known, numerics):
+def test_a_window_is_the_same_in_other_numerics(known):
     inputs, _ = known
     expected = long.explain_long(*inputs, 1, window=6, maps=True)
-    with numerics():
+    with wide_and_strict():
         e = long.explain_long(*inputs, 1, window=6, maps=True)
     close(e.maps, expected.maps, expected.maps)
     close(e.matrix, expected.matrix, expected.matrix)

@@ -16,7 +16,7 @@ from rgcam.models import zoo
 from rgcam.report import writer
 from rgcam.training import progress as progresses
 from rgcam.training import step as training
-from tests.conftest import ROOT, one_sentence
+from tests.conftest import ROOT, one_sentence, wide_and_strict
 from tests.training.test_explanations import images
 
 TINY = [
@@ -83,21 +83,15 @@ def test_train_again_then_explain(call, tmp_path):
 @pytest.mark.slow
 def test_a_run_is_the_same_under_other_settings_of_jax(call, tmp_path):
     """JAX_ENABLE_X64=1 and JAX_NUMPY_DTYPE_PROMOTION=strict change no bit."""
-    contexts = {
-        "plain": contextlib.nullcontext(),
-        "wide": jax.enable_x64(True),
-        "strict": jax.numpy_dtype_promotion("strict"),
-    }
+    contexts = {"plain": contextlib.nullcontext(), "other": wide_and_strict()}
     part = [LRCN, *TINY, "--config.epochs=1", "--config.model.hidden=6"]
     for name, context in contexts.items():
         with context:
             code, _, err = call("train", *part, f"--workdir={tmp_path / name}")
         assert code == 0, err
-    same(params_of(tmp_path / "plain"), params_of(tmp_path / "wide"))
-    same(params_of(tmp_path / "plain"), params_of(tmp_path / "strict"))
-    models = [zoo.load_model(tmp_path / name) for name in contexts]
-    same(models[0].statistics, models[1].statistics)
-    same(models[0].statistics, models[2].statistics)
+    same(params_of(tmp_path / "plain"), params_of(tmp_path / "other"))
+    plain, other = (zoo.load_model(tmp_path / name) for name in contexts)
+    same(plain.statistics, other.statistics)
 
 
 @pytest.mark.slow

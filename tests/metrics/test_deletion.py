@@ -10,6 +10,7 @@ from rgcam.metrics import deletion
 from rgcam.metrics.deletion import RemovalScores
 from rgcam.models import classifiers
 from tests.attribution.test_gradcam import H, K, W, lrcn, random
+from tests.conftest import wide_and_strict
 
 RNG = np.random.default_rng
 WORTH = np.array([1.0, 6, 3])  # of three frames of one cell each
@@ -168,12 +169,7 @@ def test_frames_are_blurred_by_a_gaussian():
     )
 
 
-@pytest.mark.parametrize(
-    "numerics",
-    [lambda: jax.enable_x64(True), lambda: jax.numpy_dtype_promotion("strict")],
-    ids=["x64", "strict"],
-)
-def test_removals_cost_the_same_in_other_numerics(numerics):
+def test_removals_cost_the_same_in_other_numerics():
     module, shape = lrcn("fc"), (5, 3, 2, 5)
     features = random(shape)
     variables = classifiers.init(module, jax.random.key(1), features, "classify")
@@ -192,7 +188,7 @@ def test_removals_cost_the_same_in_other_numerics(numerics):
         return jax.tree.map(np.asarray, (losses, scores))
 
     expected = measure()
-    with numerics():
+    with wide_and_strict():
         values = measure()
     for one, other in zip(
         jax.tree.leaves(values), jax.tree.leaves(expected), strict=True
