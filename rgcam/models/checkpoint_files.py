@@ -22,6 +22,9 @@ from rgcam.errors import InputError
 from rgcam.types import Variables
 
 CHECKPOINTS = "checkpoints"
+# Of an array that all devices hold, each may write a slice, which XLA compiles a program
+# for: only where a slice is large enough to be worth that.
+MIN_SLICE_BYTES = 2**20
 Writer = ocp.training.Checkpointer
 
 
@@ -45,12 +48,15 @@ def checkpointer(workdir: Path, *, trains: bool = False) -> Generator[Writer]:
             ),
         ]
     )
+    context = ocp.Context()
+    context.array.saving.min_slice_bytes_for_replica_parallel = MIN_SLICE_BYTES
     folder = (workdir / CHECKPOINTS).absolute()
     with saving(folder):
         if trains:
             folder.mkdir(parents=True, exist_ok=True)
         writer = Writer(
             str(folder),
+            context=context,
             # Orbax types its own policies as unrelated to its protocol.
             preservation_policy=policy,  # pyrefly: ignore[bad-argument-type]
             cleanup_tmp_directories=trains,

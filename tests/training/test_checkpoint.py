@@ -109,6 +109,25 @@ def test_restores_on_another_number_of_devices(tmp_path, before, after):
     assert len(leaf.sharding.device_set) == after
 
 
+def test_saving_from_many_devices_compiles_nothing(tmp_path):
+    """Orbax would cut small arrays into a slice for each device that holds a copy."""
+    state = mesh.repeat(Mesh(np.array(jax.devices()), (mesh.AXIS,)), make_state())
+    compiled = []
+
+    def listen(event, _, **__):
+        compiled.append(event.endswith("backend_compile_duration"))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        with checkpoint.checkpointer(tmp_path, trains=True) as writer:
+            checkpoint.save(writer, state)
+        programs = sum(compiled)
+        jax.jit(lambda x: x + 1.25)(3.0)
+        assert programs == 0 and sum(compiled) == 1  # the listener hears of programs
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
 def test_a_damaged_newest_step_falls_back_to_the_one_before(tmp_path):
     state = state_of(describe())
     with checkpoint.checkpointer(tmp_path, trains=True) as writer:
