@@ -325,14 +325,24 @@ def assert_padded(padded, short, steps, out):
         assert not beyond.any()
 
 
-@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "path", "cells"])
-@pytest.mark.parametrize("kind", [Attention, Bidirectional, LooksAhead])
+@pytest.mark.parametrize(
+    "kind, method",
+    [
+        # The padding is cut off before any method sees the features.
+        *((kind, "gradcam") for kind in (Attention, Bidirectional, LooksAhead)),
+        (Attention, "path"),
+        (Bidirectional, "gradcam++"),
+        (LooksAhead, "path"),
+        (LooksAhead, "cells"),
+    ],
+)
 def test_a_model_that_looks_ahead_does_not_see_the_padding(kind, method):
     module, variables = initialised(kind)
     run = functools.partial(attribution.explain, module, variables, method=method)
     short = run(FRAMES[:VALID], TARGET)
-    whole = run(FRAMES, TARGET)
-    assert not np.allclose(whole.matrix[:VALID, :VALID], short.matrix, rtol=0.01)
+    if method == "gradcam":  # each model does look ahead
+        whole = run(FRAMES, TARGET)
+        assert not np.allclose(whole.matrix[:VALID, :VALID], short.matrix, rtol=0.01)
     assert_padded(run(FRAMES, TARGET, length=VALID), short, STEPS, STEPS)
 
 
@@ -469,8 +479,17 @@ def first_minus_second(scores):
     return scores[:, 0] - scores[:, 1]
 
 
-@pytest.mark.parametrize("target", [TARGET, None, [0, 1], first_minus_second])
-@pytest.mark.parametrize("method", ["gradcam", "layercam", "path", "shapley", "cells"])
+@pytest.mark.parametrize(
+    "method, target",
+    [
+        # The axis is added where the model is called, below methods and targets.
+        *(("gradcam", target) for target in (TARGET, None, [0, 1], first_minus_second)),
+        ("layercam", None),
+        ("path", first_minus_second),
+        ("shapley", [0, 1]),
+        ("cells", TARGET),
+    ],
+)
 def test_a_score_of_the_clip_is_explained_as_one_output_step(method, target):
     module, variables = initialised(ManyToOne)
     one_step = attribution.explain(module, variables, FRAMES, target, method=method)
@@ -637,8 +656,14 @@ def test_what_a_function_of_one_s_own_returns_is_validated():
         explain(method="removal")
 
 
-@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
-@pytest.mark.parametrize("method", ["gradcam", "fade", removal])
+@pytest.mark.parametrize(
+    "kind, method",
+    [
+        # Explicit axes ask more of a method than automatic ones.
+        *((AxisType.Explicit, method) for method in ("gradcam", "fade", removal)),
+        (AxisType.Auto, "gradcam"),
+    ],
+)
 def test_a_batch_divided_over_a_mesh_of_any_axes_is_the_batch(kind, method):
     model = zoo.load_model("stickman-lrcn")
     clips = np.stack([model.preprocess(stickman.clip(i).frames[:4]) for i in range(8)])
@@ -702,6 +727,8 @@ def class_of_each_step(scores):
 # Of a model that is not cut, classes are selected in one place: a CAM, an integral and a
 # removal reach it.
 OF_WHOLE = ("gradcam", "path", "occlusion")
+# Their maps are integrals along a path; the matrix of the last two is not.
+INTEGRATED = ("path", "occlusion", "shapley")
 
 
 @pytest.mark.parametrize(
@@ -713,20 +740,29 @@ OF_WHOLE = ("gradcam", "path", "occlusion")
 )
 def test_the_row_of_each_step_is_that_of_its_own_class(method, kind):
     of_steps = explain("fc", method, StepClasses(CLASSES), kind)
-    # The same scalars as a function of the scores: integration, which takes its points
-    # where the scores of all rows need them, takes the same ones.
-    chosen = explain("fc", method, class_of_each_step, kind)
-    for name in ("beta", "maps", "matrix"):
-        values, expected = getattr(of_steps, name), getattr(chosen, name)
-        if values is not None:
-            size = np.abs(expected).max()
-            np.testing.assert_allclose(values, expected, atol=1e-4 * size)
-    np.testing.assert_array_equal(of_steps.scores, chosen.scores)
+    own_rows = lambda values: np.asarray(values)[CLASSES, np.arange(T)]
+    compared = {}
     if method != "path":
-        single = explain("fc", method, sorted(set(CLASSES)), kind)
-        expected = np.asarray(single.matrix)[CLASSES, np.arange(T)]
-        size = np.abs(expected).max()
-        np.testing.assert_allclose(of_steps.matrix, expected, atol=1e-4 * size)
+        of_classes = explain("fc", method, sorted(set(CLASSES)), kind)
+        compared = {"matrix": own_rows(of_classes.matrix)}
+        np.testing.assert_array_equal(of_steps.scores, of_classes.scores)
+    if method in INTEGRATED:
+        # Integration takes its points where the scores of all rows need them: the same
+        # ones for the same scalars as a function of the scores, others for all classes.
+        chosen = explain("fc", method, class_of_each_step, kind)
+        assert_close(of_steps.matrix, chosen.matrix)
+        compared["maps"] = chosen.maps
+        np.testing.assert_array_equal(of_steps.scores, chosen.scores)
+    else:
+        compared["maps"] = own_rows(of_classes.maps)
+        if attribution.has_weights(method):
+            compared["beta"] = own_rows(of_classes.beta)
+    for name, expected in compared.items():
+        assert_close(getattr(of_steps, name), expected)
+
+
+def assert_close(found, expected):
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_classes_of_steps_of_long_clips_are_taken_block_by_block(monkeypatch):
