@@ -123,7 +123,7 @@ def _gradient_row(
 def _central_differences(
     module: CutModel,
     variables: Variables,
-    features: Float[Tensor, "in h w K"],
+    features: Float[np.ndarray, "in h w K"],
     classes: Int[np.ndarray, " out"],
     pairs: Int[np.ndarray, "2 entries"],
 ) -> Float[np.ndarray, "out entries"]:
@@ -133,19 +133,28 @@ def _central_differences(
         return classify(module, variables, a)[jnp.arange(len(classes)), classes]
 
     program = jax.make_jaxpr(score_of)(variables, features)
+    size = EPSILON * (float(features.std(dtype=np.float64)) or 1.0)
+
+    @jax.jit  # one program: outside, each array would be widened and moved by its own
+    def moved_scores(
+        weights: list[Array],
+        features: Float[Array, "in h w K"],
+        t: Index,
+        k: Index,
+        offset: Float[Array, ""],
+    ) -> Float[Array, " out"]:
+        """Return the scores after channel k of frame t has moved by an offset."""
+        moved = _widen(features).at[t, :, :, k].add(offset)
+        return _evaluate(program, [*map(_widen, weights), moved])[0]
+
+    score = functools.partial(moved_scores, jax.tree.leaves(variables), features)
     with jax.enable_x64(True):
-        *weights, features = [
-            _widen(x) for x in jax.tree.leaves((variables, jnp.asarray(features)))
-        ]
-        score = jax.jit(lambda weights, a: _evaluate(program, [*weights, a])[0])
-        size = EPSILON * float(features.std() or 1.0)
         # All h w cells of the channel move together, so that the difference is the sum
         # of their derivatives: Eq. 1 is the mean.
         cells = features.shape[1] * features.shape[2]
         columns = []
         for t, k in pairs.T:
-            up = score(weights, features.at[t, :, :, k].add(size))
-            down = score(weights, features.at[t, :, :, k].add(-size))
+            up, down = score(t, k, size), score(t, k, -size)
             columns.append(np.asarray(up - down) / (2 * size * cells))
     return np.stack(columns, 1)
 

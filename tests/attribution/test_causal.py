@@ -30,7 +30,7 @@ def cut_of(module, steps=T, dtype=np.float32):
     variables = jax.tree.map(
         lambda x: (x + 0.3 * random(x.shape, x.size)).astype(dtype), variables
     )
-    classify = functools.partial(module.apply, variables, method="classify")
+    classify = jax.jit(functools.partial(module.apply, variables, method="classify"))
     return model_cut.cut(module, variables, features), classify, features
 
 

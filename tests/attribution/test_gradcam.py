@@ -34,7 +34,7 @@ def head_of(module, dtype=np.float32, shape=(T, H, W, K)):
     variables = jax.tree.map(
         lambda x: (x + 0.3 * random(x.shape, x.size)).astype(dtype), variables
     )
-    return functools.partial(module.apply, variables, method="classify")
+    return jax.jit(functools.partial(module.apply, variables, method="classify"))
 
 
 def beta_by_loop(classify, features, target):
@@ -46,7 +46,8 @@ def beta_by_loop(classify, features, target):
         score = lambda a_t: classify(features.at[t].set(a_t))[o, target]
         return jax.grad(score)(features[t]).mean((0, 1))
 
-    outs, ins = range(len(classify(features))), range(len(features))
+    outs = range(len(jax.eval_shape(classify, features)))
+    ins = range(len(features))
     return np.array([[pair(o, t) for t in ins] for o in outs])
 
 
@@ -106,7 +107,7 @@ def test_equals_finite_differences_in_float64(head):
     with jax.enable_x64(True):
         module = Float64LRCN(head)
         features = random((4, H, W, K), dtype=np.float64)
-        classify = jax.jit(head_of(module, np.float64, features.shape))
+        classify = head_of(module, np.float64, features.shape)
         beta = gradcam.importance_weights(classify, jnp.asarray(features), 1)
         assert beta.dtype == np.float64
         assert relative(beta, beta_by_loop(classify, features, 1)) <= 1e-12
@@ -207,8 +208,10 @@ def small() -> tuple[nn.Module, Any, np.ndarray]:
 def test_explain_agrees_with_its_parts(small):
     module, variables, frames = small
     e = explain.explain(module, variables, frames, 2)
-    features = module.apply(variables, frames, method="features")
-    classify = functools.partial(module.apply, variables, method="classify")
+    features = jax.jit(functools.partial(module.apply, method="features"))(
+        variables, frames
+    )
+    classify = jax.jit(functools.partial(module.apply, variables, method="classify"))
     np.testing.assert_allclose(e.features, features, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(e.scores, classify(features), rtol=1e-4, atol=1e-6)
     assert relative(e.beta, beta_by_loop(classify, features, 2)) <= 1e-5

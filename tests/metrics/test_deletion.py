@@ -118,7 +118,7 @@ def test_a_frozen_frame_shows_the_last_one_kept():
 def test_removal_scores_equal_classify_of_replaced_features(head, frozen):
     module = lrcn(head)
     variables = classifiers.init(module, jax.random.key(1), FEATURES, "classify")
-    last = lambda a: module.apply(variables, a, method="classify")[-1]
+    last = jax.jit(lambda a: module.apply(variables, a, method="classify")[-1])
     replacement, target = None if frozen else REPLACEMENT, 2
     found = deletion.removal_scores(
         module, variables, FEATURES, replacement, target, FRAMES, CELLS, CELLS[1]
@@ -140,7 +140,7 @@ def test_removal_scores_equal_classify_of_replaced_features(head, frozen):
 def test_removal_losses_are_differences_of_scores(baseline):
     module = lrcn("fc")
     variables = classifiers.init(module, jax.random.key(1), FEATURES, "classify")
-    score = lambda a: module.apply(variables, a, method="classify")[:, 2]
+    score = jax.jit(lambda a: module.apply(variables, a, method="classify")[:, 2])
     replacement = perturbation.baseline_features(jnp.asarray(FEATURES), baseline)
     losses, cell_losses = deletion.removal_losses(
         module, variables, FEATURES, 2, 1 - FRAMES, 1 - CELLS, baseline=baseline
