@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import os
 import shutil
 import sys
@@ -25,6 +26,8 @@ if version("jaxlib").startswith("0.10."):
     os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 # Many tests compile the same programs: the workers and scripts share those that take
@@ -124,6 +127,32 @@ def wide_and_strict():
     """
     with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
         yield
+
+
+def draw_variables(module, inputs, method="__call__"):
+    """Draw variables in NumPy with the sizes that ``rgcam.models.classifiers.init`` gives.
+
+    Initialising is a program of its own, which takes longer to compile than most that a
+    test of a small module is about; here its shapes are traced only.
+    """
+    from rgcam.models import classifiers
+
+    init = functools.partial(classifiers.init, module, method=method)
+    shapes = jax.eval_shape(init, jax.random.key(0), inputs)
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        names = [getattr(entry, "key", None) for entry in path]
+        if names[-1] in ("scale", "var") or names[-2:] == ["hf", "bias"]:
+            values = np.ones(leaf.shape)
+        elif names[-1] in ("bias", "mean"):
+            values = np.zeros(leaf.shape)
+        else:
+            fan_in = math.prod(leaf.shape[:-1])
+            values = rng.normal(scale=fan_in**-0.5, size=leaf.shape)
+        return jnp.asarray(values.astype(leaf.dtype))
+
+    return jax.tree.map_with_path(draw, shapes)
 
 
 @pytest.fixture

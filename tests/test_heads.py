@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,7 +16,8 @@ from rgcam.evaluation.measure import (
     MethodMeasures,
 )
 from rgcam.evaluation.tables import Row
-from rgcam.models import classifiers, layers, zoo
+from rgcam.models import layers, zoo
+from tests.conftest import draw_variables
 
 CLASSES, STEPS, FEATURE_MAP = 3, 4, (7, 7, 5)
 
@@ -34,9 +34,7 @@ def test_a_model_of_feature_maps_has_the_scores_of_its_projected_features(head):
     )
     module = accuracy.build(accuracy.LRCN, CLASSES).clone(head=head, width=8, hidden=8)
     inputs = ((pooled - projection.mean) @ projection.kernel)[:, None, None]
-    params = classifiers.init(
-        module, jax.random.key(0), jnp.asarray(inputs), "classify"
-    )
+    params = draw_variables(module, jnp.asarray(inputs), "classify")
     small = params["params"]
     full = heads.above_maps(small, projection, FEATURE_MAP)
     scores = module.apply({"params": full}, maps, method="classify")

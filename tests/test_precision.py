@@ -11,6 +11,7 @@ import rgcam
 from benchmarks import precision
 from rgcam.attribution.explain import PRECISION
 from rgcam.models import classifiers
+from tests.conftest import draw_variables
 
 TF32, BFLOAT16 = precision.FORMATS["TF32"], precision.FORMATS["bfloat16"]
 BOUND = 1e-6  # of beta, as a part of the largest: float32 alone is left
@@ -29,7 +30,7 @@ def model(head):
     }
     module = classifiers.build(arch, 4)
     frames = jax.random.normal(jax.random.key(1), (6, 16, 16, 3))
-    return module, classifiers.init(module, jax.random.key(0), frames), frames
+    return module, draw_variables(module, frames), frames
 
 
 def error_of_beta(head, asked, bits):

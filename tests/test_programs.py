@@ -13,6 +13,7 @@ import pytest
 
 from rgcam import programs
 from rgcam.models import classifiers
+from tests.conftest import draw_variables
 
 ROOT = Path(__file__).parents[1]
 ARCH = {
@@ -77,7 +78,7 @@ def traces(monkeypatch):
 @functools.cache
 def model(kind="lrcn"):
     module = classifiers.build(ARCH | {"kind": kind}, 3)
-    return module, classifiers.init(module, jax.random.key(0), _a(), "classify")
+    return module, draw_variables(module, _a(), "classify")
 
 
 def _a():

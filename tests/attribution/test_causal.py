@@ -22,11 +22,12 @@ from tests.attribution.test_gradcam import (
     random,
     relative,
 )
+from tests.conftest import draw_variables
 
 
 def cut_of(module, steps=T, dtype=np.float32):
     features = jnp.asarray(random((steps, H, W, K), dtype=dtype))
-    variables = classifiers.init(module, jax.random.key(1), features, "classify")
+    variables = draw_variables(module, features, "classify")
     variables = jax.tree.map(
         lambda x: (x + 0.3 * random(x.shape, x.size)).astype(dtype), variables
     )
@@ -112,7 +113,7 @@ def test_sizes_leave_little_padding(steps):
 def test_response_is_what_an_offset_adds():
     for module in MODULES:
         cut, _, features = cut_of(module)
-        variables = classifiers.init(module, jax.random.key(1), features, "classify")
+        variables = draw_variables(module, features, "classify")
         of = functools.partial(module.apply, variables)
         offset = random((T, K), 1)
         moved = of(features + offset[:, None, None], method="drive")
@@ -122,7 +123,7 @@ def test_response_is_what_an_offset_adds():
 
 def explained(module, steps, **options):
     frames = random((steps, 32, 32, 3))
-    variables = classifiers.init(module, jax.random.key(0), frames)
+    variables = draw_variables(module, frames)
     return explain.explain(module, variables, frames, **options), variables
 
 

@@ -19,7 +19,7 @@ from rgcam.models import classifiers, layers, zoo
 from rgcam.models.backbones import SmallCNN
 from rgcam.models.parameters import Dense
 from tests.attribution.test_gradcam import C, lrcn, random
-from tests.conftest import wide_and_strict
+from tests.conftest import draw_variables, wide_and_strict
 
 T, TARGET = 5, 2
 EFFECTS = ("gradient", "path", "occlusion", "cells", "shapley")
@@ -68,7 +68,7 @@ class Whole(nn.Module):
 def small(head, kind=Given):
     """Return a module, its variables and frames."""
     module, frames = kind(lrcn(head)), random((T, 3, 3, 3))
-    variables = module.init(jax.random.key(1), frames, method="classify")
+    variables = draw_variables(module, frames, "classify")
     variables = jax.tree.map(lambda x: x + 0.3 * random(x.shape, x.size), variables)
     return module, variables, frames
 
@@ -178,7 +178,7 @@ def test_reference_maps_as_baseline():
 
 def test_frame_cnn_has_a_diagonal_by_every_method():
     module, frames = classifiers.FrameCNN(SmallCNN(), C), random((T, 16, 16, 3))
-    variables = classifiers.init(module, jax.random.key(0), frames)
+    variables = draw_variables(module, frames)
     for method in ("path", "shapley"):
         options = {"method": method, "baseline": "mean"}
         e = attribution.explain(module, variables, frames, 0, **options)
@@ -296,7 +296,7 @@ class LooksAhead(Given):
 def initialised(kind):
     module = kind(lrcn("fc")) if issubclass(kind, Given) else kind()
     features = module.apply({}, FRAMES, method="features")
-    variables = module.init(jax.random.key(1), features, method="classify")
+    variables = draw_variables(module, features, "classify")
     variables = jax.tree.map(lambda x: x + 0.3 * random(x.shape, x.size), variables)
     return module, variables
 
@@ -305,7 +305,7 @@ def initialised(kind):
 def framewise():
     """Return an LRCN, which never looks ahead, its variables and frames."""
     module, frames = lrcn("fc"), random((STEPS, 16, 16, 3))
-    return module, classifiers.init(module, jax.random.key(0), frames), frames
+    return module, draw_variables(module, frames), frames
 
 
 def assert_padded(padded, short, steps, out):

@@ -13,6 +13,7 @@ from rgcam.attribution import explain, gradcam
 from rgcam.errors import InputError
 from rgcam.models import classifiers, layers
 from rgcam.models.backbones import SmallCNN
+from tests.conftest import draw_variables
 
 T, H, W, K, C = 6, 3, 2, 5, 4
 
@@ -28,9 +29,7 @@ def lrcn(head="gap", cell="lstm", **kwargs):
 
 def head_of(module, dtype=np.float32, shape=(T, H, W, K)):
     """Return a pure classify with random weights of the given dtype."""
-    variables = classifiers.init(
-        module, jax.random.key(1), jnp.zeros(shape), "classify"
-    )
+    variables = draw_variables(module, jnp.zeros(shape), "classify")
     variables = jax.tree.map(
         lambda x: (x + 0.3 * random(x.shape, x.size)).astype(dtype), variables
     )
@@ -193,7 +192,7 @@ def test_target_may_be_a_function_of_the_scores():
 
 def test_explain_of_an_fc_head_equals_the_definition():
     module, frames = lrcn("fc"), random((T, 16, 16, 3))
-    variables = classifiers.init(module, jax.random.key(0), frames)
+    variables = draw_variables(module, frames)
     e = explain.explain(module, variables, frames, 2)
     classify = functools.partial(module.apply, variables, method="classify")
     assert relative(e.beta, beta_by_loop(classify, e.features, 2)) <= 1e-5
@@ -202,7 +201,7 @@ def test_explain_of_an_fc_head_equals_the_definition():
 @pytest.fixture(scope="module")
 def small() -> tuple[nn.Module, Any, np.ndarray]:
     module, frames = lrcn(), random((T, 32, 32, 3))
-    return module, classifiers.init(module, jax.random.key(0), frames), frames
+    return module, draw_variables(module, frames), frames
 
 
 def test_explain_agrees_with_its_parts(small):
@@ -222,7 +221,7 @@ def test_explain_agrees_with_its_parts(small):
 
 def test_frame_cnn_is_the_diagonal_case():
     module, frames = classifiers.FrameCNN(SmallCNN(), C), random((T, 32, 32, 3))
-    variables = classifiers.init(module, jax.random.key(0), frames)
+    variables = draw_variables(module, frames)
     e = explain.explain(module, variables, frames, 0, relu=False)
     off = ~np.eye(T, dtype=bool)
     assert (np.asarray(e.beta)[off] == 0).all()
@@ -343,7 +342,7 @@ def test_all_pairs_equal_the_formulas(form, head):
 
     jacobian, steps = jacobian_of(head, FEATURES), len(FEATURES)
     module = lrcn(head)
-    variables = classifiers.init(module, jax.random.key(1), FEATURES, "classify")
+    variables = draw_variables(module, FEATURES, "classify")
     variables = jax.tree.map(lambda x: x + 0.3 * random(x.shape, x.size), variables)
     features = jnp.asarray(FEATURES)
     classify = functools.partial(module.apply, variables, method="classify")

@@ -10,7 +10,7 @@ from rgcam.errors import InputError
 from rgcam.models import classifiers
 from rgcam.models.backbones import SmallCNN
 from tests.attribution.test_gradcam import C, lrcn, random
-from tests.conftest import wide_and_strict
+from tests.conftest import draw_variables, wide_and_strict
 
 STEPS = 21
 MODULES = {
@@ -30,7 +30,7 @@ def short_stretches(monkeypatch):
 @pytest.fixture(scope="module", params=MODULES)
 def known(request):
     module, frames = MODULES[request.param], random((STEPS, 16, 16, 3))
-    variables = classifiers.init(module, jax.random.key(0), frames)
+    variables = draw_variables(module, frames)
     whole = attribution.explain(module, variables, frames, 1)
     signed = attribution.explain(module, variables, frames, 1, relu=False)
     pieces = np.split(frames, [3, 3, 17])
@@ -99,7 +99,7 @@ def test_no_target_is_the_predicted_class(known):
 
 def test_mistakes_get_one_sentence():
     module, frames = lrcn(), random((STEPS, 16, 16, 3))
-    variables = classifiers.init(module, jax.random.key(0), frames)
+    variables = draw_variables(module, frames)
     explain = lambda *pieces, **options: long.explain_long(
         module, variables, pieces, **options
     )

@@ -9,6 +9,7 @@ from rgcam.attribution.explain import StaticOptions
 from rgcam.errors import InputError
 from rgcam.models import classifiers, cut
 from tests.attribution.test_gradcam import random
+from tests.conftest import draw_variables
 
 T = 20
 ARCH = {
@@ -32,7 +33,7 @@ def exhausted():
 def clip():
     module = classifiers.build(ARCH, 3)
     frames = random((T, 16, 16, 3))
-    return module, classifiers.init(module, jax.random.key(0), frames), frames
+    return module, draw_variables(module, frames), frames
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 from rgcam.attribution import perturbation
 from rgcam.errors import InputError
-from rgcam.models import classifiers
 from tests.attribution.test_gradcam import H, K, W, lrcn, random
+from tests.conftest import draw_variables
 
 T, CLASS = 5, 2
 FEATURES = random((T, H, W, K))
@@ -31,7 +31,7 @@ class Plain:
 def above(head, plain=False, target=CLASS, cell="lstm", **kwargs):
     """Return what lies above random features, and classify for the same class."""
     module = lrcn(head, cell, **kwargs)
-    variables = classifiers.init(module, jax.random.key(1), FEATURES, "classify")
+    variables = draw_variables(module, FEATURES, "classify")
     variables = jax.tree.map(lambda x: x + 0.3 * random(x.shape, x.size), variables)
     classify = jax.jit(functools.partial(module.apply, variables, method="classify"))
     shown = Plain(module) if plain else module

@@ -10,6 +10,7 @@ from rgcam.errors import InputError
 from rgcam.models import classifiers
 from rgcam.models.backbones import SmallCNN
 from tests.attribution.test_gradcam import C, lrcn, random, relative
+from tests.conftest import draw_variables
 
 STEPS = 11
 MODULES = {
@@ -26,7 +27,7 @@ MODULES = {
 )
 def test_rows_equal_the_whole_clip_s(name, window):
     module, frames = MODULES[name], random((STEPS, 16, 16, 3))
-    variables = classifiers.init(module, jax.random.key(0), frames)
+    variables = draw_variables(module, frames)
     whole = jax.tree.map(np.asarray, explain.explain(module, variables, frames, 1))
     state = stream.start(module, variables, frames[0], window=window)
     compiled = stream.step._cache_size()

@@ -8,9 +8,8 @@ import pytest
 from rgcam.attribution import perturbation
 from rgcam.metrics import deletion
 from rgcam.metrics.deletion import RemovalScores
-from rgcam.models import classifiers
 from tests.attribution.test_gradcam import H, K, W, lrcn, random
-from tests.conftest import wide_and_strict
+from tests.conftest import draw_variables, wide_and_strict
 
 RNG = np.random.default_rng
 WORTH = np.array([1.0, 6, 3])  # of three frames of one cell each
@@ -117,7 +116,7 @@ def test_a_frozen_frame_shows_the_last_one_kept():
 @pytest.mark.parametrize("frozen", [False, True])
 def test_removal_scores_equal_classify_of_replaced_features(head, frozen):
     module = lrcn(head)
-    variables = classifiers.init(module, jax.random.key(1), FEATURES, "classify")
+    variables = draw_variables(module, FEATURES, "classify")
     last = jax.jit(lambda a: module.apply(variables, a, method="classify")[-1])
     replacement, target = None if frozen else REPLACEMENT, 2
     found = deletion.removal_scores(
@@ -139,7 +138,7 @@ def test_removal_scores_equal_classify_of_replaced_features(head, frozen):
 @pytest.mark.parametrize("baseline", ["zero", "previous"])
 def test_removal_losses_are_differences_of_scores(baseline):
     module = lrcn("fc")
-    variables = classifiers.init(module, jax.random.key(1), FEATURES, "classify")
+    variables = draw_variables(module, FEATURES, "classify")
     score = jax.jit(lambda a: module.apply(variables, a, method="classify")[:, 2])
     replacement = perturbation.baseline_features(jnp.asarray(FEATURES), baseline)
     losses, cell_losses = deletion.removal_losses(
@@ -172,7 +171,7 @@ def test_frames_are_blurred_by_a_gaussian():
 def test_removals_cost_the_same_in_other_numerics():
     module, shape = lrcn("fc"), (5, 3, 2, 5)
     features = random(shape)
-    variables = classifiers.init(module, jax.random.key(1), features, "classify")
+    variables = draw_variables(module, features, "classify")
     frames, cells = np.eye(5, dtype=np.float32), np.ones((2, 5, 3, 2), np.float32)
 
     def measure():

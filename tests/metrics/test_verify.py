@@ -13,11 +13,12 @@ from rgcam.metrics import verify
 from rgcam.models import classifiers, layers
 from rgcam.models.backbones import SmallCNN
 from tests.attribution.test_gradcam import C, T, lrcn, random
+from tests.conftest import draw_variables
 
 
 def explained(module):
     frames = random((T, 16, 16, 3))
-    variables = classifiers.init(module, jax.random.key(0), frames)
+    variables = draw_variables(module, frames)
     return module, variables, explain.explain(module, variables, frames, 2)
 
 
