@@ -16,7 +16,7 @@ import rgcam
 from rgcam.attribution import long, padding
 from rgcam.commands import COMMANDS
 from rgcam.data.synthetic import stickman
-from rgcam.report import writer
+from rgcam.report import plots, writer
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,7 +34,8 @@ def blocks(page, language):
     "page", [p for p in PAGES if blocks(p, "python")], ids=lambda page: page.name
 )
 def test_python_blocks_run(page, tmp_path, monkeypatch):
-    """All blocks of a page in a row, as a reader would run them."""
+    """All blocks of a page in a row, as a reader would run them, with coarse figures."""
+    monkeypatch.setattr(plots, "DPI", 72)
     monkeypatch.chdir(tmp_path)
     writer.write_video("my.mp4", stickman.clip(3).frames, 7.5)
     names = {"__name__": "__docs__"}
