@@ -160,3 +160,19 @@ CASES = {
     "haiku": haiku_case,
     "functions": functions_case,
 }
+
+
+def check_causal(explanation):
+    """Require past frames to count and future ones not to: the models are causal.
+
+    The generic path does not know it: of differences of scores, one per cell, the
+    rounding remains.
+    """
+    matrix = np.asarray(explanation.matrix)
+    past, future = (np.tril_indices(len(matrix)), np.triu_indices(len(matrix), 1))
+    largest, cells = np.abs(matrix).max(), np.prod(explanation.maps.shape[2:])
+    scale = np.abs(explanation.scores).max()
+    rounding = 2 * cells * np.finfo(np.float32).eps * scale
+    assert np.abs(matrix[past]).max() > 0
+    assert np.abs(matrix[future]).max() <= rounding + 1e-6 * largest
+    assert rounding < 0.01 * largest

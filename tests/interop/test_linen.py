@@ -10,9 +10,7 @@ import pytest
 
 import rgcam
 from rgcam import interop
-from rgcam.attribution.explain import METHODS
 from rgcam.errors import InputError
-from rgcam.metrics import verify
 
 T, SIZE, CELLS, WIDTH, CLASSES = 4, 8, 2, 8, 3
 FRAMES = np.random.default_rng(0).normal(size=(T, SIZE, SIZE, 3)).astype(np.float32)
@@ -63,10 +61,16 @@ class VideoTransformer(nn.Module):
         return nn.Dense(CLASSES, name="scores")(vectors), tokens
 
 
+@functools.cache
+def variables_of(model, **options):
+    """Return a model's initial variables, compiled in one piece and once for all tests."""
+    init = jax.jit(functools.partial(model.init, **options))
+    return init(jax.random.key(0), FRAMES[None])
+
+
 def transformer(token="", layer="spatial", **options):
     model = VideoTransformer(token)
-    init = jax.jit(functools.partial(model.init, train=False))
-    variables = init(jax.random.key(0), FRAMES[None])
+    variables = variables_of(model, train=False)
     options = {"to_maps": TO_MAPS[token], "train": False} | options
     return model, *interop.from_linen(model, variables, FRAMES, layer=layer, **options)
 
@@ -123,26 +127,6 @@ def test_scores_and_beta_equal_those_of_the_module(token, layer, carried):
         assert np.abs(e.beta[..., WIDTH:]).max() > 1e-4
 
 
-def test_every_method_explains_a_transformer_and_a_batch_of_it():
-    _, module, variables = transformer()
-
-    @jax.jit  # one program for all, which share the feature map
-    def explain_all(variables, frames):
-        explain = lambda method: rgcam.explain(
-            module, variables, frames, 1, method=method
-        )
-        return {method: explain(method) for method in METHODS}
-
-    for method, e in explain_all(variables, FRAMES).items():
-        assert e.matrix.shape == (T, T) and np.abs(e.matrix).max() > 0, method
-    e = rgcam.explain(module, variables, FRAMES, 1, relu=False)
-    assert verify.verify(module, variables, e, 1).as_defined
-    batched = jax.vmap(rgcam.explain, in_axes=(None, None, 0, None))
-    both = batched(module, variables, np.stack([FRAMES[::-1], FRAMES]), 1)
-    maps = rgcam.explain(module, variables, FRAMES, 1).maps
-    np.testing.assert_allclose(both.maps[1], maps, rtol=1e-4, atol=1e-6)
-
-
 class PerFrame(nn.Module):
     """A loop over frames: the layer is called once for each."""
 
@@ -159,7 +143,7 @@ class PerFrame(nn.Module):
 
 def test_a_layer_that_is_called_for_every_frame_is_cut_at_all_its_calls():
     model = PerFrame()
-    variables = model.init(jax.random.key(0), FRAMES)
+    variables = jax.jit(model.init)(jax.random.key(0), FRAMES)
     module, variables = interop.from_linen(
         model, variables, FRAMES, layer="Conv_0", to_inputs=lambda frames: frames
     )
@@ -184,7 +168,7 @@ class Convolution3D(nn.Module):
 
 def test_a_3d_cnn_has_fewer_steps_than_frames():
     model = Convolution3D()
-    variables = model.init(jax.random.key(0), FRAMES[None])
+    variables = variables_of(model)
     module, variables = interop.from_linen(model, variables, FRAMES, layer="conv")
     e = rgcam.explain(module, variables, FRAMES, 1)
     assert e.maps.shape == (1, T // 2, 4, 4)
@@ -194,9 +178,9 @@ def test_a_3d_cnn_has_fewer_steps_than_frames():
 
 
 def test_a_module_cut_twice_is_one_model_for_jit():
-    assert transformer()[1] == transformer()[1]
-    assert hash(transformer()[1]) == hash(transformer()[1])
-    assert transformer()[1] != transformer(layer="embedding")[1]
+    (_, first, _), (_, second, _) = transformer(), transformer()
+    assert first == second and hash(first) == hash(second)
+    assert first != transformer(layer="embedding")[1]
 
 
 class Probabilities(nn.Module):
@@ -271,9 +255,9 @@ class Inner(nn.Module):
     ],
 )
 def test_mistakes_are_one_sentence(model, options, message):
-    variables = model.init(
-        {"params": jax.random.key(0), "dropout": jax.random.key(1)}, FRAMES[None]
-    )
+    # Without dropout: the parameters are the same.
+    without = {"train": False} if isinstance(model, VideoTransformer) else {}
+    variables = variables_of(model, **without)
     with pytest.raises(InputError, match=message):
         interop.from_linen(model, variables, FRAMES, **options)
 
