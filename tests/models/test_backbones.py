@@ -12,6 +12,7 @@ from rgcam.errors import InputError
 from rgcam.models import backbones, efficientnet, resnet
 from rgcam.models.backbones import Preprocess
 from tests.models.test_efficientnet import random
+from tests.models.weights import drawn
 
 ALL = {
     "small": backbones.SmallCNN(),
@@ -44,12 +45,14 @@ def test_space_to_depth_by_hand():
 
 def test_small_cnn_by_count_and_scale():
     module, x = backbones.SmallCNN(), random((1, 64, 64, 3))
-    a, variables = module.init_with_output(jax.random.key(0), x)
+    make = jax.jit(module.init_with_output)
+    a, variables = make(jax.random.key(0), x)
     assert a.shape == (1, 8, 8, 64) and 0.02 < float(a.std()) < 5
     by_hand = (108 * 32 + 32) + (288 * 64 + 64) + (576 * 64 + 64)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == by_hand
 
 
+@functools.cache
 def shapes_of(module):
     frames = jnp.zeros((1, 64, 64, 3))
     return jax.eval_shape(module.init, jax.random.key(0), frames)["params"]
@@ -58,13 +61,7 @@ def shapes_of(module):
 @functools.cache
 def example(name):
     """Return frames, parameters that keep the scale, and the backbone's output."""
-    rng, x = np.random.default_rng(0), random((2, 32, 32, 3))
-
-    def draw(leaf):
-        scale = np.sqrt(2 / np.prod(leaf.shape[:-1])) if leaf.ndim > 1 else 0.1
-        return rng.normal(0, scale, leaf.shape).astype(np.float32)
-
-    params = jax.tree.map(draw, shapes_of(ALL[name]))
+    x, params = random((2, 32, 32, 3)), drawn(shapes_of(ALL[name]))
     output = np.asarray(jax.jit(ALL[name].apply)({"params": params}, x))
     assert output.std() > 0
     return x, params, output

@@ -12,6 +12,7 @@ from rgcam.errors import InputError
 from rgcam.models import captioner
 from rgcam.models.backbones import SmallCNN
 from rgcam.models.captioner import Captioner, Sentence
+from tests.models.weights import drawn, shapes_of
 
 MODULE = Captioner(backbone=SmallCNN(widths=(4, 4, 4)), classes=9, head="gap", hidden=6)
 QUESTION, OTHER_QUESTION = np.array([4, 5, 7], np.int32), np.array([4, 6, 7], np.int32)
@@ -21,7 +22,7 @@ QUESTION, OTHER_QUESTION = np.array([4, 5, 7], np.int32), np.array([4, 6, 7], np
 def clip():
     """Return variables of random weights, frames and A of one clip of five frames."""
     frames = jax.random.normal(jax.random.key(0), (5, 16, 16, 3))
-    params = MODULE.init(jax.random.key(1), frames)["params"]
+    params = drawn(shapes_of(MODULE, frames))["params"]
     # Untrained scores are nearly equal: larger ones, so that sentences differ.
     params = jax.tree.map(lambda leaf: 3 * leaf, params)
     variables = {"params": params}
@@ -84,9 +85,9 @@ def test_rows_are_gradients_of_the_words_scores(clip):
     explained = rgcam.explain(MODULE, full, frames, rgcam.StepClasses(words))
     assert explained.matrix.shape == (4, 5)
     classify = functools.partial(MODULE.apply, full, method="classify")
+    gradient = jax.jit(jax.grad(lambda maps, step, word: classify(maps)[step, word]))
     for step, word in enumerate(words):
-        score = lambda maps: classify(maps)[step, word]  # noqa: B023
-        beta = jax.grad(score)(features).mean((1, 2))
+        beta = gradient(features, step, word).mean((1, 2))
         np.testing.assert_allclose(explained.beta[step], beta, atol=1e-6)
     # The first word may depend on the last frame: nothing is zero by structure.
     assert (np.abs(explained.beta).max(2) > 0).all()
