@@ -85,7 +85,7 @@ def test_a_run_loads_as_a_model(run):
     frames = np.zeros((2, 50, 70, 3), np.uint8)
     x = model.preprocess(frames)
     assert x.shape == (2, 32, 32, 3) and (x == -1).all()
-    assert model.module.apply(model.variables, x).shape == (2, 3)
+    assert jax.jit(model.module.apply)(model.variables, x).shape == (2, 3)
 
 
 def damage(folder, step):
