@@ -82,7 +82,7 @@ ROWS = {
     ),
     "3D CNN": lambda _: convolution_3d(),
 }
-# Whose scores of a step depend on no later frame, which rgcam is not told.
+# Whose scores of a step depend on no later frame, which rgcam does not know.
 CAUSAL = "PyTorch ResNet and LSTM", "PyTorch GRU", "Flax NNX", "Equinox", "Haiku"
 NAMES = ("walk", "run", "jump")
 # A method does with a model what its family does: derivatives of the scores at the clip,
