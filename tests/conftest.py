@@ -129,19 +129,23 @@ def wide_and_strict():
         yield
 
 
-def draw_variables(module, inputs, method="__call__"):
-    """Draw variables in NumPy with the sizes that ``rgcam.models.classifiers.init`` gives.
-
-    Initialising is a program of its own, which takes longer to compile than most that a
-    test of a small module is about; here its shapes are traced only.
-    """
+def shapes_of(module, inputs, method="__call__"):
+    """Return the shapes of the variables that ``rgcam.models.classifiers.init`` makes."""
     from rgcam.models import classifiers
 
     init = functools.partial(classifiers.init, module, method=method)
-    shapes = jax.eval_shape(init, jax.random.key(0), inputs)
+    return jax.eval_shape(init, jax.random.key(0), inputs)
+
+
+def draw(shapes):
+    """Draw variables in NumPy, which keep the scale of what they weigh.
+
+    Initialising is a program of its own, which takes longer to compile than most that a
+    test of a small module is about.
+    """
     rng = np.random.default_rng(0)
 
-    def draw(path, leaf):
+    def draw_leaf(path, leaf):
         names = [getattr(entry, "key", None) for entry in path]
         if names[-1] in ("scale", "var") or names[-2:] == ["hf", "bias"]:
             values = np.ones(leaf.shape)
@@ -152,7 +156,12 @@ def draw_variables(module, inputs, method="__call__"):
             values = rng.normal(scale=fan_in**-0.5, size=leaf.shape)
         return jnp.asarray(values.astype(leaf.dtype))
 
-    return jax.tree.map_with_path(draw, shapes)
+    return jax.tree.map_with_path(draw_leaf, shapes)
+
+
+def draw_variables(module, inputs, method="__call__"):
+    """Draw what ``rgcam.models.classifiers.init`` would initialise."""
+    return draw(shapes_of(module, inputs, method))
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import rgcam
-from rgcam.attribution import explain
 from rgcam.attribution.explain import METHODS
 from rgcam.data.video import Clip
 from rgcam.metrics import selfcheck, verify
@@ -85,11 +84,6 @@ ROWS = {
 # Whose scores of a step depend on no later frame, which rgcam does not know.
 CAUSAL = "PyTorch ResNet and LSTM", "PyTorch GRU", "Flax NNX", "Equinox", "Haiku"
 NAMES = ("walk", "run", "jump")
-# A method does with a model what its family does: derivatives of the scores at the clip,
-# derivatives on the way from a baseline, or scores of changed clips. Every row has gradcam,
-# fade and one of the effects, and the methods that are not on all rows take turns.
-DERIVATIVES = (*explain.CAMS[1:], "gradient", "path")
-EFFECTS = ("occlusion", "cells", "shapley")
 
 
 class Row(NamedTuple):
@@ -100,8 +94,8 @@ class Row(NamedTuple):
         model: with classes and preprocessing.
         pixels: of the clip (T, S, S, 3).
         frames: the same, preprocessed.
-        explain: (frames, target) -> signed explanations by the methods of the row, in
-            one program.
+        explain: (frames, target) -> signed explanations by every method, in one program,
+            which the tests share.
     """
 
     name: str
@@ -109,12 +103,6 @@ class Row(NamedTuple):
     pixels: np.ndarray
     frames: np.ndarray
     explain: Callable
-
-
-def methods_of(name):
-    number = list(ROWS).index(name)
-    others = DERIVATIVES[number % len(DERIVATIVES)], EFFECTS[number % len(EFFECTS)]
-    return "gradcam", "fade", *others
 
 
 @pytest.fixture(scope="module", params=ROWS)
@@ -133,30 +121,24 @@ def row(request, tmp_path_factory):
         name=name,
     )
 
-    @jax.jit  # one program for all, which share the feature map
-    def explain_all(frames, target):
-        return {
-            method: rgcam.explain(
-                module, variables, frames, target, method=method, relu=False
-            )
-            for method in methods_of(name)
-        }
+    @jax.jit
+    def explain_all(variables, frames, target):
+        explain = functools.partial(
+            rgcam.explain, module, variables, frames, target, relu=False
+        )
+        return {method: explain(method=method) for method in METHODS}
 
-    return Row(name, model, pixels, model.preprocess(pixels), explain_all)
+    explain = functools.partial(explain_all, variables)
+    return Row(name, model, pixels, model.preprocess(pixels), explain)
 
 
-def test_every_family_of_methods_explains(row):
+def test_every_method_explains(row):
     """And of causal models no future frame."""
     for method, e in row.explain(row.frames, 1).items():
         assert np.isfinite(e.maps).all() and np.abs(e.maps).max() > 0, method
         assert e.matrix.shape == (len(e.scores), len(e.features))
         if row.name in CAUSAL:
             cases.check_causal(e)
-
-
-def test_every_method_explains_the_models_of_several_rows():
-    for method in METHODS:
-        assert sum(method in methods_of(name) for name in ROWS) >= 2, method
 
 
 def test_the_checks_accept_its_explanation_and_reject_a_wrong_one(row):

@@ -11,8 +11,8 @@ from flax import linen as nn
 from rgcam.errors import InputError
 from rgcam.models import backbones, efficientnet, resnet
 from rgcam.models.backbones import Preprocess
+from tests.conftest import draw
 from tests.models.test_efficientnet import random
-from tests.models.weights import drawn
 
 ALL = {
     "small": backbones.SmallCNN(),
@@ -61,7 +61,7 @@ def shapes_of(module):
 @functools.cache
 def example(name):
     """Return frames, parameters that keep the scale, and the backbone's output."""
-    x, params = random((2, 32, 32, 3)), drawn(shapes_of(ALL[name]))
+    x, params = random((2, 32, 32, 3)), draw(shapes_of(ALL[name]))
     output = np.asarray(jax.jit(ALL[name].apply)({"params": params}, x))
     assert output.std() > 0
     return x, params, output

@@ -12,7 +12,7 @@ from rgcam.errors import InputError
 from rgcam.models import captioner
 from rgcam.models.backbones import SmallCNN
 from rgcam.models.captioner import Captioner, Sentence
-from tests.models.weights import drawn, shapes_of
+from tests.conftest import draw_variables
 
 MODULE = Captioner(backbone=SmallCNN(widths=(4, 4, 4)), classes=9, head="gap", hidden=6)
 QUESTION, OTHER_QUESTION = np.array([4, 5, 7], np.int32), np.array([4, 6, 7], np.int32)
@@ -22,7 +22,7 @@ QUESTION, OTHER_QUESTION = np.array([4, 5, 7], np.int32), np.array([4, 6, 7], np
 def clip():
     """Return variables of random weights, frames and A of one clip of five frames."""
     frames = jax.random.normal(jax.random.key(0), (5, 16, 16, 3))
-    params = drawn(shapes_of(MODULE, frames))["params"]
+    params = draw_variables(MODULE, frames)["params"]
     # Untrained scores are nearly equal: larger ones, so that sentences differ.
     params = jax.tree.map(lambda leaf: 3 * leaf, params)
     variables = {"params": params}

@@ -11,7 +11,7 @@ from flax import traverse_util
 from rgcam.errors import InputError
 from rgcam.models import captioner, classifiers, description, layers
 from rgcam.models.backbones import SmallCNN
-from tests.models.weights import drawn, shapes_of
+from tests.conftest import draw_variables, shapes_of
 
 ARCH = {
     "kind": "lrcn",
@@ -27,7 +27,7 @@ FRAMES = np.random.default_rng(0).normal(size=(5, 32, 32, 3)).astype(np.float32)
 
 def built(**fields):
     module = classifiers.build(ARCH | fields, classes=4)
-    return module, drawn(shapes_of(module, FRAMES))
+    return module, draw_variables(module, FRAMES)
 
 
 # Every kind of model and every head, which all kinds share.
@@ -116,7 +116,7 @@ def test_same_scores_and_betas_as_pytorch():
 
     module = classifiers.build(ARCH | {"head": "fc"}, classes=4)
     a = np.random.default_rng(3).normal(size=(6, 3, 2, 5)).astype(np.float32)
-    variables = drawn(shapes_of(module, a, "classify"))
+    variables = draw_variables(module, a, "classify")
     flat = traverse_util.flatten_dict(variables["params"], sep="/")
     net = torch_lrcn(torch, {k: torch.tensor(np.array(v)) for k, v in flat.items()})
 
@@ -154,7 +154,7 @@ def torch_lrcn(torch, p):
 
 def test_backbone_keeps_frames_apart():
     module = SmallCNN()
-    variables = drawn(shapes_of(module, FRAMES))
+    variables = draw_variables(module, FRAMES)
     apply = jax.jit(module.apply)
     together, alone = apply(variables, FRAMES), apply(variables, FRAMES[2:3])
     np.testing.assert_allclose(together[2:3], alone, rtol=1e-4, atol=1e-5)
@@ -245,7 +245,7 @@ def differencing(head="gap", **fields):
     """An LRCN with differences, its head's variables, and features of 6 steps."""
     module = classifiers.build(ARCH | {"head": head, "differences": True, **fields}, 4)
     a = jnp.asarray(np.random.default_rng(5).normal(size=(6, 4, 4, 3)), jnp.float32)
-    return module, drawn(shapes_of(module, a, "classify")), a
+    return module, draw_variables(module, a, "classify"), a
 
 
 def test_differences_are_the_frame_vectors_changes():
