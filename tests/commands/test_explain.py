@@ -40,6 +40,7 @@ def clip_file(tmp_path_factory):
 
 
 def test_explain_without_arguments(call, tmp_path, monkeypatch):
+    """By default the checks choose the method."""
     monkeypatch.chdir(tmp_path)
     code, out, err = call("explain")
     assert code == 0, err
@@ -49,13 +50,23 @@ def test_explain_without_arguments(call, tmp_path, monkeypatch):
     assert summary["prediction"] in out and "matrix.png" in out
     truth = stickman.clip(DEMO_SEED)
     assert summary["prediction"] == stickman.CLASSES[truth.label]
+    shown, other = summary["attributions"]
+    assert shown["method"] == summary["shown"]["method"] == "fade"
+    assert shown["faithfulness"]["passed"] and other["method"] == "gradcam"
+    assert other["faithfulness"]["passed"] is False
+    assert summary["selection"] in out and "recurrent Grad-CAM: FAILED" in out
+    assert summary["arguments"]["method"] == "auto"
 
 
-def test_explain_writes_what_it_says(call, clip_file, tmp_path):
+def test_explain_writes_what_it_says_and_the_functions_compute(
+    call, clip_file, tmp_path
+):
+    options = "--target=Kick", "--method=gradcam", "--verify"
     code, out, err = call(
-        "explain", f"--video={clip_file}", f"--out={tmp_path / 'o'}", "--target=Kick"
+        "explain", f"--video={clip_file}", f"--out={tmp_path / 'o'}", *options
     )
     assert code == 0, err
+    assert "verified: as defined: error " in out
     with np.load(tmp_path / "o" / "explanation.npz") as arrays:
         shapes = {name: arrays[name].shape for name in arrays.files}
         matrix, maps, scores = (arrays[n] for n in ("matrix", "maps", "scores"))
@@ -78,9 +89,17 @@ def test_explain_writes_what_it_says(call, clip_file, tmp_path):
         assert best["time"] == pytest.approx(times[best["frame"]], abs=1e-3)
     overlay = video.probe(tmp_path / "o" / "overlay.mp4")
     assert overlay.fps == pytest.approx(7.5) and overlay.height >= 240
+    m = rgcam.load_model("stickman-lrcn")
+    frames = m.preprocess(rgcam.read_clip(clip_file).frames)
+    e = rgcam.explain(m.module, m.variables, frames, target)
+    np.testing.assert_allclose(matrix, e.matrix, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(maps, e.maps[-1], rtol=1e-3, atol=1e-5)
 
 
-def test_another_method_is_checked_and_says_so(call, clip_file, tmp_path):
+def test_another_method_is_checked_and_the_next_explanation_replaces_the_files(
+    call, clip_file, tmp_path
+):
+    (tmp_path / "notes.txt").write_text("mine")
     code, out, err = call(
         "explain", f"--video={clip_file}", f"--out={tmp_path}", "--method=fade"
     )
@@ -102,10 +121,15 @@ def test_another_method_is_checked_and_says_so(call, clip_file, tmp_path):
     target = int(predicted_class(e.scores))
     whole = check_faithfulness(*run, e.features, e.maps, target, method="fade")
     assert whole.baseline == "previous" and whole.score > 0.9
+    # Another explanation in this folder replaces the first, and keeps the rest.
+    options = "--method=fade", "--target=wave"
+    call("explain", f"--video={clip_file}", f"--out={tmp_path}", *options)
+    assert {p.name for p in tmp_path.iterdir()} == FILES | {"notes.txt"}
+    assert json.loads((tmp_path / "summary.json").read_text())["target"] == "wave"
 
 
 def test_all_moments_that_ever_spoke_for_the_class(call, clip_file, tmp_path):
-    options = "--aggregate=max", "--verify"
+    options = "--aggregate=max", "--verify", "--method=fade"
     code, out, err = call(
         "explain", f"--video={clip_file}", f"--out={tmp_path}", *options
     )
@@ -116,42 +140,6 @@ def test_all_moments_that_ever_spoke_for_the_class(call, clip_file, tmp_path):
     with np.load(tmp_path / "explanation.npz") as arrays:
         assert arrays["maps"].sum() > arrays["matrix"][-1].sum()
         assert summary["top_moments"][0]["frame"] == arrays["maps"].sum((1, 2)).argmax()
-
-
-def test_an_explanation_is_verified(call, clip_file, tmp_path):
-    code, out, err = call(
-        "explain", f"--video={clip_file}", f"--out={tmp_path}", "--verify"
-    )
-    assert code == 0, err
-    assert "verified: as defined: error " in out
-
-
-def test_explanation_equals_the_functions(call, clip_file, tmp_path):
-    import rgcam
-
-    options = (f"--video={clip_file}", f"--out={tmp_path}", "--method=gradcam")
-    code, _, err = call("explain", *options)
-    assert code == 0, err
-    m = rgcam.load_model("stickman-lrcn")
-    clip = rgcam.read_clip(clip_file)
-    with np.load(tmp_path / "explanation.npz") as arrays:
-        e = rgcam.explain(
-            m.module, m.variables, m.preprocess(clip.frames), int(arrays["target"])
-        )
-        np.testing.assert_allclose(arrays["matrix"], e.matrix, rtol=1e-3, atol=1e-5)
-        np.testing.assert_allclose(arrays["maps"], e.maps[-1], rtol=1e-3, atol=1e-5)
-
-
-def test_a_second_explanation_replaces_the_first_and_keeps_the_rest(
-    call, clip_file, tmp_path
-):
-    (tmp_path / "notes.txt").write_text("mine")
-    for target in ("kick", "wave"):
-        call(
-            "explain", f"--video={clip_file}", f"--out={tmp_path}", f"--target={target}"
-        )
-    assert {p.name for p in tmp_path.iterdir()} == FILES | {"notes.txt"}
-    assert json.loads((tmp_path / "summary.json").read_text())["target"] == "wave"
 
 
 def test_no_positive_evidence_is_said(call, clip_file, tmp_path, monkeypatch):
@@ -250,7 +238,8 @@ def test_a_truncated_video_is_explained_and_says_so(call, tmp_path):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         container.mux(stream.encode())
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    code, out, err = call("explain", f"--video={path}", f"--out={tmp_path / 'out'}")
+    places = f"--video={path}", f"--out={tmp_path / 'out'}"
+    code, out, err = call("explain", *places, "--method=fade")
     assert code == 0, err
     notes = json.loads((tmp_path / "out" / "summary.json").read_text())["video"][
         "notes"
@@ -264,18 +253,6 @@ def test_a_video_without_a_model_gets_the_model_of_real_videos():
     assert explain._model_name(options(videos="*.mp4")) == "ucf101-lrcn"
     assert explain._model_name(options()) == "stickman-lrcn"
     assert explain._model_name(options(video="a.mp4", model="runs/x")) == "runs/x"
-
-
-def test_by_default_the_checks_choose_the_method(call, tmp_path):
-    code, out, err = call("explain", f"--out={tmp_path}")
-    assert code == 0, err
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    shown, other = summary["attributions"]
-    assert shown["method"] == summary["shown"]["method"] == "fade"
-    assert shown["faithfulness"]["passed"] and other["method"] == "gradcam"
-    assert other["faithfulness"]["passed"] is False
-    assert summary["selection"] in out and "recurrent Grad-CAM: FAILED" in out
-    assert summary["arguments"]["method"] == "auto"
 
 
 def test_stages_are_shown_on_a_terminal_only(monkeypatch, capsys):

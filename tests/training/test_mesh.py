@@ -38,7 +38,9 @@ def run_steps(devices: int, accumulate: int = 1):
         )
         state, metrics = step(state, mesh.divide(grid, batch))
         losses.append(float(metrics["loss"]))
-    found = training.eval_step(state, mesh.divide(grid, make_batch(9, count=16)))
+    found = jax.jit(training.eval_step)(
+        state, mesh.divide(grid, make_batch(9, count=16))
+    )
     return losses, jax.tree.map(np.asarray, state.params), mesh.gather(found)
 
 
@@ -104,7 +106,7 @@ for seed in range(3):
     part = jax.tree.map(lambda x: x[rows], batch)
     state, metrics = step(state, mesh.divide(grid, part))
     print("loss", repr(float(metrics["loss"])))
-found = training.eval_step(state, mesh.divide(grid, part))
+found = jax.jit(training.eval_step)(state, mesh.divide(grid, part))
 print("clips", len(mesh.gather(found).last))
 mesh.wait_for_all("end")
 """
