@@ -1,5 +1,7 @@
 """Statistics of training clips: the vectors are those that an explanation computes."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -14,8 +16,9 @@ from rgcam.training import run as runs
 from rgcam.training.step import merge
 
 TINY = [
-    "--config.data.train_clips=26",
+    "--config.data.train_clips=20",
     "--config.data.test_clips=8",
+    "--config.data.length=8",
     "--config.batch_size=8",
     "--config.model.width=8",
     "--config.model.hidden=6",
@@ -27,6 +30,7 @@ FROZEN = [
 ]
 
 
+@functools.cache
 def prepare(*overrides):
     config = configs.load("stickman_lrcn", [*TINY, *overrides])
     return config, runs.prepare(config)
@@ -37,7 +41,7 @@ def vectors_of_explanations(parts, head):
     variables = {"params": merge(parts.state.frozen, parts.state.params)}
     variables = jax.tree.map(np.asarray, variables)
     vectors = []
-    for frames in draw.draw_clips("stickman", 1, 26).inputs:
+    for frames in draw.draw_clips("stickman", 1, 20, length=8).inputs:
         inputs = backbones.preprocess(parts.description.preprocess, frames)
         features = padding.clip_features(parts.module, variables, inputs)
         pooled = out_of_distribution.pool(features, np.asarray(len(frames)), head)
@@ -66,10 +70,10 @@ def test_statistics_are_of_the_training_clips_and_heed_validation_clips():
     config, parts = prepare()
     statistics = distribution.fit_statistics(config, parts, parts.state)
     pooled = distribution.pool_clips(config, parts, parts.state, parts.source.train)
-    assert statistics.clips == 26
+    assert statistics.clips == 20
     expected = out_of_distribution.fit(pooled.vectors, pooled.groups)
     assert statistics.threshold == pytest.approx(expected.threshold)
-    dark = [clip // 4 for clip in draw.draw_clips("stickman", 3, 26).inputs]
+    dark = [clip // 4 for clip in draw.draw_clips("stickman", 3, 20, length=8).inputs]
     validation = parts.source.train._replace(inputs=dark)
     parts = parts._replace(source=parts.source._replace(validation=validation))
     cautious = distribution.fit_statistics(config, parts, parts.state)
@@ -88,7 +92,7 @@ def test_unreadable_clips_are_left_out():
     clips = parts.source.train._replace(inputs=Broken(parts.source.train.inputs))
     pooled = distribution.pool_clips(config, parts, parts.state, clips)
     whole = distribution.pool_clips(config, parts, parts.state, parts.source.train)
-    assert "stickman-1-3" not in pooled.groups and len(pooled.groups) == 25
+    assert "stickman-1-3" not in pooled.groups and len(pooled.groups) == 19
     np.testing.assert_allclose(
         pooled.vectors, np.delete(whole.vectors, 3, 0), rtol=1e-4, atol=1e-6
     )

@@ -1,5 +1,7 @@
 """Explanations of fixed clips during a run: those of the trained model at that step."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from rgcam.attribution import explain as attribution
 from rgcam.commands import config as configs
 from rgcam.commands import train
 from rgcam.models import backbones
+from rgcam.report import plots
 from rgcam.training import explanations
 from rgcam.training import run as runs
 from rgcam.training.progress import Progress
@@ -31,6 +34,7 @@ FROZEN = [
 ]
 
 
+@functools.cache
 def prepare(*overrides):
     config = configs.load("stickman_lrcn", [*TINY, *overrides])
     return config, runs.prepare(config)
@@ -88,17 +92,17 @@ def test_explanations_are_due_every_so_many_steps_and_at_the_end():
     assert not explanations.is_due(config, parts, parts.total)
 
 
-def test_the_event_file_holds_the_images_of_each_step(tmp_path):
+def test_the_event_file_holds_the_images_of_each_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "DPI", 72)
     config, parts = prepare()
     clips = explanations.choose_clips(config, parts)
     explained = explanations.explainer(parts)(parts.state, clips)
     with Progress(tmp_path, 0, 7, 4) as progress:
-        for step in (3, 6):
-            train.show(progress, step, explained, config, parts)
+        train.show(progress, 3, explained, config, parts)
+        train.show(progress, 6, explained[:1], config, parts)
     found = images(tmp_path / "tensorboard")
     names = [f"{kind}/{clip.name}" for clip in clips for kind in ("matrix", "strip")]
     tags = [name.replace(" ", "_") for name in names]
-    assert [(step, tag) for step, tag, _ in found] == [
-        (step, tag) for step in (3, 6) for tag in tags
-    ]
+    expected = [(3, tag) for tag in tags] + [(6, tag) for tag in tags[:2]]
+    assert [(step, tag) for step, tag, _ in found] == expected
     assert all(png.startswith(b"\x89PNG") and len(png) > 2000 for _, _, png in found)
