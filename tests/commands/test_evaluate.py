@@ -67,21 +67,23 @@ def test_measures_clips_and_goes_on(evaluate, tmp_path):
 def test_several_models(evaluate, tmp_path):
     other = shutil.copytree(zoo.BUNDLED / "stickman-lrcn", tmp_path / "other")
     cnn = "--cnn=stickman-cnn,stickman-cnn"
-    options = "--methods=gradcam", "--length=8", "--clips=1", f"--out={tmp_path / 'e'}"
+    options = "--methods=gradcam", "--length=8", "--clips=2", f"--out={tmp_path / 'e'}"
     code, out, err = evaluate(f"--model=stickman-lrcn,{other}", cnn, *options)
     assert code == 0, err
-    assert out.startswith("# 2 models on 1 clips of stickman\n")
+    assert out.startswith("# 2 models on 2 clips of stickman\n")
     whole = json.loads((tmp_path / "e" / "table.json").read_text())
     means, own = whole["table"]["gradcam"], whole["models"]
     both = means["faithfulness"]["subset"]
-    assert set(own) == {"stickman-lrcn", str(other)} and both["clips"] == 2
+    assert set(own) == {"stickman-lrcn", str(other)} and both["clips"] == 4
     for found in own.values():  # the same weights: as if each clip were there once
         one = found["gradcam"]["faithfulness"]["subset"]
-        assert one["clips"] == 1
+        assert one["clips"] == 2
         assert one["mean"] == pytest.approx(both["mean"])
-        assert one["low"] is both["low"] is None  # of one clip and two
+        assert one["low"] is both["low"] is None  # of two clips
     lines = (tmp_path / "e" / "manifest.jsonl").read_text().splitlines()
-    assert [json.loads(line)["model"] for line in lines] == [*own]
+    assert [json.loads(line)["model"] for line in lines] == [*own][:1] * 2 + [*own][
+        1:
+    ] * 2
     code, _, err = evaluate(f"--model=stickman-lrcn,{other}", f"{cnn},x", *options)
     assert code == 2 and "one --cnn or one for each" in err
 

@@ -41,7 +41,7 @@ def make_job(out, **changes):
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
     root = tmp_path_factory.mktemp("videos")
-    lengths = (9, 16, 12, 5)
+    lengths = (9, 16, 18, 5)
     for n, length in enumerate(lengths):
         write(root / f"v{n}.mp4", n, length)
     return [
