@@ -129,7 +129,7 @@ def test_another_method_is_checked_and_the_next_explanation_replaces_the_files(
 
 
 def test_all_moments_that_ever_spoke_for_the_class(call, clip_file, tmp_path):
-    options = "--aggregate=max", "--verify", "--method=fade"
+    options = "--aggregate=max", "--verify"
     code, out, err = call(
         "explain", f"--video={clip_file}", f"--out={tmp_path}", *options
     )

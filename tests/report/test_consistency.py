@@ -42,7 +42,9 @@ def outputs(request, tmp_path_factory):
         options={"video": "/home/me/clips/a.mp4", "out": "/home/me/out"},
     )
     folder = tmp_path_factory.mktemp("out")
-    writer.write(folder, explained)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "DPI", 72)  # what figures say does not depend on it
+        writer.write(folder, explained)
     return explained, folder
 
 

@@ -31,8 +31,8 @@ def causal(length=6, steps=None):
 
 
 def texts(figure):
-    """Draw the figure, for ticks, and return every visible text in it."""
-    plots.figure_to_array(figure)
+    """Return every visible text of a figure, with those of the ticks."""
+    figure.draw_without_rendering()
     return [t.get_text() for t in figure.findobj(Text) if t.get_visible()]
 
 
