@@ -215,12 +215,12 @@ def test_the_page_shows_all_this(outputs, summary, text, open_page):
     )
     content = page.content()
     assert "/home" not in content and "a.mp4" in content
+    compare_rows(page, explained)
+    compare_methods(page, explained)
 
 
-def test_the_pages_strip_and_first_row_are_the_figures(outputs, open_page):
+def compare_rows(page, explained):
     """The page draws the row of the matrix that the figures draw under it."""
-    explained, folder = outputs
-    page = open_page(folder / "report.html")
     row = page.evaluate(
         "Array.from(rowOf(rgcam.data, rgcam.state.choice, outOf(rgcam.state)))"
     )
@@ -233,6 +233,21 @@ def test_the_pages_strip_and_first_row_are_the_figures(outputs, open_page):
     (axis,) = (a for a in figure.axes if a.get_xlabel().startswith("input time"))
     bars = sum(patch.get_data().values for patch in axis.patches)
     np.testing.assert_array_equal(bars, expected)
+
+
+def compare_methods(page, explained):
+    """Every method of the page has its own maps and verdict."""
+    methods = explained.attributions
+    assert page.is_visible("#method") == (len(methods) > 1)
+    for number, attribution in enumerate(methods):
+        if number:
+            page.select_option("#method", str(number))
+        showing = explained.showing(attribution)
+        assert page.inner_text("#view") == showing.view_text
+        assert attribution.verdict in page.inner_text("#verdict")
+        peak = np.abs(attribution.shown_maps).max()
+        assert page.inner_text("#map-high") == f"{float(f'{peak:.3g}'):g}"
+        assert attribution.title.lower() in page.inner_text("#map-title").lower()
 
 
 def test_the_notebook_shows_the_same_maps(outputs):
@@ -266,22 +281,6 @@ def test_the_manifest_says_what_the_summary_says(call, tmp_path):
         assert row[name] == summary[name], name
     page = (out / "a" / "report.html").read_text()
     assert row["prediction"] in page and str(tmp_path) not in page
-
-
-def test_every_method_of_the_page_has_its_own_maps_and_verdict(outputs, open_page):
-    explained, folder = outputs
-    page = open_page(folder / "report.html")
-    methods = explained.attributions
-    assert page.is_visible("#method") == (len(methods) > 1)
-    for number, attribution in enumerate(methods):
-        if number:
-            page.select_option("#method", str(number))
-        showing = explained.showing(attribution)
-        assert page.inner_text("#view") == showing.view_text
-        assert attribution.verdict in page.inner_text("#verdict")
-        peak = np.abs(attribution.shown_maps).max()
-        assert page.inner_text("#map-high") == f"{float(f'{peak:.3g}'):g}"
-        assert attribution.title.lower() in page.inner_text("#map-title").lower()
 
 
 def test_the_other_methods_are_in_text_and_files(outputs, summary, text):
