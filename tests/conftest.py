@@ -57,14 +57,17 @@ REAL_CLIPS = HERE.parents[1] / "shared" / "data"
 
 # The files that take longest, begun first so that no worker waits for another at the end.
 LONGEST = (
-    "commands/test_train.py",
+    "interop/test_consistency.py",
     "attribution/test_explain.py",
+    "commands/test_train.py",
     "test_docs.py",
+    "report/test_explain.py",
+    "commands/test_explain.py",
     "training/test_kill.py",
     "corpus/test_run.py",
-    "interop/test_consistency.py",
+    "training/test_step.py",
+    "attribution/test_causal.py",
     "report/test_explorer.py",
-    "commands/test_explain.py",
     "commands/test_evaluate.py",
 )
 
