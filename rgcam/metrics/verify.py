@@ -135,7 +135,7 @@ def _central_differences(
     program = jax.make_jaxpr(score_of)(variables, features)
     size = EPSILON * (float(features.std(dtype=np.float64)) or 1.0)
 
-    @jax.jit  # one program: outside, each array would be widened and moved by its own
+    @jax.jit  # with the casts, each of which would be a program of its own outside
     def moved_scores(
         weights: list[Array],
         features: Float[Array, "in h w K"],

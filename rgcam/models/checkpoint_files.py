@@ -22,8 +22,8 @@ from rgcam.errors import InputError
 from rgcam.types import Variables
 
 CHECKPOINTS = "checkpoints"
-# Of an array that all devices hold, each may write a slice, which XLA compiles a program
-# for: only where a slice is large enough to be worth that.
+# Devices that hold copies of an array share the writing of it: each cuts out a slice, by a
+# program that has to be compiled. A smaller slice than this is not worth that.
 MIN_SLICE_BYTES = 2**20
 Writer = ocp.training.Checkpointer
 
