@@ -141,7 +141,7 @@ def shapes_of(module, inputs, method="__call__"):
 
 
 def draw(shapes):
-    """Draw variables in NumPy, which keep the scale of what they weigh.
+    """Draw variables in NumPy, which keep the scale of what passes a ReLU.
 
     Initialising is a program of its own, which takes longer to compile than most that a
     test of a small module is about.
@@ -149,14 +149,13 @@ def draw(shapes):
     rng = np.random.default_rng(0)
 
     def draw_leaf(path, leaf):
-        names = [getattr(entry, "key", None) for entry in path]
-        if names[-1] in ("scale", "var") or names[-2:] == ["hf", "bias"]:
-            values = np.ones(leaf.shape)
-        elif names[-1] in ("bias", "mean"):
-            values = np.zeros(leaf.shape)
-        else:
+        layer, name = [getattr(entry, "key", None) for entry in path][-2:]
+        if leaf.ndim > 1:
             fan_in = math.prod(leaf.shape[:-1])
-            values = rng.normal(scale=fan_in**-0.5, size=leaf.shape)
+            values = rng.normal(scale=(2 / fan_in) ** 0.5, size=leaf.shape)
+        else:  # biases and statistics; the forget gates of an LSTM are open
+            around_one = name in ("scale", "var") or layer == "hf"
+            values = around_one + rng.uniform(-0.1, 0.1, leaf.shape)
         return jnp.asarray(values.astype(leaf.dtype))
 
     return jax.tree.map_with_path(draw_leaf, shapes)

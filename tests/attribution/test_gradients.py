@@ -64,14 +64,14 @@ def test_future_is_exactly_zero():
 
 def test_fade_is_the_mean_effect_of_a_frame_among_faded_ones():
     upper, classify = above("gap")
-    matrix = np.asarray(gradients.fade(upper, 64)).sum((2, 3))
+    matrix = np.asarray(gradients.fade(upper, 256)).sum((2, 3))
     rng, change, t = np.random.default_rng(1), FEATURES - BASELINE, 2
     total = np.zeros(T)
-    for _ in range(200):
+    for _ in range(800):
         level = rng.random((T, 1, 1, 1)).astype(np.float32)
         for sign in (1, -1):
             level[t] = sign > 0
-            total += sign * classify(BASELINE + level * change) / 200
+            total += sign * classify(BASELINE + level * change) / 800
     size = np.abs(total).max()
     np.testing.assert_allclose(matrix[:, t], total, atol=0.1 * size)
 

@@ -20,7 +20,7 @@ from rgcam.report import writer
 from rgcam.report.explain import AUTO, explain_clip
 from tests.conftest import CACHE, ROOT, one_sentence
 
-LENGTHS = (5, 16, 17)
+LENGTHS = (5, 16, 17, 40)
 FILES = {
     "explanation.npz",
     "report.html",
@@ -52,7 +52,7 @@ def call(call):
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    """Write three videos of several lengths, in two folders."""
+    """Write four videos of several lengths, in two folders."""
     root = tmp_path_factory.mktemp("videos")
     for n, length in enumerate(LENGTHS):
         write(root / ("a" if n % 2 else "b c") / f"v{length}.mp4", n, length)
@@ -73,9 +73,9 @@ def test_a_corpus_equals_single_explanations_exactly(call, videos, tmp_path):
     out = tmp_path / "out"
     code, said, err = call("explain", f"--videos={videos}/**/*.mp4", f"--out={out}")
     assert code == 0, err
-    assert "explained: 3 videos" in said and str(out) in said
+    assert "explained: 4 videos" in said and str(out) in said
     rows = {row["video"]: row for row in manifest.read(out)}
-    assert sorted(rows) == ["a/v16.mp4", "b c/v17.mp4", "b c/v5.mp4"]
+    assert sorted(rows) == ["a/v16.mp4", "a/v40.mp4", "b c/v17.mp4", "b c/v5.mp4"]
     model = zoo.load_model("stickman-lrcn")
     for name, row in rows.items():
         clip, stored = video.read_clip(videos / name), arrays(out, row)

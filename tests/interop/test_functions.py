@@ -85,8 +85,8 @@ def test_a_batch_by_vmap_equals_its_clips_one_by_one(functions):
         np.testing.assert_allclose(both.matrix[number], e.matrix, rtol=1e-4, atol=1e-6)
 
 
-def test_several_classes_and_the_predicted_one(functions):
-    model = functions.module, functions.variables
+def test_several_classes_and_the_predicted_one(case):
+    model = case.module, case.variables
     several = rgcam.explain(*model, FRAMES, np.arange(CLASSES))
     predicted = rgcam.explain(*model, FRAMES)
     best = int(np.argmax(several.scores[-1]))

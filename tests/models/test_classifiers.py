@@ -30,13 +30,10 @@ def built(**fields):
     return module, draw_variables(module, FRAMES)
 
 
-# Every kind of model and every head, which all kinds share.
-HEAD_OF = dict(zip(description.KINDS, layers.HEADS, strict=True))
-
-
+@pytest.mark.parametrize("head", layers.HEADS)
 @pytest.mark.parametrize("kind", description.KINDS)
-def test_call_is_classify_of_features(kind):
-    module, variables = built(kind=kind, head=HEAD_OF[kind])
+def test_call_is_classify_of_features(kind, head):
+    module, variables = built(kind=kind, head=head)
     if kind == "captioner":
         words = np.array([2, 3, 0, 1, 2], np.int32)
         sentence = captioner.Sentence(np.zeros(0, np.int32), words)
@@ -228,7 +225,7 @@ def test_what_each_backbone_reads():
 
 @pytest.mark.parametrize("kind", description.KINDS)
 def test_features_go_on_from_a_block(kind):
-    module, variables = built(kind=kind, head=HEAD_OF[kind])
+    module, variables = built(kind=kind)
     params = {"params": variables["params"]["backbone"]}
     kept = SmallCNN().apply(params, classifiers.see(FRAMES, "rgb"), stop=1)
     made = module.apply(variables, kept, start=1, method="features")

@@ -150,18 +150,10 @@ def test_broken_rows_count_for_nothing():
         labels=np.append(batch.labels, [-1, -1]).astype(np.int32),
         lengths=np.append(batch.lengths, [0, 0]).astype(np.int32),
     )
-    # Of the losses that count some steps only, a model without a recurrence is enough.
-    linear = training.create_state(
-        lambda v, x, **_: x[:, 0, 0] @ v["params"]["w"],
-        {"w": jnp.ones((6, 3)) * jnp.arange(3)},
-        optax.identity(),
-        seed=0,
-    )
     step_of = lambda loss: jax.jit(functools.partial(training.train_step, loss=loss))
     steps = {loss: step_of(loss) for loss in fields.LOSSES}
-    for loss, step in steps.items():
-        state_of_loss = state if loss == "every_step" else linear
-        one, two = (step(state_of_loss, rows)[1] for rows in (batch, empty))
+    for step in steps.values():
+        one, two = (step(state, rows)[1] for rows in (batch, empty))
         for name in one:
             np.testing.assert_allclose(one[name], two[name], rtol=1e-5)
     unlabelled = empty._replace(labels=np.full(10, -1, np.int32))
@@ -170,12 +162,12 @@ def test_broken_rows_count_for_nothing():
     assert np.isfinite(jax.jit(training.eval_step)(state, empty).loss).all()
 
 
-def test_an_accumulated_step_is_the_same_step():
-    """By the last step of each clip; by every step it is in tests/training/test_mesh.py."""
+@pytest.mark.parametrize("loss", ["every_step", "last_step"])
+def test_an_accumulated_step_is_the_same_step(loss):
     state, batch = make_state(dropout=0.3), make_batch()
     batch = batch._replace(lengths=np.array([4, 3, 2, 1, 4, 3, 2, 1], np.int32))
     run = lambda n: jax.jit(
-        functools.partial(training.train_step, loss="last_step", accumulate=n)
+        functools.partial(training.train_step, loss=loss, accumulate=n)
     )(state, batch)
     (whole, metrics), (other, found) = run(1), run(4)
     for name in metrics:
@@ -198,8 +190,9 @@ def take_a_step(state, batch):
     return jax.tree.map(np.asarray, kept)
 
 
-def test_a_step_is_the_same_under_strict_promotion():
-    state, batch = make_state(dropout=0.3), make_batch()
+@pytest.mark.parametrize("kind", [classifiers.LRCN, classifiers.FrameCNN])
+def test_a_step_is_the_same_under_strict_promotion(kind):
+    state, batch = make_state(dropout=0.3, kind=kind), make_batch()
     expected = take_a_step(state, batch)
     with jax.numpy_dtype_promotion("strict"):
         found = take_a_step(state, batch)
@@ -207,10 +200,7 @@ def test_a_step_is_the_same_under_strict_promotion():
 
 
 def test_no_constant_of_a_step_takes_its_type_from_the_setting_of_jax():
-    """Without dropout, whose mask Flax draws in the type of the setting.
-
-    Nor does anything that strict promotion forbids happen in a step of the frame CNN.
-    """
+    """Without dropout, whose mask Flax draws in the type of the setting."""
     state, batch = make_state(kind=classifiers.FrameCNN), make_batch()
     expected = take_a_step(state, batch)
     with wide_and_strict():
