@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.torchvision_import import import_torchvision
 from benchmarks.work import TARGET, Method, Rows, Work
 from rgcam.models import efficientnet, resnet
 
@@ -171,7 +172,7 @@ def pytorch_grad_cam(model: Lrcn, frames: torch.Tensor) -> Method:
     Its maps are normalised frame by frame and resized to the frame, so its
     intermediate weights are recorded and compared with ours.
     """
-    _stub_torchvision()
+    import_torchvision()
     from pytorch_grad_cam import GradCAM  # pyrefly: ignore[missing-import]
 
     class RecordingGradCAM(GradCAM):
@@ -223,18 +224,6 @@ def _rows(scores: torch.Tensor, beta: torch.Tensor, maps: torch.Tensor) -> Rows:
             maps=heatmaps,
             matrix=heatmaps.sum((2, 3)),
         )
-
-
-@functools.cache
-def _stub_torchvision():
-    """Let torchvision be imported beside a torch that it was not built for."""
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms(Tensor a, Tensor b, float c)", "qnms(Tensor a)"):
-            library.define(f"{operator} -> Tensor")
-        return library  # referenced by the cache, or its operators would disappear
 
 
 def _backbone(module, params) -> nn.Sequential:

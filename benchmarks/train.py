@@ -204,8 +204,9 @@ def torch_step(name: str, dtype: str, batch: data.Batch) -> Callable | None:
 
 def torch_lrcn(name: str):
     """Build the LRCN in PyTorch; batch normalisation, where there is any, is frozen."""
-    import torch
     from torch import nn
+
+    from benchmarks.torchvision_import import import_torchvision
 
     class Lrcn(nn.Module):
         def __init__(self):
@@ -226,12 +227,7 @@ def torch_lrcn(name: str):
         return nn.Sequential(*layers, *fc6), WIDTH
 
     def resnet_torch():
-        library = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms(Tensor a, Tensor b, float c)", "qnms(Tensor a)"):
-            library.define(f"{operator} -> Tensor")
-        import torchvision
-
-        model = getattr(torchvision.models, name)()
+        model = getattr(import_torchvision().models, name)()
         parts = [*list(model.children())[:-1], nn.Flatten()]
         return nn.Sequential(*parts).eval(), model.fc.in_features
 
