@@ -10,10 +10,10 @@ OPERATORS = "nms(Tensor a, Tensor b, float c)", "qnms(Tensor a)"
 def import_torchvision() -> ModuleType:
     """Import torchvision, whose compiled part may not fit the installed PyTorch.
 
-    The wheels of one registry can be built apart: then torchvision's operators are
-    missing and its import fails, although its models need none of them. Declared here,
-    they let it be imported. Where its compiled part does load, nothing is declared:
-    a second declaration would end the process.
+    Where it was built for another PyTorch, torchvision's own operators are missing and
+    its import fails, although its models need none of them: declared here, they let it be
+    imported. Where its compiled part loads, nothing is declared, since a second
+    declaration would end the process.
 
     Raises:
         ImportError: PyTorch or torchvision is not installed.
