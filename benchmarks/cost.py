@@ -4,7 +4,7 @@
 
 Frames are random: nothing here depends on what they show. Medians of paired runs, one
 after the other in every round. A pass is frames to scores, jitted; ``explain`` is the
-whole explanation, ``check`` is ``selfcheck.check_faithfulness`` as explain.py calls it after it.
+whole explanation, ``check`` is ``faithfulness.check_faithfulness`` as explain.py calls it after it.
 """
 
 import functools
@@ -18,7 +18,7 @@ from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from rgcam.attribution import explain
-from rgcam.metrics import selfcheck
+from rgcam.metrics import faithfulness
 from rgcam.models import cut, zoo
 
 CASES = flags.DEFINE_list(
@@ -53,7 +53,7 @@ def measure(model, length: int, method: str) -> str:
     steps = (
         lambda: forward(*run, frames),
         lambda: explain.explain(*run, frames, 0, method=method),
-        lambda: selfcheck.check_faithfulness(
+        lambda: faithfulness.check_faithfulness(
             *run, e.features, e.maps, 0, method=method
         ),
     )

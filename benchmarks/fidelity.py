@@ -22,12 +22,12 @@ from absl import app, flags
 from jaxtyping import Array, Float
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rgcam.attribution import gradients, perturbation
+from rgcam.attribution import gradients, padding, perturbation
 from rgcam.attribution.targets import Index
 from rgcam.evaluation import clips as evaluation_clips
 from rgcam.evaluation import controls
 from rgcam.evaluation.clips import EvaluationClip
-from rgcam.metrics import deletion, faithfulness, statistics
+from rgcam.metrics import faithfulness
 from rgcam.models import cut, zoo
 from rgcam.models.cut import CutModel
 from rgcam.models.zoo import Model
@@ -97,7 +97,7 @@ def fidelities(model: Model, clip: EvaluationClip, baseline: str) -> dict[str, f
     features = case.features
     rng = np.random.default_rng(0)
     removed = (rng.random((MEASURED + FITTED, len(features))) < 0.4).astype(np.float32)
-    losses, _ = deletion.removal_losses(
+    losses, _ = padding.removal_losses(
         module,
         variables,
         features,
@@ -111,7 +111,7 @@ def fidelities(model: Model, clip: EvaluationClip, baseline: str) -> dict[str, f
     fitted, fitted_losses = removed[MEASURED:], losses[MEASURED:]
     mean = fitted.mean(0)
     best_matrix = np.linalg.lstsq(fitted - mean, fitted_losses - fitted_losses.mean(0))
-    best = statistics.correlation((measured - mean) @ best_matrix[0], measured_losses)
+    best = faithfulness.correlation((measured - mean) @ best_matrix[0], measured_losses)
     means = {"best matrix": float(np.nanmean(best[1:]))}
     for name in METHODS:
         maps = explain(module, variables, features, case.target, name, baseline)

@@ -29,7 +29,7 @@ from rgcam.attribution import explain, perturbation
 from rgcam.attribution.explain import Explanation, StaticOptions
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import read_clip
-from rgcam.metrics import interpret, selfcheck
+from rgcam.metrics import faithfulness, interpret
 from rgcam.models import cut
 from rgcam.models.zoo import Model, load_model
 
@@ -216,9 +216,9 @@ def _explained(
 
     def run(features: np.ndarray) -> Result:
         explanation = explained(model.variables, features)
-        sets = selfcheck.random_sets(np.random.default_rng(0), features.shape[:3])
+        sets = faithfulness.random_sets(np.random.default_rng(0), features.shape[:3])
         frame_losses, cell_losses = removed(model.variables, features, *sets)
-        interventions = selfcheck.Interventions(
+        interventions = faithfulness.Interventions(
             baseline=baseline,
             visible=np.tril(np.ones((len(features), len(features)), np.float32)),
             frames=sets[0],
@@ -228,7 +228,7 @@ def _explained(
             deleted=np.zeros((0, 0, 0), np.float32),
             deletion_losses=np.zeros((0, 0, 0), np.float32),
         )
-        check = selfcheck.judge(
+        check = faithfulness.judge(
             interventions,
             np.asarray(explanation.maps),
             method=method,

@@ -173,7 +173,7 @@ def _watch(
                 compiling.append((now - seconds, now))
 
         jax.monitoring.register_event_duration_secs_listener(record)
-    check = sys.modules.get("rgcam.metrics.selfcheck")
+    check = sys.modules.get("rgcam.metrics.faithfulness")
     if check is not None and not hasattr(check, "is_watched"):
         setattr(check, "is_watched", True)  # noqa: B010
         for name in ("intervene", "judge", "judge_each"):

@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from rgcam.data import folder
 from rgcam.data.folder import Item
 from rgcam.data.video import read_clip
-from rgcam.metrics import selfcheck, statistics
-from rgcam.metrics.selfcheck import FaithfulnessCheck
+from rgcam.metrics import faithfulness, statistics
+from rgcam.metrics.faithfulness import FaithfulnessCheck
 from rgcam.models import zoo
 from rgcam.models.zoo import Model
 from rgcam.report import explain, plots
@@ -119,7 +119,7 @@ def verdicts(model: Model, explained: ExplainedClip) -> list[FaithfulnessCheck]:
     """
     assert explained.frame_baseline is not None and explained.features is not None
     last, maps = len(explained.scores) - 1, explained.frame_baseline.maps[0]
-    of_cnn = selfcheck.check_faithfulness(
+    of_cnn = faithfulness.check_faithfulness(
         model.module,
         model.variables,
         explained.features,

@@ -49,13 +49,9 @@ if TYPE_CHECKING:
     )
     from rgcam.attribution import stream
     from rgcam.attribution.explain import Explanation, explain
-    from rgcam.attribution.gradcam import (
-        heatmaps,
-        importance_matrix,
-        importance_weights,
-    )
+    from rgcam.attribution.gradcam import heatmaps, importance_weights
     from rgcam.attribution.long import LongExplanation, explain_long
-    from rgcam.attribution.maps import aggregate, choose_step
+    from rgcam.attribution.maps import aggregate, choose_step, importance_matrix
     from rgcam.attribution.targets import StepClasses
     from rgcam.data.video import Clip, read_clip
     from rgcam.errors import InputError
@@ -114,7 +110,7 @@ _HOMES = {
     "from_torch": "interop.torch",
     "from_torch_weights": "interop.torch_weights",
     "heatmaps": "attribution.gradcam",
-    "importance_matrix": "attribution.gradcam",
+    "importance_matrix": "attribution.maps",
     "importance_weights": "attribution.gradcam",
     "load_model": "models.zoo",
     "read_clip": "data.video",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from rgcam.data.folder import Item
-from rgcam.metrics.selfcheck import FaithfulnessCheck
+from rgcam.metrics.faithfulness import FaithfulnessCheck
 from tests.conftest import ROOT
 
 

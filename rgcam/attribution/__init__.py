@@ -6,9 +6,8 @@
 ``causal``        all pairs of a causal model by blocks, with the theorems behind it
 ``gradients``     gradient x change, integrated gradients (path), averaged gradients (fade)
 ``perturbation``  baselines, replacement of frames and cells, occlusion, Shapley values
-``padding``       clips of any length by a few compiled programs
-``memory``        the device's memory: budgets, and smaller blocks where it ends
-``maps``          aggregation over t', attribution by lag, normalising and resizing
+``padding``       clips of any length by a few compiled programs, within the memory there is
+``maps``          the matrix, aggregation over t', attribution by lag, resizing
 ``long``          rows of a long video within a memory budget
 ``stream``        one frame after another, in constant memory
 

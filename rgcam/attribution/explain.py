@@ -29,6 +29,7 @@ from jax.sharding import AxisType
 from jaxtyping import Array, Float, Int, PyTree
 
 from rgcam.attribution import causal, gradcam, gradients, perturbation, targets
+from rgcam.attribution.maps import importance_matrix
 from rgcam.attribution.perturbation import (
     Baseline,
     BaselineFunction,
@@ -461,7 +462,7 @@ def explain_features(
         features=features,
         beta=beta if options.beta else None,
         maps=maps,
-        matrix=gradcam.importance_matrix(maps),
+        matrix=importance_matrix(maps),
     )
 
 

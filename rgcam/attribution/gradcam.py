@@ -136,14 +136,6 @@ def heatmaps(
     return jax.nn.relu(maps) if relu else maps
 
 
-def importance_matrix(maps: Float[Tensor, "out in h w"]) -> Float[Array, "out in"]:
-    """Sum each heat map over its cells: the importance of frame t for output step t'.
-
-    Take raw maps: normalising them per frame would make all frames equal.
-    """
-    return maps.sum((-2, -1))
-
-
 def gradcam_pp(
     gradient: Float[Array, "h w K"], features: Float[Array, "h w K"]
 ) -> Float[Array, " K"]:

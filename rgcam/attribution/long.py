@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from rgcam.attribution import causal, memory, targets
+from rgcam.attribution import causal, padding, targets
 from rgcam.attribution.explain import PRECISION
 from rgcam.errors import InputError
 from rgcam.models.cut import Carry, CausalModel, CutModel, cut, features
@@ -141,7 +141,7 @@ def explain_long(
             step that does not exist, a window below 1, results that max_bytes does
             not hold, or blocks of rows that the device's memory does not.
     """
-    max_bytes = memory.max_bytes(2 * 2**30) if max_bytes is None else max_bytes
+    max_bytes = padding.max_bytes(2 * 2**30) if max_bytes is None else max_bytes
     if not isinstance(module, CausalModel):
         raise InputError(
             f"{type(module).__name__} has no drive, response, begin and advance: a "
@@ -181,7 +181,7 @@ def explain_long(
                     totals=totals,
                 )
 
-        memory.with_smaller_blocks(go_back, f"{size} rows of {stored.steps} frames")
+        padding.with_smaller_blocks(go_back, f"{size} rows of {stored.steps} frames")
     # What the window leaves out = the mass of the whole row - the mass inside.
     if window:
         dropped = stored.masses[rows, target] - totals

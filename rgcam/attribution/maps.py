@@ -1,11 +1,11 @@
-"""From all maps to one row of them: aggregation over t', attribution by lag, resizing."""
+"""What is read from maps: the matrix, one row for all t', attribution by lag; resizing."""
 
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from rgcam.attribution.perturbation import own_name
 from rgcam.attribution.targets import StepClasses, predicted_class
@@ -60,6 +60,14 @@ Aggregation: TypeAlias = (
 )
 """A name of ``AGGREGATIONS``, or a function (values, scores, target) -> one row of values,
 of a matrix as of maps."""
+
+
+def importance_matrix(maps: Float[Tensor, "out in h w"]) -> Float[Array, "out in"]:
+    """Sum each heat map over its cells: the importance of frame t for output step t'.
+
+    Take raw maps: normalising them per frame would make all frames equal.
+    """
+    return maps.sum((-2, -1))
 
 
 def aggregation_name(how: Aggregation) -> str:

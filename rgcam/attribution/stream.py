@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rgcam.attribution import gradcam, targets
 from rgcam.attribution.explain import PRECISION
+from rgcam.attribution.maps import importance_matrix
 from rgcam.errors import InputError
 from rgcam.models.cut import Carry, CausalModel, Cut, CutModel, cut, features
 from rgcam.types import Tensor, Variables
@@ -149,7 +150,7 @@ def step(
         cells = maps_in_window.shape[1] * maps_in_window.shape[2]
         beta = weights @ model.response.T / cells
         maps = gradcam.heatmaps(beta[None], maps_in_window, relu)
-    matrix = gradcam.importance_matrix(maps)
+    matrix = importance_matrix(maps)
     return state, Row(scores=scores, beta=beta, maps=maps[0], matrix=matrix[0])
 
 

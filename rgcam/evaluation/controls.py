@@ -22,7 +22,7 @@ from rgcam.attribution.explain import Method
 from rgcam.attribution.perturbation import Baseline
 from rgcam.errors import InputError
 from rgcam.evaluation.clips import EvaluationClip
-from rgcam.metrics import faithfulness, randomization, selfcheck
+from rgcam.metrics import faithfulness, randomization
 from rgcam.models import cut
 from rgcam.models.cut import CutModel
 from rgcam.models.zoo import Model
@@ -155,7 +155,7 @@ def prepare_case(model: Model, clip: EvaluationClip) -> Case:
         features=features,
         scores=np.asarray(scores),
         target=int(target),
-        visible=selfcheck.visible_frames(model.module, model.variables, features),
+        visible=faithfulness.visible_frames(model.module, model.variables, features),
         frames_of_steps=frames_of_steps,
     )
 

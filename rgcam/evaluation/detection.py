@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from rgcam.evaluation.measure import CheckOutcomes
 from rgcam.evaluation.tables import HEADINGS, Column, Row, column, grid
-from rgcam.metrics.statistics import Interval, ranks, share_interval, spearman
+from rgcam.metrics.faithfulness import ranks, spearman
+from rgcam.metrics.statistics import Interval, share_interval
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * n, 2) for n in range(10))
 SCORE = Column("check_score", "genuine")

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from rgcam.attribution import explain as attribution
 from rgcam.attribution import maps as attribution_maps
-from rgcam.attribution import perturbation
+from rgcam.attribution import padding, perturbation
 from rgcam.attribution.explain import MapsFunction, Method
 from rgcam.attribution.maps import Aggregation
 from rgcam.attribution.perturbation import Baseline
@@ -30,16 +30,10 @@ from rgcam.evaluation.controls import (
     seed_of,
     shuffle_visible,
 )
-from rgcam.metrics import (
-    deletion,
-    faithfulness,
-    localization,
-    randomization,
-    selfcheck,
-)
+from rgcam.metrics import deletion, faithfulness, localization, randomization
 from rgcam.metrics.deletion import CurveMeasures, Curves, RemovalScores
+from rgcam.metrics.faithfulness import FaithfulnessCheck
 from rgcam.metrics.localization import LocalizationMeasures
-from rgcam.metrics.selfcheck import FaithfulnessCheck
 
 SETS = 200  # random sets of frames, the same for all methods of a baseline
 KINDS = ("faithfulness", "check", "localization", "similarity", "curves", "time")
@@ -443,10 +437,10 @@ def _removals(case: Case, baseline: Baseline) -> Removals:
     """Remove random sets of frames, and every frame by itself."""
     # One seed for all clips: clips differ, and not the sets of frames.
     rng, length = np.random.default_rng(1), len(case.features)
-    removed = rng.random((SETS, length)) < selfcheck.REMOVED
+    removed = rng.random((SETS, length)) < faithfulness.REMOVED
     sets = np.concatenate([removed, np.eye(length)]).astype(np.float32)
     static, baseline_maps = attribution.static_baseline(baseline)
-    losses, _ = deletion.removal_losses(
+    losses, _ = padding.removal_losses(
         case.model.module,
         case.model.variables,
         case.features,
@@ -496,7 +490,7 @@ def _check(
         score of the whole clip.
     """
     name = attribution.method_name(method)
-    interventions = selfcheck.intervene(
+    interventions = faithfulness.intervene(
         case.model.module,
         case.model.variables,
         case.features,
@@ -510,7 +504,7 @@ def _check(
     last, middle = len(case.scores) - 1, len(case.scores) // 2
     return (
         {
-            kind: selfcheck.judge(
+            kind: faithfulness.judge(
                 interventions,
                 maps,
                 method=name,
@@ -520,7 +514,7 @@ def _check(
             for kind, maps in named_maps.items()
         },
         {
-            kind: selfcheck.judge(interventions, maps, method=name, steps=[middle])
+            kind: faithfulness.judge(interventions, maps, method=name, steps=[middle])
             for kind, maps in named_maps.items()
             if middle < last
         },

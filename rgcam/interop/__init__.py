@@ -2,7 +2,7 @@
 
 Each function below returns ``module, variables``, which all of rgcam takes like a Linen
 module and its variables: ``rgcam.explain(module, variables, frames)`` by every method,
-``jax.vmap`` over clips, ``rgcam.metrics.selfcheck`` and ``rgcam.metrics.verify``. The
+``jax.vmap`` over clips, ``rgcam.metrics.faithfulness`` and ``rgcam.metrics.verify``. The
 frameworks are imported when a function is called.
 
 ``nnx``        ``from_nnx``: Flax NNX modules

@@ -3,17 +3,17 @@
 =================  ====================================================================
 module             holds
 =================  ====================================================================
-``selfcheck``      the faithfulness check of one clip's maps: score, threshold, verdict
-``faithfulness``   agreement of importances with the effects of removing frames
-``deletion``       removal of frames and cells, deletion and insertion curves
+``faithfulness``   the check of one clip's maps: score, threshold, verdict; agreement of
+                   importances with the effects of removing frames, correlations
+``deletion``       deletion and insertion curves of frames and cells
 ``localization``   pointing game, energy, IoU, average precision against known masks
 ``randomization``  sanity checks: randomised models, similarity of explanations
-``statistics``     accuracy, confusion, correlations, intervals over groups
+``statistics``     accuracy, confusion, intervals over groups
 ``verify``         beta against its definition, by loops and finite differences
 ``interpret``      traced programs in other numerics: float64, or a device's rounding
 =================  ====================================================================
 
-Modules are imported when they are first used: ``rgcam.metrics.selfcheck``.
+Modules are imported when they are first used: ``rgcam.metrics.faithfulness``.
 """
 
 import importlib
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
         interpret,
         localization,
         randomization,
-        selfcheck,
         statistics,
         verify,
     )
@@ -38,7 +37,6 @@ __all__ = [
     "interpret",
     "localization",
     "randomization",
-    "selfcheck",
     "statistics",
     "verify",
 ]

@@ -20,13 +20,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from rgcam import programs
 from rgcam.attribution import perturbation, targets
 from rgcam.attribution.explain import PRECISION
-from rgcam.attribution.perturbation import BaselineFunction
 from rgcam.attribution.targets import ClassIndex, Index, ScoreFunction
+from rgcam.metrics.faithfulness import area_gain, deletion_masks
 from rgcam.models.cut import CutModel, classify
 from rgcam.types import Tensor, Variables
 
@@ -102,55 +101,6 @@ class CurveMeasures(NamedTuple):
     space_time: float = math.nan
     drop: float = math.nan
     increase: float = math.nan
-
-
-@programs.kept("module", "baseline")
-def removal_losses(
-    module: CutModel,
-    variables: Variables,
-    features: Float[Tensor, "T h w K"],
-    target: ClassIndex,
-    frames: Float[Tensor, "N T"],
-    cells: Float[Tensor, "M T h w"] | None = None,
-    length: Index | None = None,
-    baseline_maps: Float[Tensor, "..."] | None = None,
-    *,
-    baseline: str | BaselineFunction | None,
-) -> tuple[Float[Array, "N out"], Float[Array, "M out"] | None]:
-    """Return what removals take from the target's score at every output step.
-
-    Args:
-        module: the explained model, of which ``classify`` is used.
-        variables: its variables.
-        features: A of one clip.
-        target: class index, or one for each output step.
-        frames: sets of frames, 1 where one is removed.
-        cells: sets of cells, 1 where one is removed; None: no cells are removed.
-        length: number of valid frames where the end of a causal model's clip is padding,
-            whose losses mean nothing; None: all are valid.
-        baseline_maps: feature maps that take their place, where ``baseline`` is None.
-        baseline: name of what takes their place, or a function of A.
-
-    Returns:
-        ``y[t'](A) - y[t'](A without S)`` of each set of frames, and of each set of
-        cells if there are any.
-    """
-    features = jnp.asarray(features)
-    with jax.default_matmul_precision(PRECISION):
-        name_or_maps = baseline_maps if baseline is None else baseline
-        assert name_or_maps is not None
-        perturbation.check_baseline(name_or_maps, features.shape)
-        replacement = perturbation.baseline_features(features, name_or_maps, length)
-        model = perturbation.upper_model(
-            module, variables, features, replacement, target
-        )
-        # Not a mask of ones: b + 1 * (x - b) differs from x by rounding errors.
-        complete = model.outputs(model.inputs)
-        frame_losses = complete - perturbation.outputs_with_frames(model, 1 - frames)
-        if cells is None:
-            return frame_losses, None
-        cell_losses = complete - perturbation.outputs_with_cells(model, 1 - cells)
-    return frame_losses, cell_losses
 
 
 @functools.partial(jax.jit, static_argnames="module")
@@ -324,13 +274,6 @@ def measures(curve: Curves, random: Sequence[Curves]) -> CurveMeasures:
     )
 
 
-def area_gain(
-    curve: Float[np.ndarray, " N"], random: Float[np.ndarray, "orders N"]
-) -> float:
-    """Return how far a curve's area is above the mean area of random orders."""
-    return float(area(curve) - area(random.T).mean())
-
-
 def score_range(curves: Sequence[Float[np.ndarray, " _"]]) -> float:
     """Return the range of the scores of several curves; NaN where it is rounding."""
     scores = np.concatenate(curves)
@@ -338,57 +281,11 @@ def score_range(curves: Sequence[Float[np.ndarray, " _"]]) -> float:
     return unit if unit > MIN_RANGE * np.abs(scores).max() else float("nan")
 
 
-def deletion_masks(
-    importance: Float[np.ndarray, "*grid"],
-    steps: int,
-    rng: np.random.Generator | None = None,
-) -> Float[np.ndarray, "{steps}+1 *grid"]:
-    """Return masks that remove the most important parts first, all of them in ``steps``.
-
-    Args:
-        importance: of frames, or of cells.
-        steps: in which the parts are removed.
-        rng: orders equal values at random: most maps have many zeros, and their order
-            in time would be a hint. None: the first of equals is removed first.
-
-    Returns:
-        1 where a part is kept: all in the first mask, none in the last.
-    """
-    values = importance.ravel()
-    ties = np.arange(len(values)) if rng is None else rng.random(len(values))
-    order = np.lexsort((ties, -values))
-    place = np.empty(len(values), int)
-    place[order] = np.arange(len(values))
-    removed = np.round(np.linspace(0, len(values), steps + 1)).astype(int)
-    masks: Bool[np.ndarray, "masks parts"] = place >= removed[:, None]
-    return masks.reshape(-1, *importance.shape).astype(np.float32)
-
-
 def shown_part(maps: Float[np.ndarray, "T h w"]) -> Float[np.ndarray, "T h w"]:
     """Return positive maps relative to the clip's maximum; zeros if none is positive."""
     heat = np.maximum(maps, 0)
     maximum = heat.max()
     return (heat / (maximum if maximum > 0 else 1)).astype(np.float32)
-
-
-def area(curve: Float[np.ndarray, "N *any"]) -> Float[np.ndarray, "*any"]:
-    """Return the mean height of a deletion or insertion curve, by trapezoids.
-
-    Petsiuk et al., arXiv:1806.07421. Of a deletion curve (scores of ``deletion_masks``)
-    lower is better, of an insertion curve (scores of the complementary masks) higher.
-    """
-    return np.asarray((curve[1:] + curve[:-1]).mean(0) / 2)
-
-
-def below_random(
-    curve: Float[np.ndarray, " N"], random: Float[np.ndarray, "orders N"]
-) -> float:
-    """Compare a deletion curve's area with random orders', in units of the whole drop.
-
-    Above 0 is better than chance; an insertion curve gives the negative.
-    """
-    drop = abs(float(curve[0] - curve[-1]))
-    return -area_gain(curve, random) / drop if drop > 0 else float("nan")
 
 
 def average_drop(

@@ -12,7 +12,7 @@ import numpy as np
 from jax.tree_util import KeyPath
 from jaxtyping import Array, Float
 
-from rgcam.metrics.statistics import spearman
+from rgcam.metrics.faithfulness import spearman
 from rgcam.types import Tensor, Variables
 
 CASCADE = ("scores", "recurrent", "frame_head", "backbone")  # from the top down

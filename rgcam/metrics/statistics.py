@@ -1,4 +1,4 @@
-"""Accuracy and confusion, correlations, and means with intervals over groups; pure.
+"""Accuracy, confusion, and shares and means with intervals over groups; pure.
 
 Clips of one recording are not independent. Every interval here is over groups
 (recordings), and there is none where the groups are too few to tell: it is None, and the
@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-Numbers = Float[np.ndarray, "..."]
-RESIDUE = 1e-10  # of a variable's variance: what is left below this is rounding
+RESIDUE = 1e-10  # of a mean: an error below this is rounding
 MIN_GROUPS = 10  # below, an interval over groups says more than is known
 TOO_FEW_GROUPS = "too few groups for an interval"
 
@@ -73,57 +72,6 @@ def confusion_text(table: Int[np.ndarray, "C C"], classes: Sequence[str]) -> str
         for name, row in zip(classes, table.tolist(), strict=True)
     ]
     return "\n".join([head, *rows])
-
-
-def correlation(a: Numbers, b: Numbers, axis: int = 0) -> Numbers:
-    """Return Pearson's correlation along an axis; NaN where a variable is constant."""
-    a, b = (x - x.mean(axis, keepdims=True) for x in (a, b))
-    norm = np.sqrt((a**2).sum(axis) * (b**2).sum(axis))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(norm > 0, (a * b).sum(axis) / norm, np.nan)
-
-
-def partial_correlation(a: Numbers, b: Numbers, *covariates: Numbers) -> Numbers:
-    """Correlate a and b along the first axis, controlling for covariates.
-
-    The correlation of what a least-squares fit by the covariates leaves of a and of b
-    (Fisher 1924).
-
-    Returns:
-        One correlation per remaining index; NaN where a or b is a linear function of
-        the covariates.
-    """
-    directions: list[Numbers] = []
-
-    def residual(x: Numbers) -> Numbers:
-        """Return what the directions leave of x; zeros where that is rounding errors."""
-        left = x - x.mean(0)
-        total = (left**2).sum(0)
-        for direction in directions:
-            square = (direction**2).sum(0)
-            slope = (direction * left).sum(0) / np.where(square > 0, square, 1)
-            left = left - slope * direction
-        return np.where((left**2).sum(0) > RESIDUE * total, left, 0)
-
-    # Gram and Schmidt: of each covariate what those before it leave, which is nothing of
-    # one that is constant or a function of the others.
-    for covariate in covariates:
-        directions.append(residual(covariate))
-    return correlation(residual(a), residual(b))
-
-
-def ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Return ranks from 1; equal values share the mean of theirs."""
-    # Imported here: SciPy's statistics take 0.7 s, and every explanation loads this
-    # module without needing ranks.
-    from scipy import stats
-
-    return stats.rankdata(values)
-
-
-def spearman(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
-    """Return Spearman's rank correlation; NaN where a variable is constant."""
-    return float(correlation(ranks(a), ranks(b)))
 
 
 def share_interval(

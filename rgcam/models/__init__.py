@@ -2,7 +2,7 @@
 
 ``cut``                  what a model must offer to be explained; features by chunks
 ``classifiers``          ``FrameCNN`` and ``LRCN``
-``layers``               the head of each frame, LSTM and GRU
+``layers``               Linen's layers traced faster; the head of each frame, LSTM and GRU
 ``backbones``            what all backbones have in common, and the small CNN
 ``efficientnet``         EfficientNet-Lite0 to 2
 ``resnet``               ResNet-18, 34 and 50

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rgcam.errors import InputError
-from rgcam.models.parameters import Dense
+from rgcam.models.layers import Dense
 from rgcam.types import Box, Params, Tensor
 
 HE_NORMAL = nn.initializers.he_normal()

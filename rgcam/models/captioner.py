@@ -26,8 +26,7 @@ from rgcam.errors import InputError
 from rgcam.models.backbones import Backbone
 from rgcam.models.cut import Carry, CutModel
 from rgcam.models.description import SPECIAL_WORDS
-from rgcam.models.layers import FrameHead, Recurrent
-from rgcam.models.parameters import Dense, Embed
+from rgcam.models.layers import Dense, Embed, FrameHead, Recurrent
 from rgcam.types import Tensor, Variables
 
 START, END = range(len(SPECIAL_WORDS))  # the first classes of a captioner

@@ -23,8 +23,14 @@ from rgcam.models.backbones import Backbone, Preprocess, SmallCNN
 from rgcam.models.captioner import Captioner
 from rgcam.models.cut import Carry
 from rgcam.models.description import VARIANTS, check_architecture, check_backbone
-from rgcam.models.layers import CELLS, GRID, FrameHead, Recurrent, cell_contributions
-from rgcam.models.parameters import Dense
+from rgcam.models.layers import (
+    CELLS,
+    GRID,
+    Dense,
+    FrameHead,
+    Recurrent,
+    cell_contributions,
+)
 from rgcam.types import Fields, Tensor, Variables
 
 

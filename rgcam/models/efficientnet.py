@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rgcam.models.backbones import HE_NORMAL, Backbone, shifts
-from rgcam.models.parameters import Conv, Dense, GivenParameters
+from rgcam.models.layers import Conv, Dense, GivenParameters
 
 
 class Stage(NamedTuple):

@@ -6,7 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from rgcam.models.backbones import HE_NORMAL, Backbone
-from rgcam.models.parameters import Conv, GivenParameters
+from rgcam.models.layers import Conv, GivenParameters
 
 REPEATS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 CHANNELS = (64, 128, 256, 512)

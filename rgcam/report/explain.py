@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rgcam.attribution import explain, gradcam, padding, targets
+from rgcam.attribution import explain, padding, targets
 from rgcam.attribution.explain import ClassMaps, Method, StaticOptions
-from rgcam.attribution.maps import Aggregation
+from rgcam.attribution.maps import Aggregation, importance_matrix
 from rgcam.attribution.perturbation import Baseline
 from rgcam.attribution.targets import StepClasses
 from rgcam.data import video
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
-from rgcam.metrics import selfcheck
-from rgcam.metrics.selfcheck import FaithfulnessCheck
+from rgcam.metrics import faithfulness
+from rgcam.metrics.faithfulness import FaithfulnessCheck
 from rgcam.models import backbones, captioner, out_of_distribution
 from rgcam.models.captioner import Captioner
 from rgcam.models.cut import CausalModel, frames_of_steps
@@ -390,7 +390,7 @@ def _attribute(
     signed = np.stack([np.asarray(e.maps) for e in explanations])
     maps = np.maximum(signed[0], 0) if rectified else signed[0]
     weights = explanations[0].beta
-    matrix = np.asarray(gradcam.importance_matrix(jnp.asarray(maps)))
+    matrix = np.asarray(importance_matrix(jnp.asarray(maps)))
     if by_support and step is None:
         step = int(np.maximum(matrix, 0).sum(1).argmax())
     attribution = record.attribution(
@@ -431,7 +431,7 @@ def _check_views(
     """
     step, length = attribution.step, len(signed)
     every_view = checks == "all"
-    interventions = selfcheck.intervene(
+    interventions = faithfulness.intervene(
         model.module,
         model.variables,
         features,
@@ -447,12 +447,14 @@ def _check_views(
         maps = np.maximum(signed, 0) if rectified else signed
         judged: dict[int, FaithfulnessCheck] = {}
         if every_view:
-            each = selfcheck.judge_each(interventions, maps, method=attribution.method)
+            each = faithfulness.judge_each(
+                interventions, maps, method=attribution.method
+            )
             # Where nothing can be lost, as at the first step, nothing is checked.
             judged = {t: c for t, c in enumerate(each) if np.isfinite(c.score)}
         if rectified == attribution.rectified:
             judged_step = length - 1 if step is None else step
-            judged[judged_step] = selfcheck.judge(
+            judged[judged_step] = faithfulness.judge(
                 interventions,
                 maps,
                 method=attribution.method,

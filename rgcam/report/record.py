@@ -34,8 +34,7 @@ from rgcam.attribution.explain import ClassMaps, Explanation, Method
 from rgcam.attribution.maps import Aggregation
 from rgcam.attribution.perturbation import Baseline, baseline_name
 from rgcam.data.video import Clip
-from rgcam.metrics import selfcheck
-from rgcam.metrics.selfcheck import FaithfulnessCheck
+from rgcam.metrics.faithfulness import THRESHOLD, FaithfulnessCheck
 from rgcam.models.out_of_distribution import DistributionCheck
 from rgcam.models.zoo import Model
 from rgcam.types import Box, Fields, Tensor
@@ -1028,7 +1027,7 @@ def _attribution_fields(attribution: Attribution) -> dict[str, object]:
     if check is not None:
         scores = {
             "score": finite(check.score),
-            "threshold": selfcheck.THRESHOLD,
+            "threshold": THRESHOLD,
             "time": finite(check.time),
             "space": finite(check.space),
             "deletion": finite(check.deletion),

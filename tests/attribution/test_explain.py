@@ -17,7 +17,7 @@ from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
 from rgcam.models import classifiers, layers, zoo
 from rgcam.models.backbones import SmallCNN
-from rgcam.models.parameters import Dense
+from rgcam.models.layers import Dense
 from tests.attribution.test_gradcam import C, lrcn, random
 from tests.conftest import draw_variables, wide_and_strict
 

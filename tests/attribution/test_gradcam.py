@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rgcam.attribution import explain, gradcam
+from rgcam.attribution.maps import importance_matrix
 from rgcam.errors import InputError
 from rgcam.models import classifiers, layers
 from rgcam.models.backbones import SmallCNN
@@ -80,7 +81,7 @@ def test_hand_computed_case():
     maps = gradcam.heatmaps(beta, features)
     np.testing.assert_allclose(maps[0, 0], [[2, 4], [6, 8]])
     np.testing.assert_allclose(maps[1, 1], [[30, 0], [0, 30]])
-    matrix = gradcam.importance_matrix(maps)
+    matrix = importance_matrix(maps)
     np.testing.assert_allclose(matrix, [[20, 0], [60, 60]])
 
 

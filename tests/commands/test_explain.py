@@ -15,7 +15,7 @@ from rgcam.commands import app, explain
 from rgcam.commands.explain import DEMO_SEED
 from rgcam.data import video
 from rgcam.data.synthetic import captions, stickman
-from rgcam.metrics.selfcheck import check_faithfulness
+from rgcam.metrics.faithfulness import check_faithfulness
 from rgcam.models import zoo
 from rgcam.report import writer
 from tests.conftest import one_sentence

@@ -11,7 +11,7 @@ from rgcam import interop
 from rgcam.errors import InputError
 from rgcam.evaluation import clips, controls, measure, tables
 from rgcam.evaluation.measure import CheckOutcomes, MethodMeasures
-from rgcam.metrics import localization, selfcheck
+from rgcam.metrics import faithfulness, localization
 from rgcam.models import zoo
 
 NAMES = ["fade", "fade:previous:rectified", "gradcam"]
@@ -94,7 +94,7 @@ def test_the_score_is_that_of_the_faithfulness_check(measured):
     model, results = measured
     clip, measures, maps = results[1]
     case = controls.prepare_case(model, clip)
-    check = selfcheck.check_faithfulness(
+    check = faithfulness.check_faithfulness(
         model.module,
         model.variables,
         case.features,
@@ -107,7 +107,7 @@ def test_the_score_is_that_of_the_faithfulness_check(measured):
     fade = measures["fade"]
     assert fade.check_score.genuine == pytest.approx(check.score, abs=1e-5)
     assert fade.check_passed.genuine == check.passed
-    middle = selfcheck.check_faithfulness(
+    middle = faithfulness.check_faithfulness(
         model.module,
         model.variables,
         case.features,

@@ -13,7 +13,7 @@ import pytest
 import rgcam
 from rgcam.attribution.explain import METHODS
 from rgcam.data.video import Clip
-from rgcam.metrics import selfcheck, verify
+from rgcam.metrics import faithfulness, verify
 from rgcam.models import zoo
 from rgcam.report import plots, writer
 from rgcam.report.explain import explain_clip
@@ -151,7 +151,7 @@ def test_the_checks_accept_its_explanation_and_reject_a_wrong_one(row):
     assert not verify.verify(*parts, wrong, 1).as_defined
     maps = np.asarray(explanations["fade"].maps)
     genuine, reversed_maps = (
-        selfcheck.check_faithfulness(*parts, e.features, m, 1, method="fade")
+        faithfulness.check_faithfulness(*parts, e.features, m, 1, method="fade")
         for m in (maps, -maps)
     )
     assert genuine.passed and not reversed_maps.passed

@@ -9,7 +9,7 @@ import rgcam
 from rgcam import interop
 from rgcam.attribution.explain import METHODS
 from rgcam.errors import InputError
-from rgcam.metrics import selfcheck, verify
+from rgcam.metrics import faithfulness, verify
 from rgcam.models.cut import CausalModel, CutModel, FramewiseModel
 from tests.interop.cases import CASES, CLASSES, FRAMES, T, check_causal
 
@@ -68,7 +68,7 @@ def test_weights_are_verified_in_float64(functions):
 def test_the_faithfulness_check_passes_genuine_maps_and_fails_reversed_ones(functions):
     model = functions.module, functions.variables
     e = rgcam.explain(*model, FRAMES, TARGET, method="fade")
-    check = lambda maps: selfcheck.check_faithfulness(
+    check = lambda maps: faithfulness.check_faithfulness(
         *model, e.features, maps, TARGET, method="fade"
     )
     genuine, corrupted = check(e.maps), check(-np.asarray(e.maps))

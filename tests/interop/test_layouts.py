@@ -9,7 +9,7 @@ import rgcam
 from rgcam.attribution import maps as attribution_maps
 from rgcam.attribution.explain import METHODS
 from rgcam.errors import InputError
-from rgcam.metrics import selfcheck, verify
+from rgcam.metrics import faithfulness, verify
 from rgcam.models import cut
 
 T, SIDE, K, C, WORDS = 6, 3, 4, 3, 5
@@ -71,13 +71,13 @@ def test_maps_of_any_number_of_output_steps_are_checked_and_aggregated(head):
     classify, out = HEADS[head]
     module, variables = rgcam.from_functions(features, classify, WEIGHTS)
     e = rgcam.explain(module, variables, FRAMES, 1, method="fade")
-    check = lambda maps: selfcheck.check_faithfulness(
+    check = lambda maps: faithfulness.check_faithfulness(
         module, variables, e.features, maps, 1, method="fade"
     )
     assert check(e.maps).passed
     assert not check(-np.asarray(e.maps)).passed
     # Not causal: every output step sees every frame, and a lag means nothing.
-    assert selfcheck.visible_frames(module, variables, e.features).all()
+    assert faithfulness.visible_frames(module, variables, e.features).all()
     mean = attribution_maps.aggregate(e.matrix, e.scores, 1, "mean")
     np.testing.assert_allclose(mean, np.asarray(e.matrix).mean(0))
     largest = attribution_maps.aggregate(e.maps, e.scores, 1, "max")
@@ -91,7 +91,7 @@ def test_maps_of_any_number_of_output_steps_are_checked_and_aggregated(head):
 def test_frames_that_an_output_step_cannot_see_are_known_from_its_derivatives():
     causal = lambda _, maps: jnp.cumsum(jnp.tanh(maps).mean((1, 2)), 0)
     looks_ahead = lambda _, maps: jnp.cumsum(jnp.tanh(maps).mean((1, 2))[::-1], 0)
-    visible_of = lambda classify: selfcheck.visible_frames(
+    visible_of = lambda classify: faithfulness.visible_frames(
         *rgcam.from_functions(features, classify, WEIGHTS), features(WEIGHTS, FRAMES)
     )
     np.testing.assert_array_equal(visible_of(causal), np.tril(np.ones((T, T))))
@@ -205,7 +205,7 @@ def test_vectors_of_frames_are_maps_of_one_cell():
     module, variables = rgcam.from_functions(vectors, head, WEIGHTS, layout=layout)
     e = rgcam.explain(module, variables, FRAMES, 1, method="fade")
     assert e.maps.shape == (T, T, 1, 1)
-    assert selfcheck.check_faithfulness(
+    assert faithfulness.check_faithfulness(
         module, variables, e.features, e.maps, 1, method="fade"
     ).passed
 

@@ -1,11 +1,10 @@
-"""Removal of frames and cells, and the curves of it, computed by hand."""
+"""Deletion curves of frames and cells, computed by hand."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgcam.attribution import perturbation
+from rgcam.attribution import padding
 from rgcam.metrics import deletion
 from rgcam.metrics.deletion import RemovalScores
 from tests.attribution.test_gradcam import H, K, W, lrcn, random
@@ -28,19 +27,6 @@ def of(row):
     return deletion.curves(remove, maps, RNG(0))
 
 
-def test_deletion_masks_remove_the_most_important_first():
-    masks = deletion.deletion_masks(np.array([0.1, 0.9, 0.5]), 3, RNG(0))
-    assert masks.tolist() == [[1, 1, 1], [1, 0, 1], [1, 0, 0], [0, 0, 0]]
-    halves = deletion.deletion_masks(np.array([[4.0, 3], [2, 1]]), 2, RNG(0))
-    assert halves.tolist() == [[[1, 1], [1, 1]], [[0, 0], [1, 1]], [[0, 0], [0, 0]]]
-    equal = np.stack(
-        [deletion.deletion_masks(np.zeros(4), 4, RNG(i))[1] for i in range(400)]
-    )
-    np.testing.assert_allclose(1 - equal.mean(0), 0.25, atol=0.1)  # no hint of time
-    in_order = deletion.deletion_masks(np.zeros(3), 3)
-    assert in_order.tolist() == [[1, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0]]
-
-
 def test_curves_by_hand():
     curves = of([0.1, 0.9, 0.5])
     assert curves.deletion.tolist() == [10, 4, 1, 0]
@@ -51,10 +37,8 @@ def test_curves_by_hand():
     assert curves.probability == pytest.approx(1 / (1 + np.exp([-10, -shown])))
 
 
-def test_area_gain_and_its_unit():
+def test_the_unit_of_areas_is_the_range_of_scores():
     random = np.array([[10.0, 9, 6, 0], [10, 7, 1, 0]])  # areas 20 / 3 and 13 / 3
-    gain = deletion.area_gain(np.array([10.0, 4, 1, 0]), random)  # area 10 / 3
-    assert gain == pytest.approx((10 - 16.5) / 3)
     assert deletion.score_range([*random, np.array([-2.0, 0])]) == 12
     assert np.isnan(deletion.score_range([np.ones(4)]))
     assert np.isnan(deletion.score_range([1 + 1e-6 * random[0]]))  # rounding
@@ -79,16 +63,6 @@ def test_the_shown_part_is_relative_to_the_maximum():
     shown = deletion.shown_part(np.array([[[2.0, -1]], [[1, 0]]]))
     assert shown.tolist() == [[[1, 0]], [[0.5, 0]]]
     assert not deletion.shown_part(-np.ones((1, 1, 1))).any()
-
-
-def test_deletion_curve_and_its_area():
-    masks = deletion.deletion_masks(np.array([0.1, 0.9, 0.5]), 3)
-    assert masks.tolist() == [[1, 1, 1], [1, 0, 1], [1, 0, 0], [0, 0, 0]]
-    curve = masks @ np.array([1.0, 6, 3])  # 10, 4, 1, 0
-    assert deletion.area(curve) == pytest.approx((7 + 2.5 + 0.5) / 3)
-    random = np.array([[10.0, 9, 6, 0], [10, 7, 1, 0]])  # areas 20 / 3 and 13 / 3
-    gain = deletion.below_random(curve, random)
-    assert gain == pytest.approx((16.5 - 10) / 3 / 10)
 
 
 def test_average_drop_and_increase():
@@ -135,26 +109,6 @@ def test_removal_scores_equal_classify_of_replaced_features(head, frozen):
     np.testing.assert_allclose(found.probability, probability, rtol=1e-4)
 
 
-@pytest.mark.parametrize("baseline", ["zero", "previous"])
-def test_removal_losses_are_differences_of_scores(baseline):
-    module = lrcn("fc")
-    variables = draw_variables(module, FEATURES, "classify")
-    score = jax.jit(lambda a: module.apply(variables, a, method="classify")[:, 2])
-    replacement = perturbation.baseline_features(jnp.asarray(FEATURES), baseline)
-    losses, cell_losses = deletion.removal_losses(
-        module, variables, FEATURES, 2, 1 - FRAMES, 1 - CELLS, baseline=baseline
-    )
-    for masks, rows in ((FRAMES[..., None, None], losses), (CELLS, cell_losses)):
-        mixed = [m * FEATURES + (1 - m) * replacement for m in masks[..., None]]
-        expected = [score(FEATURES) - score(a) for a in mixed]
-        np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-5)
-    frames_only, nothing = deletion.removal_losses(
-        module, variables, FEATURES, 2, 1 - FRAMES, baseline=baseline
-    )
-    assert nothing is None
-    np.testing.assert_allclose(frames_only, losses, rtol=1e-5, atol=1e-6)
-
-
 def test_frames_are_blurred_by_a_gaussian():
     frames = np.zeros((1, 40, 40, 3), np.float32)
     frames[0, 20, 20, 1] = 1
@@ -175,7 +129,7 @@ def test_removals_cost_the_same_in_other_numerics():
     frames, cells = np.eye(5, dtype=np.float32), np.ones((2, 5, 3, 2), np.float32)
 
     def measure():
-        losses = deletion.removal_losses(
+        losses = padding.removal_losses(
             module, variables, features, 1, frames, cells, baseline="mean"
         )
         scores = [

@@ -1,4 +1,4 @@
-"""Confusion, accuracies, correlations and intervals, by hand."""
+"""Confusion, accuracies and intervals, by hand."""
 
 import numpy as np
 import pytest
@@ -27,42 +27,6 @@ def test_confusion_text_names_rows_and_dots_zeros():
     assert text.splitlines() == ["     0   1", "ab   1   1", " c   1   2"]
     empty = statistics.confusion_text(np.zeros((1, 1), int), ("a",))
     assert empty.splitlines()[1].endswith(".")
-
-
-def test_ranks_of_ties_are_their_mean():
-    assert statistics.ranks(np.array([5.0, 1, 5, 7])).tolist() == [2.5, 1, 2.5, 4]
-
-
-def test_spearman_compares_the_order_alone():
-    a = np.array([1.0, 2, 5, 9])
-    assert statistics.spearman(a, a**3) == pytest.approx(1)
-    assert statistics.spearman(a, -a) == pytest.approx(-1)
-    assert np.isnan(statistics.spearman(a, np.ones(4)))
-
-
-def test_partial_correlation_by_hand():
-    covariate = np.array([-1.0, 1.0, -1.0, 1.0])
-    residue = np.array([1.0, 1.0, -1.0, -1.0])  # not correlated with it
-    a, b = 5 * covariate + residue, 7 * covariate - 2 * residue
-    assert statistics.partial_correlation(a, b, covariate) == pytest.approx(-1)
-    assert statistics.correlation(a, b) > 0.85
-    assert np.isnan(statistics.partial_correlation(3 * covariate, b, covariate))
-    assert statistics.partial_correlation(a, a, 0 * covariate) == pytest.approx(1)
-
-
-def test_partial_correlation_given_two_covariates_is_that_of_a_regression():
-    rng = np.random.default_rng(0)
-    first, second, a, b = rng.normal(size=(4, 50))
-    second, b = second + first, b + 2 * first - second + 0.5 * a
-    given = np.stack([np.ones(50), first, second], 1)
-    residuals = [x - given @ np.linalg.lstsq(given, x)[0] for x in (a, b)]
-    expected = np.corrcoef(residuals)[0, 1]
-    found = statistics.partial_correlation(a, b, first, second)
-    assert found == pytest.approx(expected)
-    # One that the others already say takes nothing more away.
-    again = statistics.partial_correlation(a, b, first, second, first + second)
-    assert again == pytest.approx(expected)
-    assert np.isnan(statistics.partial_correlation(first - second, b, first, second))
 
 
 def numbered(count, each=1):

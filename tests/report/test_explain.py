@@ -13,7 +13,7 @@ from rgcam.attribution import padding
 from rgcam.data.synthetic import captions, stickman
 from rgcam.data.video import Clip, read_clip
 from rgcam.errors import InputError
-from rgcam.metrics import selfcheck
+from rgcam.metrics import faithfulness
 from rgcam.models import zoo
 from rgcam.report import explain, record, writer
 from rgcam.report.explain import best_classes, explain_clip
@@ -60,7 +60,7 @@ def test_the_record_of_one_class_for_each_step(model, clip, tmp_path):
     assert shown.class_maps.targets[0] == len(model.classes)
     # The page offers single classes, too: those of the last step.
     assert shown.class_maps.targets[1:] == best_classes(explained.scores[-1], 0, 4)
-    assert shown.faithfulness == selfcheck.check_faithfulness(
+    assert shown.faithfulness == faithfulness.check_faithfulness(
         model.module,
         model.variables,
         explained.features,
@@ -100,7 +100,7 @@ def test_several_methods_share_one_record(model, clip):
 def test_the_shown_maps_are_checked_at_the_shown_step_alone(model, clip):
     record = explain_clip(model, clip, target=1, method="fade", aggregate="rise")
     shown = record.shown
-    check = selfcheck.check_faithfulness(
+    check = faithfulness.check_faithfulness(
         model.module,
         model.variables,
         record.features,
@@ -111,7 +111,7 @@ def test_the_shown_maps_are_checked_at_the_shown_step_alone(model, clip):
     )
     assert shown.faithfulness == check
     views = {(view.step, view.rectified): view.check for view in shown.checks}
-    positive = selfcheck.check_faithfulness(
+    positive = faithfulness.check_faithfulness(
         model.module,
         model.variables,
         record.features,
@@ -337,7 +337,7 @@ def test_a_method_an_aggregation_and_a_baseline_of_one_s_own_are_explained_and_s
     )
     np.testing.assert_allclose(shown.maps, e.maps, atol=1e-5 * np.abs(e.maps).max())
     last = shown.check_at(len(clip.frames) - 1)
-    check = selfcheck.check_faithfulness(
+    check = faithfulness.check_faithfulness(
         model.module,
         model.variables,
         e.features,

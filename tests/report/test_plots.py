@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.errors import InputError
-from rgcam.metrics.selfcheck import FaithfulnessCheck
+from rgcam.metrics.faithfulness import FaithfulnessCheck
 from rgcam.models import zoo
 from rgcam.report import overlay, plots
 from rgcam.report.explain import explain_clip

@@ -11,7 +11,7 @@ from rgcam.attribution import maps as attribution_maps
 from rgcam.attribution.explain import ClassMaps
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
-from rgcam.metrics.selfcheck import FaithfulnessCheck
+from rgcam.metrics.faithfulness import FaithfulnessCheck
 from rgcam.models import zoo
 from rgcam.report import record
 from rgcam.report.explain import explain_clip
