@@ -9,11 +9,13 @@ traced and compiled would not run again. The limits are those of the design: a r
 follows an explanation through few files.
 """
 
+import collections
 import inspect
 import multiprocessing
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -38,22 +40,25 @@ FUNCTION_LIMIT = 12
 def traced(run: Callable[[], object]) -> list[str]:
     """Return the package's files in which functions are called during ``run``."""
     names: set[str] = set()
-    importing = 0  # modules whose top level is running
+    importing = collections.Counter[int]()  # modules whose top level runs, by thread
 
     def profile(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal importing
-        code = frame.f_code
+        code, thread = frame.f_code, threading.get_ident()
         if code.co_name == "<module>":
-            importing += {"call": 1, "return": -1}.get(event, 0)
-        # Only functions have fast local variables: modules and bodies of classes do not.
-        elif event == "call" and not importing and code.co_flags & inspect.CO_OPTIMIZED:
+            importing[thread] += {"call": 1, "return": -1}.get(event, 0)
+        elif event == "call" and not importing[thread]:
+            # Only functions have fast local variables: modules and bodies of classes do not.
+            if not code.co_flags & inspect.CO_OPTIMIZED:
+                return
             names.add(code.co_filename)
 
+    threading.setprofile(profile)  # of threads that begin from now on
     sys.setprofile(profile)
     try:
         run()
     finally:
         sys.setprofile(None)
+        threading.setprofile(None)
     paths = (
         Path(name)
         for name in names

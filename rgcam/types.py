@@ -1,5 +1,6 @@
-"""Array types that every room shares."""
+"""Types that every room shares: arrays, plain data, and arguments of many functions."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -23,3 +24,9 @@ Box: TypeAlias = tuple[int, int, int, int]
 
 Fields: TypeAlias = Mapping[str, object]
 """Plain data for a JSON file: strings, numbers, lists and mappings of them."""
+
+File: TypeAlias = str | os.PathLike[str]
+"""The path of a file."""
+
+Number: TypeAlias = float | int
+"""A number that need not be whole, such as seconds."""

@@ -10,7 +10,6 @@ import dataclasses
 import io
 import itertools
 import math
-import os
 import stat
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -24,9 +23,8 @@ from av.stream import Disposition
 
 from rgcam import files
 from rgcam.errors import InputError
+from rgcam.types import File, Number
 
-Number = float | int
-File = str | os.PathLike[str]
 Bytes = bytes | bytearray | memoryview
 TimedFrame = tuple[float, av.VideoFrame]  # seconds since the file's first frame, frame
 
@@ -94,16 +92,6 @@ class DecodeStats:
     header_frames: int = 0
     from_start: bool = True
     end_seconds: float = math.inf
-
-
-def check_rate(fps: Number) -> None:
-    """Validate a number of frames per second.
-
-    Raises:
-        InputError: it is not above 0, or not finite.
-    """
-    if not 0 < fps < math.inf:
-        raise InputError(f"fps is {fps:g}; it must be above 0, such as 7.5")
 
 
 def source_of(video: File | Memory | Bytes, name: str = "") -> Source:

@@ -17,12 +17,9 @@ from rgcam.data.decoding import (
     GET_A_COPY,
     Bytes,
     DecodeStats,
-    File,
     Memory,
-    Number,
     Source,
     TimedFrame,
-    check_rate,
     header_duration,
     header_rate,
     notes,
@@ -32,6 +29,7 @@ from rgcam.data.decoding import (
     with_nearest_until,
 )
 from rgcam.errors import InputError
+from rgcam.types import File, Number
 
 __all__ = [
     "Clip",
@@ -297,8 +295,9 @@ def _tempo_notes(times: np.ndarray, fps: Number) -> Iterator[str]:
 
 
 def _check_span(request: _Request) -> None:
-    start, end = request.start, request.end
-    check_rate(request.fps)
+    fps, start, end = request.fps, request.start, request.end
+    if not 0 < fps < math.inf:
+        raise InputError(f"fps is {fps:g}; it must be above 0, such as 7.5")
     if not 0 <= start < math.inf:
         raise InputError(f"start is {start:g}; it must be 0 or later, in seconds")
     if not start < end:

@@ -6,6 +6,7 @@ fast start.
 
 import contextlib
 import io
+import math
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -18,10 +19,10 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from rgcam import files
-from rgcam.data.decoding import File, Number, check_rate
 from rgcam.errors import InputError
 from rgcam.report import explorer, overlay, plots, record
 from rgcam.report.record import ExplainedClip
+from rgcam.types import File, Number
 
 FILES = (
     "explanation.npz",
@@ -47,6 +48,8 @@ AXES = {
 }
 # For libx264: files as small as by the default preset, written three times as fast.
 QUALITY = {"crf": "18", "preset": "veryfast"}
+# Frames per second at least: the delays of a GIF have 16 bits, in hundredths of a second.
+SLOWEST = 100 / 65535
 WRITERS = 2  # threads that encode while figures are drawn
 
 
@@ -84,13 +87,14 @@ def write_video(path: File, frames: UInt8[np.ndarray, "T H W 3"], fps: Number) -
     Args:
         path: of the file.
         frames: RGB.
-        fps: frames per second, not necessarily whole.
+        fps: frames per second, not necessarily whole; slower than SLOWEST, the file
+            plays at SLOWEST.
 
     Raises:
         InputError: fps is not above 0, or path cannot be written.
     """
-    check_rate(fps)
-    rate, start = Fraction(fps).limit_denominator(65535), {"movflags": "+faststart"}
+    rate = Fraction(_playback_rate(fps)).limit_denominator(65535)
+    start = {"movflags": "+faststart"}
     height, width = frames.shape[1:3]
     padding = ((0, height % 2), (0, width % 2), (0, 0))
     with _writing(path) as file, av.open(file, "w", "mp4", options=start) as container:
@@ -111,11 +115,15 @@ def write_video(path: File, frames: UInt8[np.ndarray, "T H W 3"], fps: Number) -
 def write_gif(path: File, frames: UInt8[np.ndarray, "T H W 3"], fps: Number) -> None:
     """Write a GIF that loops for ever; its delays, in hundredths, add up to fps.
 
+    Args:
+        path: of the file.
+        frames: RGB.
+        fps: as of ``write_video``.
+
     Raises:
         InputError: fps is not above 0, or path cannot be written.
     """
-    check_rate(fps)
-    ends = np.rint(np.arange(len(frames) + 1) * 100 / fps)
+    ends = np.rint(np.arange(len(frames) + 1) * 100 / _playback_rate(fps))
     delays = [10 * max(int(d), 2) for d in np.diff(ends)]  # browsers slow down 10 ms
     quick = Image.Quantize.FASTOCTREE  # a fiftieth of the default's time
     first, *following = (Image.fromarray(f).quantize(method=quick) for f in frames)
@@ -129,6 +137,17 @@ def write_gif(path: File, frames: UInt8[np.ndarray, "T H W 3"], fps: Number) -> 
             loop=0,
         )
         Path(file).write_bytes(data.getvalue())
+
+
+def _playback_rate(fps: Number) -> float:
+    """Return the frames per second at which a file plays.
+
+    Raises:
+        InputError: fps is not above 0, or not finite.
+    """
+    if not 0 < fps < math.inf:
+        raise InputError(f"fps is {fps:g}; it must be above 0, such as 7.5")
+    return max(float(fps), SLOWEST)
 
 
 def write_image(path: File, image: UInt8[np.ndarray, "H W 3"]) -> None:

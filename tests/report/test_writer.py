@@ -1,6 +1,7 @@
 """The writer: files are complete or absent, hold what the record shows, and play."""
 
 import dataclasses
+import math
 
 import av
 import imageio.v3 as iio
@@ -147,5 +148,17 @@ def test_what_cannot_be_written(tmp_path):
                 write(place, frames, 7.5)
         with pytest.raises(InputError, match=f"cannot write {place}"):
             write_image(place, frames[0])
-    with pytest.raises(InputError, match="fps is 0"):
-        write_video(tmp_path / "a.mp4", frames, 0)
+    for write in (write_video, write_gif):
+        for fps in (0, -1, math.nan, math.inf):
+            with pytest.raises(InputError, match=f"fps is {fps:g}; it must be above 0"):
+                write(tmp_path / "a", frames, fps)
+
+
+@pytest.mark.parametrize("fps", [1e-3, 1e-5, 1e-9])
+def test_a_clip_of_hours_between_frames_plays_as_slowly_as_its_files_can(tmp_path, fps):
+    frames = np.stack([stamp(i) for i in range(3)])
+    for write, path in ((write_video, "a.mp4"), (write_gif, "a.gif")):
+        write(tmp_path / path, frames, fps)
+        clip = read_clip(tmp_path / path, 1)
+        assert numbers(clip.frames) == [0, 1, 2]
+        np.testing.assert_allclose(clip.times, [0, 655.35, 1310.7], rtol=1e-3)
