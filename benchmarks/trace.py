@@ -33,7 +33,6 @@ from rgcam.report import writer
 
 PACKAGE = Path(rgcam.__file__).parent
 COMMAND_LIMIT = 28
-DEMO_LIMIT = COMMAND_LIMIT + 2  # three files that draw the clip, none that reads one
 FUNCTION_LIMIT = 12
 
 
@@ -113,7 +112,9 @@ def main() -> int:
     within = [
         report("explain.py --video=FILE", in_new_process(trace_video), COMMAND_LIMIT),
         report(
-            "explain.py, which draws its clip", in_new_process(trace_demo), DEMO_LIMIT
+            "explain.py, which draws its clip",
+            in_new_process(trace_demo),
+            COMMAND_LIMIT,
         ),
         report(
             'rgcam.explain(method="fade")',

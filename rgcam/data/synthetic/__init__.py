@@ -3,6 +3,5 @@
 ``draw``      clips of either kind, in memory
 ``stickman``  figures that perform 11 actions, three pairs of which differ in order only
 ``cue``       clips whose class is determined by one planted frame
-``poses``     poses of the figure and paths through them
-``paint``     rasterisation of the figure
+``figure``    the figure: its poses, paths through them, and how it is painted
 """

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from rgcam.data.synthetic import paint, poses, stickman
+from rgcam.data.synthetic import figure, stickman
 from rgcam.data.synthetic.cue import COLOURS
-from rgcam.data.synthetic.poses import Pose
+from rgcam.data.synthetic.figure import Pose
 from rgcam.data.synthetic.stickman import Scene
 from rgcam.errors import InputError
 from rgcam.models.captioner import END, word_numbers
@@ -198,10 +198,10 @@ def _pose_path(action: int, side: int, progress: Float[np.ndarray, " T"]) -> Pos
     if action in (_RAISE_LEFT, _RAISE_RIGHT):
         is_front = (action == _RAISE_RIGHT) == (side == 1)
         raised = _RAISED_NEAR if is_front else _RAISED_FAR
-        return poses.path_through((_REST, raised, raised, _REST), progress)
+        return figure.path_through((_REST, raised, raised, _REST), progress)
     label = _STICKMAN_CLASSES[action]
-    path = poses.pose_path(label, progress)
-    start = float(np.asarray(poses.pose_path(label, np.zeros(1)).travel)[0])
+    path = figure.pose_path(label, progress)
+    start = float(np.asarray(figure.pose_path(label, np.zeros(1)).travel)[0])
     return path._replace(travel=_STRIDE * (path.travel - start))
 
 
@@ -214,7 +214,7 @@ def _render(
     size, length = scene.noise.shape[1:]
     canvas = scene.background.repeat(length, 3)
     half, corner = (part * size for part in scene.ball_shape)
-    paint.rounded_box(
+    figure.rounded_box(
         canvas, scene.ball * size, (half, half), corner, scene.palette.ball
     )
     paths = []
@@ -227,9 +227,9 @@ def _render(
     travel = np.asarray(paths[0].travel) + np.asarray(paths[1].travel)
     centred = travel - (travel.max() + travel.min()) / 2
     pose = pose._replace(travel=centred)
-    paint.figure(
+    figure.draw_figure(
         canvas,
-        poses.joints(poses.sway(pose, scene.sway), scene.side),
+        figure.joints(figure.sway(pose, scene.sway), scene.side),
         scene.position * size,
         scene.height * size,
         scene.palette,

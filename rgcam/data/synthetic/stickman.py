@@ -14,9 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from rgcam.data.synthetic import paint, poses
-from rgcam.data.synthetic.paint import Canvas, Palette
-from rgcam.data.synthetic.poses import CLASSES
+from rgcam.data.synthetic import figure
+from rgcam.data.synthetic.figure import CLASSES, Canvas, Palette
 from rgcam.errors import InputError
 
 __all__ = ["CLASSES", "StickmanClip", "clip"]
@@ -127,7 +126,7 @@ def draw_scene(rng: np.random.Generator, size: int, length: int) -> Scene:
     height, side = rng.uniform(0.62, 0.8), int(rng.choice((-1, 1)))
     x, y = rng.uniform(height / 2, 1 - height / 2), rng.uniform(0.92, 0.96)
     position = np.array([x, y])
-    palette = paint.draw_palette(rng)
+    palette = figure.draw_palette(rng)
     ball, ball_shape = _ball(rng, length)
     return Scene(
         label=label,
@@ -197,7 +196,7 @@ def _background(
         _clutter(rng, canvas, palette)
     floor = np.array([[0.5, position[1] - rng.uniform(0.05, 0.1) + 0.5]])
     half = (1.0 * size, 0.5 * size)
-    paint.rounded_box(canvas, floor * size, half, 0.0, palette.floor)
+    figure.rounded_box(canvas, floor * size, half, 0.0, palette.floor)
     _stool(canvas, position * size, height * size, side, palette.stool)
     return canvas
 
@@ -210,13 +209,13 @@ def _clutter(rng: np.random.Generator, canvas: Canvas, palette: Palette) -> None
     radius = rng.uniform(0.05, 0.16) * size
     kind = rng.integers(3)
     if kind == 0:
-        paint.rounded_box(canvas, start, (0.0, 0.0), radius, colour)
+        figure.rounded_box(canvas, start, (0.0, 0.0), radius, colour)
     elif kind == 1:
         half = radius * rng.uniform(0.3, 1.2, 2)
-        paint.rounded_box(canvas, start, (half[0], half[1]), 0.02 * size, colour)
+        figure.rounded_box(canvas, start, (half[0], half[1]), 0.02 * size, colour)
     else:
         end = start + rng.uniform(-0.5, 0.5, (1, 2)) * size
-        paint.capsule(canvas, start, end, (radius / 4, radius / 4), colour)
+        figure.capsule(canvas, start, end, (radius / 4, radius / 4), colour)
 
 
 def _stool(
@@ -227,14 +226,14 @@ def _stool(
     colour: np.ndarray,
 ) -> None:
     """Paint the stool behind the figure; in every clip, so that it predicts nothing."""
-    seat = position + np.array([poses.SEAT[0] * side, -poses.SEAT[1]]) * height
+    seat = position + np.array([figure.SEAT[0] * side, -figure.SEAT[1]]) * height
     for foot in (-0.1, 0.1):
         end = np.array([seat[0] + foot * height, position[1] - 0.02 * height])
         start = np.array([seat[0] + 0.6 * foot * height, seat[1]])
         radii = (0.02 * height, 0.018 * height)
-        paint.capsule(canvas, start[None], end[None], radii, 0.8 * colour)
+        figure.capsule(canvas, start[None], end[None], radii, 0.8 * colour)
     half = (0.085 * height, 0.005 * height)
-    paint.rounded_box(canvas, seat[None], half, 0.022 * height, colour)
+    figure.rounded_box(canvas, seat[None], half, 0.022 * height, colour)
 
 
 def _render(scene: Scene, label: int) -> StickmanClip:
@@ -242,17 +241,17 @@ def _render(scene: Scene, label: int) -> StickmanClip:
     size, length = scene.noise.shape[1:]
     canvas = scene.background.repeat(length, 3)
     half, corner = (part * size for part in scene.ball_shape)
-    paint.rounded_box(
+    figure.rounded_box(
         canvas, scene.ball * size, (half, half), corner, scene.palette.ball
     )
-    pose = poses.sway(poses.pose_path(label, scene.progress), scene.sway)
-    paint.figure(
+    pose = figure.sway(figure.pose_path(label, scene.progress), scene.sway)
+    figure.draw_figure(
         canvas,
-        poses.joints(pose, scene.side),
+        figure.joints(pose, scene.side),
         scene.position * size,
         scene.height * size,
         scene.palette,
-        poses.MOVING[label],
+        figure.MOVING[label],
     )
     active = (scene.progress > 0) & (scene.progress < 1)
     first, last = np.flatnonzero(active)[[0, -1]].tolist()
