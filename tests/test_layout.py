@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -182,6 +183,20 @@ def test_public_names_and_rooms_are_there():
 
 def test_the_version_is_the_installed_one():
     assert rgcam.__version__ == importlib.metadata.version("rgcam")
+
+
+def test_a_reader_follows_an_explanation_through_few_files():
+    run = subprocess.run(
+        [sys.executable, "benchmarks/trace.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    counts = re.findall(r": (\d+) files \(limit (\d+)\)", run.stdout)
+    assert [limit for _, limit in counts] == ["28", "28", "12"]
+    assert "  report/record.py" in run.stdout
 
 
 @pytest.mark.parametrize("script", ["train.py", "explain.py"])
