@@ -120,6 +120,10 @@ def page(explained: ExplainedClip, title: str | None = None) -> str:
         "version": record.versions()["rgcam"],
         "title": html.escape(title or explained.title),
         "lead": html.escape(explained.lead),
+        # What is unusual about the clip, such as that it is unlike the training data, is
+        # read before the explanation.
+        "notes": html.escape(f"Note: {details['Notes']}") if "Notes" in details else "",
+        "notes-hidden": "" if "Notes" in details else "hidden",
         "view": html.escape(explained.view_text),
         "verdict": html.escape(record.verdict_sentence(shown.faithfulness)),
         "verdict-class": passed[shown.passed],

@@ -506,6 +506,7 @@ def test_the_page_holds_no_folder_of_the_machine(open_page, explained, tmp_path)
     text = explorer.page(other)
     about = explorer.about(other)
     assert about["Notes"] == "cannot seek in a.mp4, see b"
+    assert '<p class="notes" id="notes" >Note: cannot seek in a.mp4, see b</p>' in text
     assert about["Training and test"] == (
         "command python train.py --config=configs/a.py --workdir=mine"
     )
@@ -529,6 +530,7 @@ def test_about_holds_what_is_known_and_nothing_else(explained):
     assert about["Model"].startswith("stickman-lrcn: ")
     assert about["Video"] == "a b.mp4, 16 frames"
     assert not {"Notes", "Frame-CNN baseline"} & set(about)
+    assert '<p class="notes" id="notes" hidden></p>' in explorer.page(other)
 
 
 # Heat maps of all pairs in few bytes.
