@@ -1,4 +1,4 @@
-"""What each method and the self-check cost, in forward passes of the same clip.
+"""What each method and the faithfulness check cost, in forward passes of the same clip.
 
     python benchmarks/cost.py
 

@@ -23,7 +23,7 @@ Rooms (sub-packages), each imported when it is first used:
     ``interop``      models of other frameworks as the same two pure functions
     ``data``         video files and datasets -> clips -> batches
     ``attribution``  the mathematics: Eq. 1 and 2 and their relatives
-    ``metrics``      faithfulness, localization, randomization, the self-check
+    ``metrics``      faithfulness and its check, localization, randomization
     ``training``     loss and step, run, checkpoints, devices
     ``evaluation``   methods x measures on clips: tables
     ``report``       one explained clip -> figures, page, files, notebook
