@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 
 from rgcam.errors import InputError
-from rgcam.types import Fields, Variables
+from rgcam.types import Fields, Number, Variables
 
 try:
     import fcntl
@@ -50,6 +51,16 @@ def atomic(file: Path) -> Generator[Path]:
 def absolute(path: str | os.PathLike[str]) -> str:
     """Make a path absolute: PyAV takes the start of ``clip:1.mp4`` for a protocol."""
     return str(Path(path).absolute())
+
+
+def check_rate(fps: Number) -> None:
+    """Validate the frames per second at which a video file is read or written.
+
+    Raises:
+        InputError: fps is not above 0, or not finite.
+    """
+    if not 0 < fps < math.inf:
+        raise InputError(f"fps is {fps:g}; it must be above 0, such as 7.5")
 
 
 def write_text(file: Path, text: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from av.sidedata.sidedata import SideData
 from jaxtyping import Float, UInt8
 
+from rgcam import files
 from rgcam.data.decoding import (
     GET_A_COPY,
     Bytes,
@@ -295,9 +296,8 @@ def _tempo_notes(times: np.ndarray, fps: Number) -> Iterator[str]:
 
 
 def _check_span(request: _Request) -> None:
-    fps, start, end = request.fps, request.start, request.end
-    if not 0 < fps < math.inf:
-        raise InputError(f"fps is {fps:g}; it must be above 0, such as 7.5")
+    start, end = request.start, request.end
+    files.check_rate(request.fps)
     if not 0 <= start < math.inf:
         raise InputError(f"start is {start:g}; it must be 0 or later, in seconds")
     if not start < end:

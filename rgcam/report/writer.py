@@ -6,7 +6,6 @@ fast start.
 
 import contextlib
 import io
-import math
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -48,8 +47,9 @@ AXES = {
 }
 # For libx264: files as small as by the default preset, written three times as fast.
 QUALITY = {"crf": "18", "preset": "veryfast"}
-# Frames per second at least: the delays of a GIF have 16 bits, in hundredths of a second.
-SLOWEST = 100 / 65535
+LONGEST_DELAY = 65535  # of a GIF's frame, in hundredths of a second: it has 16 bits
+# Frames per second of an MP4. At 1 / 32767 FFmpeg fails to write 30 frames, though not 3.
+SLOWEST = Fraction(1, 20000)
 WRITERS = 2  # threads that encode while figures are drawn
 
 
@@ -87,13 +87,13 @@ def write_video(path: File, frames: UInt8[np.ndarray, "T H W 3"], fps: Number) -
     Args:
         path: of the file.
         frames: RGB.
-        fps: frames per second, not necessarily whole; slower than SLOWEST, the file
-            plays at SLOWEST.
+        fps: frames per second, not necessarily whole; below SLOWEST, SLOWEST.
 
     Raises:
         InputError: fps is not above 0, or path cannot be written.
     """
-    rate = Fraction(_playback_rate(fps)).limit_denominator(65535)
+    files.check_rate(fps)
+    rate = max(Fraction(fps).limit_denominator(65535), SLOWEST)
     start = {"movflags": "+faststart"}
     height, width = frames.shape[1:3]
     padding = ((0, height % 2), (0, width % 2), (0, 0))
@@ -115,16 +115,15 @@ def write_video(path: File, frames: UInt8[np.ndarray, "T H W 3"], fps: Number) -
 def write_gif(path: File, frames: UInt8[np.ndarray, "T H W 3"], fps: Number) -> None:
     """Write a GIF that loops for ever; its delays, in hundredths, add up to fps.
 
-    Args:
-        path: of the file.
-        frames: RGB.
-        fps: as of ``write_video``.
+    No frame is shown for longer than LONGEST_DELAY.
 
     Raises:
         InputError: fps is not above 0, or path cannot be written.
     """
-    ends = np.rint(np.arange(len(frames) + 1) * 100 / _playback_rate(fps))
-    delays = [10 * max(int(d), 2) for d in np.diff(ends)]  # browsers slow down 10 ms
+    files.check_rate(fps)
+    ends = np.rint(np.arange(len(frames) + 1) * 100 / fps)
+    # Browsers slow down where a delay is 10 ms.
+    delays = [10 * min(max(int(d), 2), LONGEST_DELAY) for d in np.diff(ends)]
     quick = Image.Quantize.FASTOCTREE  # a fiftieth of the default's time
     first, *following = (Image.fromarray(f).quantize(method=quick) for f in frames)
     with io.BytesIO() as data, _writing(path) as file:
@@ -137,17 +136,6 @@ def write_gif(path: File, frames: UInt8[np.ndarray, "T H W 3"], fps: Number) -> 
             loop=0,
         )
         Path(file).write_bytes(data.getvalue())
-
-
-def _playback_rate(fps: Number) -> float:
-    """Return the frames per second at which a file plays.
-
-    Raises:
-        InputError: fps is not above 0, or not finite.
-    """
-    if not 0 < fps < math.inf:
-        raise InputError(f"fps is {fps:g}; it must be above 0, such as 7.5")
-    return max(float(fps), SLOWEST)
 
 
 def write_image(path: File, image: UInt8[np.ndarray, "H W 3"]) -> None:
