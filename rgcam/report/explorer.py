@@ -109,6 +109,9 @@ def page(explained: ExplainedClip, title: str | None = None) -> str:
     target = f"“{explained.target_name}”"
     reading = _readings(explained)[shown.rectified]
     passed = {None: "unknown", True: "passed", False: "failed"}
+    notes = _without_paths("; ".join(explained.clip.notes))
+    distribution_check = explained.distribution_check
+    is_unlike = distribution_check is not None and distribution_check.is_unlike
     # The policy of the page runs exactly this style and this script, by their hashes.
     style = _source("page.css")
     script = '"use strict";\n' + "\n".join(_source(f"{n}.js") for n in SCRIPTS)
@@ -120,10 +123,10 @@ def page(explained: ExplainedClip, title: str | None = None) -> str:
         "version": record.versions()["rgcam"],
         "title": html.escape(title or explained.title),
         "lead": html.escape(explained.lead),
-        # What is unusual about the clip, such as that it is unlike the training data, is
-        # read before the explanation.
-        "notes": html.escape(f"Note: {details['Notes']}") if "Notes" in details else "",
-        "notes-hidden": "" if "Notes" in details else "hidden",
+        # What is unusual about the clip is read before the explanation.
+        "notes": html.escape(f"Note: {notes}") if notes else "",
+        "notes-hidden": "" if notes else "hidden",
+        "notes-class": "notes warning" if is_unlike else "notes",
         "view": html.escape(explained.view_text),
         "verdict": html.escape(record.verdict_sentence(shown.faithfulness)),
         "verdict-class": passed[shown.passed],

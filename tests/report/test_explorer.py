@@ -13,6 +13,7 @@ from rgcam.attribution import maps as attribution_maps
 from rgcam.data.synthetic import stickman
 from rgcam.data.video import Clip
 from rgcam.models import zoo
+from rgcam.models.out_of_distribution import DistributionCheck
 from rgcam.report import explain, explorer, writer
 from rgcam.report.explain import explain_clip
 from rgcam.report.record import CheckedView, verdict
@@ -531,6 +532,20 @@ def test_about_holds_what_is_known_and_nothing_else(explained):
     assert about["Video"] == "a b.mp4, 16 frames"
     assert not {"Notes", "Frame-CNN baseline"} & set(about)
     assert '<p class="notes" id="notes" hidden></p>' in explorer.page(other)
+
+
+def test_a_clip_unlike_the_training_data_is_warned_of_above_its_explanation(explained):
+    check = DistributionCheck(distance=9.0, threshold=5.0)
+    notes = ("it has no sound", check.warning)
+    unlike = dataclasses.replace(
+        explained,
+        clip=explained.clip._replace(notes=notes),
+        distribution_check=check,
+    )
+    text = explorer.page(unlike)
+    place = text.index('<p class="notes warning" id="notes" >Note: it has no sound; ')
+    assert "do not rely on the prediction" in text[place : text.index("</p>", place)]
+    assert text.index('id="lead"') < place < text.index('id="verdict"')
 
 
 # Heat maps of all pairs in few bytes.
