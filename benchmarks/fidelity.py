@@ -22,7 +22,7 @@ from absl import app, flags
 from jaxtyping import Array, Float
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rgcam.attribution import gradients, padding, perturbation
+from rgcam.attribution import gradients, perturbation
 from rgcam.attribution.targets import Index
 from rgcam.evaluation import clips as evaluation_clips
 from rgcam.evaluation import controls
@@ -97,7 +97,7 @@ def fidelities(model: Model, clip: EvaluationClip, baseline: str) -> dict[str, f
     features = case.features
     rng = np.random.default_rng(0)
     removed = (rng.random((MEASURED + FITTED, len(features))) < 0.4).astype(np.float32)
-    losses, _ = padding.removal_losses(
+    losses, _ = perturbation.removal_losses(
         module,
         variables,
         features,

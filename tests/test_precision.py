@@ -9,8 +9,8 @@ import pytest
 
 import rgcam
 from benchmarks import precision
-from rgcam.attribution.explain import PRECISION
 from rgcam.models import classifiers
+from rgcam.models.cut import PRECISION
 from tests.conftest import draw_variables
 
 TF32, BFLOAT16 = precision.FORMATS["TF32"], precision.FORMATS["bfloat16"]

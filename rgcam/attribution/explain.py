@@ -45,6 +45,7 @@ from rgcam.attribution.targets import (
 )
 from rgcam.errors import InputError
 from rgcam.models.cut import (
+    PRECISION,
     CausalModel,
     CutModel,
     FramewiseModel,
@@ -87,10 +88,8 @@ Method: TypeAlias = str | MapsFunction
 
 # Panels of the path that tells where in a frame its occlusion or Shapley value lies.
 LOCATION_PANELS = 16
-PRECISION = "highest"
-"""Matrix precision of explanations: float32 on every device. A GPU's default (TF32) put
-errors of 1.8 % (gap) and 3.5 % (fc) into beta of a ResNet-18 LRCN, this one at most 0.007 %
-(``python benchmarks/device.py``, H200); a CPU computes in float32 at any setting."""
+MEMORY_SHARE = 2  # an explanation may take one half of the device's memory
+MOST_BYTES = 16 * 2**30  # however large the device is: results lie on the host, too
 
 
 class Explanation(NamedTuple):
@@ -518,6 +517,21 @@ def explanation_bytes(
         beta: whether beta is among them.
     """
     return 4 * out * steps * (channels * beta + cells + 1)
+
+
+def max_bytes(default: int) -> int:
+    """Return the bytes that an explanation may take on this device.
+
+    Args:
+        default: where the device does not tell its memory, as a CPU does not.
+
+    Returns:
+        Half of the device's memory (``bytes_limit`` of its ``memory_stats``), at most
+        16 GiB.
+    """
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    limit = statistics.get("bytes_limit")
+    return min(limit // MEMORY_SHARE, MOST_BYTES) if limit else default
 
 
 def check_method(method: Method, baseline: Baseline | None) -> None:

@@ -23,10 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from rgcam.attribution import causal, padding, targets
-from rgcam.attribution.explain import PRECISION
+from rgcam.attribution import causal, explain, padding, targets
 from rgcam.errors import InputError
-from rgcam.models.cut import Carry, CausalModel, CutModel, cut, features
+from rgcam.models.cut import PRECISION, Carry, CausalModel, CutModel, cut, features
 from rgcam.types import Tensor, Variables
 
 STRETCH = 64  # frames that go back together; fewer and larger stretches gain nothing
@@ -141,7 +140,7 @@ def explain_long(
             step that does not exist, a window below 1, results that max_bytes does
             not hold, or blocks of rows that the device's memory does not.
     """
-    max_bytes = padding.max_bytes(2 * 2**30) if max_bytes is None else max_bytes
+    max_bytes = explain.max_bytes(2 * 2**30) if max_bytes is None else max_bytes
     if not isinstance(module, CausalModel):
         raise InputError(
             f"{type(module).__name__} has no drive, response, begin and advance: a "

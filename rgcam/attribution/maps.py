@@ -1,4 +1,4 @@
-"""What is read from maps: the matrix, one row for all t', attribution by lag; resizing."""
+"""From maps to what is shown: the matrix, one row for all t', attribution by lag, sizes."""
 
 import math
 from collections.abc import Callable, Sequence

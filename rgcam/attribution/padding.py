@@ -24,9 +24,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from rgcam import programs
-from rgcam.attribution import explain, perturbation
+from rgcam.attribution import explain
 from rgcam.attribution.explain import Explanation, StaticOptions
-from rgcam.attribution.perturbation import BaselineFunction
 from rgcam.attribution.targets import ClassIndex, Index
 from rgcam.errors import InputError
 from rgcam.models import cut
@@ -35,8 +34,6 @@ from rgcam.types import Tensor, Variables
 
 SHORTEST = 16  # frames to which the shortest clips are padded
 PER_DOUBLING = 4  # padded lengths from one power of two to the next: 16, 20, 24, 28, 32
-MEMORY_SHARE = 2  # an explanation may take one half of the device's memory
-MOST_BYTES = 16 * 2**30  # however large the device is: results lie on the host, too
 SMALLER_BLOCKS = 4  # by this factor blocks are smaller at the second attempt
 
 Result = TypeVar("Result")
@@ -181,55 +178,6 @@ def explain_class(
     return with_smaller_blocks(by_blocks, f"all pairs of {length} frames")
 
 
-@programs.kept("module", "baseline")
-def removal_losses(
-    module: CutModel,
-    variables: Variables,
-    features: Float[Tensor, "T h w K"],
-    target: ClassIndex,
-    frames: Float[Tensor, "N T"],
-    cells: Float[Tensor, "M T h w"] | None = None,
-    length: Index | None = None,
-    baseline_maps: Float[Tensor, "..."] | None = None,
-    *,
-    baseline: str | BaselineFunction | None,
-) -> tuple[Float[Array, "N out"], Float[Array, "M out"] | None]:
-    """Return what removals take from the target's score at every output step.
-
-    Args:
-        module: the explained model, of which ``classify`` is used.
-        variables: its variables.
-        features: A of one clip.
-        target: class index, or one for each output step.
-        frames: sets of frames, 1 where one is removed.
-        cells: sets of cells, 1 where one is removed; None: no cells are removed.
-        length: number of valid frames where the end of a causal model's clip is padding,
-            whose losses mean nothing; None: all are valid.
-        baseline_maps: feature maps that take their place, where ``baseline`` is None.
-        baseline: name of what takes their place, or a function of A.
-
-    Returns:
-        ``y[t'](A) - y[t'](A without S)`` of each set of frames, and of each set of
-        cells if there are any.
-    """
-    features = jnp.asarray(features)
-    with jax.default_matmul_precision(explain.PRECISION):
-        name_or_maps = baseline_maps if baseline is None else baseline
-        assert name_or_maps is not None
-        perturbation.check_baseline(name_or_maps, features.shape)
-        replacement = perturbation.baseline_features(features, name_or_maps, length)
-        model = perturbation.upper_model(
-            module, variables, features, replacement, target
-        )
-        # Not a mask of ones: b + 1 * (x - b) differs from x by rounding errors.
-        complete = model.outputs(model.inputs)
-        frame_losses = complete - perturbation.outputs_with_frames(model, 1 - frames)
-        if cells is None:
-            return frame_losses, None
-        cell_losses = complete - perturbation.outputs_with_cells(model, 1 - cells)
-    return frame_losses, cell_losses
-
-
 def pad_baseline(
     baseline_maps: Float[Tensor, "..."], length: int
 ) -> Float[np.ndarray, "..."]:
@@ -251,21 +199,6 @@ def pad_index(
     if jnp.ndim(index) == 0 or not isinstance(module, CausalModel):
         return jnp.asarray(index)
     return jnp.asarray(_pad(np.asarray(index), length))
-
-
-def max_bytes(default: int) -> int:
-    """Return the bytes that an explanation may take on this device.
-
-    Args:
-        default: where the device does not tell its memory, as a CPU does not.
-
-    Returns:
-        Half of the device's memory (``bytes_limit`` of its ``memory_stats``), at most
-        16 GiB.
-    """
-    statistics = jax.local_devices()[0].memory_stats() or {}
-    limit = statistics.get("bytes_limit")
-    return min(limit // MEMORY_SHARE, MOST_BYTES) if limit else default
 
 
 def is_exhausted(error: BaseException) -> bool:
@@ -323,7 +256,7 @@ def _features(
     frames: Float[Tensor, "L S S 3"],
     previous: Float[Tensor, "S S 3"] | None,
 ) -> Float[Array, "in h w K"]:
-    with jax.default_matmul_precision(explain.PRECISION):
+    with jax.default_matmul_precision(cut.PRECISION):
         return cut.features(module, variables, frames, previous)
 
 
@@ -331,7 +264,7 @@ def _features(
 def _scores(
     module: CutModel, variables: Variables, features: Float[Tensor, "T h w K"]
 ) -> Float[Array, "out C"]:
-    with jax.default_matmul_precision(explain.PRECISION):
+    with jax.default_matmul_precision(cut.PRECISION):
         return cut.classify(module, variables, features)
 
 

@@ -7,6 +7,7 @@ the straight line from one clip to the other is a straight line of u. For any ot
 module the same is done with A itself and ``classify``.
 
 ==================  ==========================================================
+losses of removals  replace each of some sets of frames, or of cells
 occlusion           replace one frame at a time
 cell occlusion      replace one cell of one frame at a time
 Shapley values      add frames in random orders (permutation sampling)
@@ -21,10 +22,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from rgcam import programs
 from rgcam.attribution import targets
 from rgcam.attribution.targets import ClassIndex, Index, ScoreFunction
 from rgcam.errors import InputError
-from rgcam.models.cut import CutModel, SharingModel, apply, classify, cut
+from rgcam.models.cut import PRECISION, CutModel, SharingModel, apply, classify, cut
 from rgcam.types import Tensor, Variables
 
 BaselineFunction: TypeAlias = Callable[[Float[Array, "T h w K"]], Float[Array, "..."]]
@@ -278,6 +280,53 @@ def outputs_with_cells(
     masks = jnp.asarray(masks, model.inputs.dtype)
     outputs_of = lambda mask: model.outputs(model.mix_cells(mask))
     return jax.lax.map(outputs_of, masks, batch_size=min(CLIPS_AT_ONCE, len(masks)))
+
+
+@programs.kept("module", "baseline")
+def removal_losses(
+    module: CutModel,
+    variables: Variables,
+    features: Float[Tensor, "T h w K"],
+    target: ClassIndex,
+    frames: Float[Tensor, "N T"],
+    cells: Float[Tensor, "M T h w"] | None = None,
+    length: Index | None = None,
+    baseline_maps: Float[Tensor, "..."] | None = None,
+    *,
+    baseline: str | BaselineFunction | None,
+) -> tuple[Float[Array, "N out"], Float[Array, "M out"] | None]:
+    """Return what removals take from the target's score at every output step.
+
+    Args:
+        module: the explained model, of which ``classify`` is used.
+        variables: its variables.
+        features: A of one clip.
+        target: class index, or one for each output step.
+        frames: sets of frames, 1 where one is removed.
+        cells: sets of cells, 1 where one is removed; None: no cells are removed.
+        length: number of valid frames where the end of a causal model's clip is padding,
+            whose losses mean nothing; None: all are valid.
+        baseline_maps: feature maps that take their place, where ``baseline`` is None.
+        baseline: name of what takes their place, or a function of A.
+
+    Returns:
+        ``y[t'](A) - y[t'](A without S)`` of each set of frames, and of each set of
+        cells if there are any.
+    """
+    features = jnp.asarray(features)
+    with jax.default_matmul_precision(PRECISION):
+        name_or_maps = baseline_maps if baseline is None else baseline
+        assert name_or_maps is not None
+        check_baseline(name_or_maps, features.shape)
+        replacement = baseline_features(features, name_or_maps, length)
+        model = upper_model(module, variables, features, replacement, target)
+        # Not a mask of ones: b + 1 * (x - b) differs from x by rounding errors.
+        complete = model.outputs(model.inputs)
+        frame_losses = complete - outputs_with_frames(model, 1 - frames)
+        if cells is None:
+            return frame_losses, None
+        cell_losses = complete - outputs_with_cells(model, 1 - cells)
+    return frame_losses, cell_losses
 
 
 def occlusion(model: UpperModel) -> Float[Array, "out T"]:

@@ -18,10 +18,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from rgcam.attribution import gradcam, targets
-from rgcam.attribution.explain import PRECISION
 from rgcam.attribution.maps import importance_matrix
 from rgcam.errors import InputError
-from rgcam.models.cut import Carry, CausalModel, Cut, CutModel, cut, features
+from rgcam.models.cut import PRECISION, Carry, CausalModel, Cut, CutModel, cut, features
 from rgcam.types import Tensor, Variables
 
 

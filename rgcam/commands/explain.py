@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgcam import files
-from rgcam.attribution import explain, maps, padding, perturbation
+from rgcam.attribution import explain, maps, perturbation
 from rgcam.attribution.targets import StepClasses
 from rgcam.commands import app, keras_model, summarize
 from rgcam.commands import options as command_line
@@ -561,7 +561,7 @@ def _rate(options: ExplainOptions, model: Model) -> float:
 
 def _max_bytes(options: ExplainOptions) -> int:
     if options.max_gib is None:
-        return padding.max_bytes(MAX_BYTES)
+        return explain.max_bytes(MAX_BYTES)
     return int(options.max_gib * 2**30)
 
 

@@ -324,7 +324,7 @@ def same_for_all_steps(
 def _features(
     module: CutModel, variables: Variables, frames: Float[Tensor, "T S S 3"]
 ) -> Float[Array, "in h w K"]:
-    with jax.default_matmul_precision(explain.PRECISION):
+    with jax.default_matmul_precision(cut.PRECISION):
         return cut.features(module, variables, frames)
 
 
@@ -332,7 +332,7 @@ def _features(
 def _scores(
     module: CutModel, variables: Variables, features: Float[Tensor, "in h w K"]
 ) -> Float[Array, "out C"]:
-    with jax.default_matmul_precision(explain.PRECISION):
+    with jax.default_matmul_precision(cut.PRECISION):
         return cut.classify(module, variables, features)
 
 

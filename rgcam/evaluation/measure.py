@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from rgcam.attribution import explain as attribution
 from rgcam.attribution import maps as attribution_maps
-from rgcam.attribution import padding, perturbation
+from rgcam.attribution import perturbation
 from rgcam.attribution.explain import MapsFunction, Method
 from rgcam.attribution.maps import Aggregation
 from rgcam.attribution.perturbation import Baseline
@@ -440,7 +440,7 @@ def _removals(case: Case, baseline: Baseline) -> Removals:
     removed = rng.random((SETS, length)) < faithfulness.REMOVED
     sets = np.concatenate([removed, np.eye(length)]).astype(np.float32)
     static, baseline_maps = attribution.static_baseline(baseline)
-    losses, _ = padding.removal_losses(
+    losses, _ = perturbation.removal_losses(
         case.model.module,
         case.model.variables,
         case.features,

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from rgcam.attribution.explain import PRECISION
 from rgcam.attribution.gradcam import importance_weights
 from rgcam.errors import InputError
 from rgcam.interop.functions import FunctionModel
+from rgcam.models.cut import PRECISION
 from rgcam.types import Tensor, Variables
 
 Exchange: TypeAlias = Callable[[Array], Array]

@@ -23,6 +23,7 @@ from rgcam.interop.layer import (
     ToMaps,
     ToScores,
 )
+from rgcam.models.cut import PRECISION
 from rgcam.types import Tensor, Variables
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def _own_result(cut: LayerCut, frames: Array) -> OwnResult:
     # Scores may be any rearrangement of what the module returns: JAX tells which.
     leaves, structure = jax.tree.flatten(outputs)
     values = [np.asarray(leaf.detach().cpu()) for leaf in leaves]
-    with jax.default_matmul_precision(layers.PRECISION):
+    with jax.default_matmul_precision(PRECISION):
         scores, pull_back = jax.vjp(
             lambda values: cut.to_scores(jax.tree.unflatten(structure, values)),
             [jnp.asarray(value) for value in values],

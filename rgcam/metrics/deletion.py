@@ -23,10 +23,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rgcam.attribution import perturbation, targets
-from rgcam.attribution.explain import PRECISION
 from rgcam.attribution.targets import ClassIndex, Index, ScoreFunction
 from rgcam.metrics.faithfulness import area_gain, deletion_masks
-from rgcam.models.cut import CutModel, classify
+from rgcam.models.cut import PRECISION, CutModel, classify
 from rgcam.types import Tensor, Variables
 
 STEPS = 16  # in which the cells are removed

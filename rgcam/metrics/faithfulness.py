@@ -7,10 +7,9 @@ Bhatt et al., arXiv:2005.00631). How much was replaced is taken out of both firs
 partial correlation: the more is replaced, the more is usually lost, so that any positive
 constant map, and a corrupted one whose values are all positive, would correlate too.
 
-Only passes above the feature map are needed
-(``rgcam.attribution.padding.removal_losses``). Which frames an output step can see is known
-of a ``CausalModel``; of any other model the derivatives of its scores tell whether an
-output step depends on later frames.
+Only passes above the feature map are needed (``perturbation.removal_losses``). Which frames
+an output step can see is known of a ``CausalModel``; of any other model the derivatives of
+its scores tell whether an output step depends on later frames.
 
 Below the check are the measures, of NumPy arrays alone: ``subset_fidelity`` and others of
 importances and losses, masks and areas of deletion, and correlations. Measure a method with
@@ -27,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from rgcam.attribution import explain, gradcam, padding, targets
+from rgcam.attribution import explain, gradcam, padding, perturbation, targets
 from rgcam.attribution.explain import Method
 from rgcam.attribution.maps import is_causal
 from rgcam.attribution.perturbation import Baseline, baseline_name
@@ -218,7 +217,7 @@ def intervene(
     static, maps = explain.static_baseline(baseline)
     index = target.classes if isinstance(target, StepClasses) else target
     # One compiled call for all: the deletions are sets of frames, too.
-    frame_losses, cell_losses = padding.removal_losses(
+    frame_losses, cell_losses = perturbation.removal_losses(
         module,
         variables,
         features,

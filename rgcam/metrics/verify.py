@@ -11,10 +11,10 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn
 from jaxtyping import Array, Float, Int
 
 from rgcam.attribution import targets
-from rgcam.attribution.explain import PRECISION, Explanation
+from rgcam.attribution.explain import Explanation
 from rgcam.attribution.targets import Index, StepClasses
 from rgcam.metrics import interpret
-from rgcam.models.cut import CutModel, classify
+from rgcam.models.cut import PRECISION, CutModel, classify
 from rgcam.types import Tensor, Variables
 
 EPSILON = 1e-4  # of the central differences, in units of A's standard deviation

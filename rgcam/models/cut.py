@@ -29,6 +29,11 @@ from rgcam.types import Tensor, Variables
 Carry: TypeAlias = PyTree
 """What a causal model carries from one frame to the next; () for nothing."""
 
+PRECISION = "highest"
+"""Matrix precision of explanations: float32 on every device. A GPU's default (TF32) put
+errors of 1.8 % (gap) and 3.5 % (fc) into beta of a ResNet-18 LRCN, this one at most 0.007 %
+(``python benchmarks/device.py``, H200); a CPU computes in float32 at any setting."""
+
 # Pixels that go through the backbone at once: 8 frames of 224 x 224 on a CPU, 64 elsewhere.
 # Measured: 64 frames through EfficientNet-Lite0 by 8 took 820 ms and 78 MB, all at once
 # 1040 ms and 622 MB (2 CPU cores, jax 0.10.2).

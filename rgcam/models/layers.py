@@ -31,11 +31,11 @@ from rgcam.types import Tensor
 HEADS = ("gap", "grid", "fc")
 GRID = {"gap": 1, "grid": 2}  # the head averages over GRID x GRID regions of the map
 
-# A plain class: Linen would wrap the methods of a Module.
-Base = nn.Module if TYPE_CHECKING else object
+# At run time a plain class: Linen would wrap the methods of a Module.
+_MixinBase = nn.Module if TYPE_CHECKING else object
 
 
-class GivenParameters(Base):
+class GivenParameters(_MixinBase):
     """Mixed into a Linen module: reads a parameter that is given, by its shape alone."""
 
     # Of Linen's overloads, which allow any arguments, only what its layers use.

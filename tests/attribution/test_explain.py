@@ -803,3 +803,23 @@ def test_classes_of_steps_that_do_not_fit_are_one_sentence():
         explain("gap", "gradcam", StepClasses(CLASSES[:4]))
     with pytest.raises(InputError, match="target of step 4 is 9, which is not a class"):
         explain("gap", "fade", StepClasses([0, 0, 0, 0, 9]))
+
+
+@pytest.mark.parametrize(
+    "statistics, expected",
+    [
+        (None, 7),
+        ({}, 7),
+        ({"bytes_limit": 8 * 2**30}, 4 * 2**30),
+        ({"bytes_limit": 80 * 2**30}, 16 * 2**30),
+    ],
+)
+def test_the_budget_follows_from_the_memory_of_the_device(
+    monkeypatch, statistics, expected
+):
+    class Device:
+        def memory_stats(self):
+            return statistics
+
+    monkeypatch.setattr(jax, "local_devices", lambda: [Device()])
+    assert attribution.max_bytes(7) == expected

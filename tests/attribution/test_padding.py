@@ -1,9 +1,8 @@
-"""Padded clips: few lengths, the numbers of the clip alone, few programs; ends of memory."""
+"""Padded clips: few lengths, the numbers of the clip alone, few programs; small memory."""
 
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,7 +12,7 @@ from rgcam.data.synthetic import stickman
 from rgcam.errors import InputError
 from rgcam.metrics import faithfulness
 from rgcam.models import classifiers, cut, zoo
-from tests.attribution.test_gradcam import H, K, W, lrcn, random
+from tests.attribution.test_gradcam import random
 from tests.conftest import draw_variables
 
 
@@ -146,32 +145,10 @@ def test_clips_of_one_padded_length_share_every_program(model):
             padding._features,
             padding._scores,
             padding._explain_class,
-            padding.removal_losses,
+            perturbation.removal_losses,
         )
         counts.append([program._cache_size() for program in programs])
     assert counts == [[1, 1, 1, 1]] * 3
-
-
-@pytest.mark.parametrize("baseline", ["zero", "previous"])
-def test_removal_losses_are_differences_of_scores(baseline):
-    module, features = lrcn("fc"), random((5, H, W, K))
-    frames = np.float32([[1, 1, 1, 1, 1], [1, 0, 0, 1, 0], [0, 0, 0, 0, 0]])
-    cells = np.random.default_rng(0).random((3, 5, H, W)).astype(np.float32)
-    variables = draw_variables(module, features, "classify")
-    score = jax.jit(lambda a: module.apply(variables, a, method="classify")[:, 2])
-    replacement = perturbation.baseline_features(jnp.asarray(features), baseline)
-    losses, cell_losses = padding.removal_losses(
-        module, variables, features, 2, 1 - frames, 1 - cells, baseline=baseline
-    )
-    for masks, rows in ((frames[..., None, None], losses), (cells, cell_losses)):
-        mixed = [m * features + (1 - m) * replacement for m in masks[..., None]]
-        expected = [score(features) - score(a) for a in mixed]
-        np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-5)
-    frames_only, nothing = padding.removal_losses(
-        module, variables, features, 2, 1 - frames, baseline=baseline
-    )
-    assert nothing is None
-    np.testing.assert_allclose(frames_only, losses, rtol=1e-5, atol=1e-6)
 
 
 T = 20
@@ -275,23 +252,3 @@ def test_other_errors_of_the_device_are_passed_on():
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         padding.with_smaller_blocks(run, "nothing")
-
-
-@pytest.mark.parametrize(
-    "statistics, expected",
-    [
-        (None, 7),
-        ({}, 7),
-        ({"bytes_limit": 8 * 2**30}, 4 * 2**30),
-        ({"bytes_limit": 80 * 2**30}, 16 * 2**30),
-    ],
-)
-def test_the_budget_follows_from_the_memory_of_the_device(
-    monkeypatch, statistics, expected
-):
-    class Device:
-        def memory_stats(self):
-            return statistics
-
-    monkeypatch.setattr(jax, "local_devices", lambda: [Device()])
-    assert padding.max_bytes(7) == expected

@@ -149,3 +149,25 @@ def test_masses_are_shared_out_where_a_map_is_strong(matrix, expected):
 def test_a_map_of_zeros_becomes_uniform():
     found = perturbation.distribute_mass(jnp.asarray([[6.0]]), jnp.zeros((1, 1, 1, 3)))
     np.testing.assert_allclose(found.ravel(), [2, 2, 2])
+
+
+@pytest.mark.parametrize("baseline", ["zero", "previous"])
+def test_removal_losses_are_differences_of_scores(baseline):
+    module, features = lrcn("fc"), random((5, H, W, K))
+    frames = np.float32([[1, 1, 1, 1, 1], [1, 0, 0, 1, 0], [0, 0, 0, 0, 0]])
+    cells = np.random.default_rng(0).random((3, 5, H, W)).astype(np.float32)
+    variables = draw_variables(module, features, "classify")
+    score = jax.jit(lambda a: module.apply(variables, a, method="classify")[:, 2])
+    replacement = perturbation.baseline_features(jnp.asarray(features), baseline)
+    losses, cell_losses = perturbation.removal_losses(
+        module, variables, features, 2, 1 - frames, 1 - cells, baseline=baseline
+    )
+    for masks, rows in ((frames[..., None, None], losses), (cells, cell_losses)):
+        mixed = [m * features + (1 - m) * replacement for m in masks[..., None]]
+        expected = [score(features) - score(a) for a in mixed]
+        np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-5)
+    frames_only, nothing = perturbation.removal_losses(
+        module, variables, features, 2, 1 - frames, baseline=baseline
+    )
+    assert nothing is None
+    np.testing.assert_allclose(frames_only, losses, rtol=1e-5, atol=1e-6)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from rgcam.attribution import padding
+from rgcam.attribution import perturbation
 from rgcam.metrics import deletion
 from rgcam.metrics.deletion import RemovalScores
 from tests.attribution.test_gradcam import H, K, W, lrcn, random
@@ -129,7 +129,7 @@ def test_removals_cost_the_same_in_other_numerics():
     frames, cells = np.eye(5, dtype=np.float32), np.ones((2, 5, 3, 2), np.float32)
 
     def measure():
-        losses = padding.removal_losses(
+        losses = perturbation.removal_losses(
             module, variables, features, 1, frames, cells, baseline="mean"
         )
         scores = [
